@@ -1,0 +1,1 @@
+//! The only Yrs updates and state vectors that are accepted from outside.
