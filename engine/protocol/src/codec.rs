@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// The most that decoding one header or message may claim to allocate, in bytes. Bodies are not decoded here.
-pub const MAX_DECODED_BYTES: usize = 4 << 20;
+pub(crate) const MAX_DECODED_BYTES: usize = 4 << 20;
 
 /// Bytes that are not the struct they should be.
 #[derive(Debug, Error)]

@@ -203,7 +203,7 @@ fn decode_number(bytes: &[u8]) -> Result<(Value<'static>, &[u8]), KeyError> {
         return Err(KeyError::Malformed);
     }
     let integer = (nearest.fract() == 0.0)
-        .then(|| i64::try_from(nearest as i128 + i128::from(away)).ok())
+        .then(|| i64::try_from((nearest as i128).saturating_add(away.into())).ok())
         .flatten()
         // Infinities saturate in the cast above and must stay REAL.
         .filter(|&i| nearest.is_finite() && i as f64 == nearest && residual(i) == away);

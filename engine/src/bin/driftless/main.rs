@@ -1,1 +1,109 @@
-fn main(){}
+//! The `driftless` command: keeps a SQLite file in agreement with others, beside an app in any language.
+
+mod clone;
+mod conflicts;
+mod output;
+mod status;
+mod sync;
+mod track;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use driftless::Error;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const AFTER_HELP: &str = "\
+Two files in agreement, in four lines (and `driftless-relay` running in another window):
+
+  driftless track app.db --all
+  driftless sync  app.db ws://127.0.0.1:7420/demo &
+  driftless clone ws://127.0.0.1:7420/demo copy.db
+  driftless sync  copy.db ws://127.0.0.1:7420/demo &
+
+From then on write to either file with plain SQL, through any SQLite library.
+
+Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says more.
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is not fit for it,
+4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses.";
+
+#[derive(Parser)]
+#[command(name = "driftless", version, about, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Keeps many copies of a SQLite database in agreement with no primary.
+#[derive(Subcommand)]
+enum Command {
+    /// Begin to track tables: their rows travel from now on, those that are there included
+    Track(track::TrackArgs),
+    /// Cease to track tables; what others write is kept and shows when they are tracked again
+    Untrack(track::UntrackArgs),
+    /// Keep a file in agreement with a space on a relay, until interrupted (or once)
+    Sync(sync::SyncArgs),
+    /// Show how a file is doing; works while a sync runs
+    Status(Read),
+    /// List the columns in which several values stand, with who wrote them; works while a sync runs
+    Conflicts(Read),
+    /// Make a new file with a space's tables and rows
+    Clone(clone::CloneArgs),
+}
+
+/// A file to read from.
+#[derive(Args)]
+struct Read {
+    /// The SQLite database
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("driftless=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let done = match Cli::parse().command {
+        Command::Track(args) => track::track(&args),
+        Command::Untrack(args) => track::untrack(&args),
+        Command::Sync(args) => sync::run(&args),
+        Command::Status(args) => status::run(&args.file, args.json),
+        Command::Conflicts(args) => conflicts::run(&args.file, args.json),
+        Command::Clone(args) => clone::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("driftless: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(Error::BadUrl { .. }) => 2,
+        Some(
+            Error::NoSuchFile(_)
+            | Error::FileExists(_)
+            | Error::NotADatabase(_)
+            | Error::NotInitialized(_)
+            | Error::ReadOnly(_)
+            | Error::NewerFormat { .. }
+            | Error::NotTrackable { .. }
+            | Error::NotTracked(_)
+            | Error::Contradiction { .. },
+        ) => 3,
+        Some(Error::Locked { .. }) => 4,
+        Some(Error::Offline { .. } | Error::TimedOut(_)) => 5,
+        Some(Error::Refused { .. } | Error::WrongSpace { .. }) => 6,
+        _ => 1,
+    }
+}

@@ -1,0 +1,158 @@
+//! What must hold of every update that the validator accepts: yrs takes it, on any document, and lives.
+//!
+//! Shared by the tests and the fuzz targets. Everything panics on a violation; hanging is for the caller to
+//! notice.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::lane::{LaneName, ROW_ROOT, TEXT_ROOT};
+use driftless_protocol::validate::{self, RowUpdateFacts, TextUpdateFacts};
+use yrs::updates::decoder::Decode;
+use yrs::{
+    ClientID, Doc, GetString, Map, OffsetKind, Options, Out, ReadTxn, StateVector, Text, Transact, Update,
+};
+
+/// A document as the engine opens them.
+pub(crate) fn document() -> Doc {
+    document_of(9_007_199_254_740_881)
+}
+
+pub(crate) fn document_of(client: u64) -> Doc {
+    Doc::with_options(Options {
+        client_id: ClientID::new(client),
+        offset_kind: OffsetKind::Utf16,
+        ..Options::default()
+    })
+}
+
+pub(crate) fn apply(doc: &Doc, update: &[u8]) {
+    let update = Update::decode_v1(update).expect("what is accepted decodes");
+    doc.transact_mut().apply_update(update).expect("what is accepted applies");
+}
+
+pub(crate) fn state(doc: &Doc) -> Vec<u8> {
+    doc.transact().encode_state_as_update_v1(&StateVector::default())
+}
+
+pub(crate) fn is_pending(doc: &Doc) -> bool {
+    doc.transact().has_missing_updates()
+}
+
+/// Whether the document holds what an update needs.
+pub(crate) fn covers(doc: &Doc, needs: &[(driftless_protocol::WriterId, u32)]) -> bool {
+    let vector = doc.transact().state_vector();
+    needs.iter().all(|&(writer, clock)| vector.get(&ClientID::new(writer.get())) >= clock)
+}
+
+/// The lanes that yrs shows.
+pub(crate) fn lanes(doc: &Doc) -> BTreeMap<String, Vec<u8>> {
+    let map = doc.get_or_insert_map(ROW_ROOT);
+    let txn = doc.transact();
+    let bytes = |out| match out {
+        Out::Any(yrs::Any::Buffer(bytes)) => bytes.to_vec(),
+        other => panic!("a lane is {other:?}"),
+    };
+    map.iter(&txn).map(|(key, out)| (key.to_owned(), bytes(out))).collect()
+}
+
+pub(crate) fn text(doc: &Doc) -> String {
+    let text = doc.get_or_insert_text(TEXT_ROOT);
+    let txn = doc.transact();
+    let string = text.get_string(&txn);
+    assert_eq!(
+        string.encode_utf16().count(),
+        text.len(&txn) as usize,
+        "yrs counts the text as long as it is"
+    );
+    string
+}
+
+/// The same for the lanes as the validator reads them.
+pub(crate) fn lanes_of_facts(facts: &RowUpdateFacts<'_>) -> Option<BTreeMap<String, Vec<u8>>> {
+    let lanes = facts.lanes()?;
+    assert!(lanes.windows(2).all(|pair| pair[0].0 < pair[1].0), "lanes ascend");
+    let entry = |(name, bytes): (LaneName<'_>, &[u8])| (name.to_string(), bytes.to_vec());
+    Some(lanes.into_iter().map(entry).collect())
+}
+
+/// Puts an update of a row document through yrs, alone and on top of `bases`, if the validator accepts it.
+pub(crate) fn row(bytes: &[u8], bases: &[Vec<u8>]) -> bool {
+    let Ok(facts) = validate::row_update(bytes) else { return false };
+    let fresh = document();
+    row_onto(&fresh, bytes, &facts);
+    assert_eq!(facts.is_self_contained(), facts.needs().is_empty());
+    if let Some(expected) = lanes_of_facts(&facts) {
+        assert_eq!(lanes(&fresh), expected, "the validator and yrs see the same lanes");
+        let again = state(&fresh);
+        let facts = validate::row_update(&again).expect("yrs writes only what is accepted");
+        assert_eq!(lanes_of_facts(&facts), Some(expected), "and see them again in what yrs writes");
+    }
+    for base in bases {
+        let doc = document();
+        apply(&doc, base);
+        row_onto(&doc, bytes, &facts);
+    }
+    true
+}
+
+fn row_onto(doc: &Doc, bytes: &[u8], facts: &RowUpdateFacts<'_>) {
+    let whole = !is_pending(doc) && validate::row_update(&state(doc)).is_ok_and(|f| f.is_self_contained());
+    let covered = covers(doc, facts.needs());
+    let before = doc.transact().state_vector();
+    apply(doc, bytes);
+    lanes(doc);
+    let written = state(doc);
+    doc.transact().encode_diff_v1(&before);
+    if whole && covered {
+        assert!(!is_pending(doc), "what is needed was there, so nothing waits");
+        match validate::row_update(&written) {
+            Ok(facts) => assert!(facts.is_self_contained(), "a whole document stays whole"),
+            // Two histories of one writer: only a forger makes these, and they are refused when they are seen.
+            Err(validate::InvalidUpdate::Fork(_)) => {}
+            Err(error) => panic!("yrs wrote what is refused: {error}"),
+        }
+    }
+    apply(doc, bytes);
+    assert_eq!(state(doc).len(), written.len(), "applying twice changes nothing");
+    // What was written is taken again, whatever it is: this machine wrote it. Only of a whole document it is sure
+    // to mean the same: two histories of one writer do not even agree in yrs.
+    let copy = document();
+    apply(&copy, &written);
+    if validate::row_update(&written).is_ok_and(|facts| facts.is_self_contained()) {
+        assert_eq!(lanes(&copy), lanes(doc));
+    }
+}
+
+/// Puts an update of a text document through yrs, alone and on top of `bases`, if the validator accepts it.
+pub(crate) fn text_update(bytes: &[u8], bases: &[Vec<u8>]) -> bool {
+    let Ok(facts) = validate::text_update(bytes) else { return false };
+    let fresh = document();
+    text_onto(&fresh, bytes, &facts);
+    for base in bases {
+        let doc = document();
+        apply(&doc, base);
+        text_onto(&doc, bytes, &facts);
+    }
+    true
+}
+
+fn text_onto(doc: &Doc, bytes: &[u8], facts: &TextUpdateFacts) {
+    let whole = !is_pending(doc) && validate::text_update(&state(doc)).is_ok_and(|f| f.is_self_contained());
+    let covered = covers(doc, facts.needs());
+    let before = doc.transact().state_vector();
+    apply(doc, bytes);
+    text(doc);
+    let written = state(doc);
+    doc.transact().encode_diff_v1(&before);
+    if whole && covered {
+        assert!(!is_pending(doc), "what is needed was there, so nothing waits");
+        let facts = validate::text_update(&written).expect("yrs writes only what is accepted");
+        assert!(facts.is_self_contained(), "a whole document stays whole");
+    }
+    apply(doc, bytes);
+    text(doc);
+    // Of origins that no author can have written, yrs may make another order when it reads them again.
+    let copy = document();
+    apply(&copy, &written);
+    text(&copy);
+}

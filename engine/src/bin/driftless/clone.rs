@@ -1,0 +1,47 @@
+//! `driftless clone`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use driftless::{Config, SyncConfig};
+use serde_json::json;
+
+use crate::output;
+
+#[derive(Args)]
+pub(crate) struct CloneArgs {
+    /// Where the space is: ws://host:port/<space> or wss://…
+    url: String,
+    /// The file to make; it must not exist
+    file: PathBuf,
+    /// A token that grants access, where the relay asks for one
+    #[arg(long)]
+    token: Option<String>,
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let spinner = output::spinner(&format!("cloning {}", args.url));
+    let sync = SyncConfig::new(&args.url).token(args.token.clone());
+    let tables = driftless::clone(&args.file, sync, Config::default(), Duration::from_secs(args.timeout))?;
+    spinner.finish_and_clear();
+    let documents: u64 = driftless::status(&args.file)?.tables.iter().map(|table| table.documents).sum();
+    if args.json {
+        let file = args.file.display().to_string();
+        return output::json(&json!({ "file": file, "tables": tables, "documents": documents }));
+    }
+    output::line(&format!(
+        "cloned {} with {} into {} in {}",
+        output::count(tables.len() as u64, "table"),
+        output::count(documents, "row"),
+        args.file.display(),
+        output::duration(begun.elapsed())
+    ))
+}

@@ -1,0 +1,54 @@
+//! `driftless conflicts`.
+
+use std::path::Path;
+
+use driftless::{Conflict, Written};
+use serde_json::json;
+
+use crate::output;
+
+pub(crate) fn run(file: &Path, as_json: bool) -> anyhow::Result<()> {
+    let conflicts = driftless::conflicts(file)?;
+    if as_json {
+        return output::json(&json!({ "conflicts": conflicts.iter().map(to_json).collect::<Vec<_>>() }));
+    }
+    if conflicts.is_empty() {
+        return output::line("no conflicts");
+    }
+    for conflict in &conflicts {
+        output::line(&format!("{} [{}] {}", conflict.table, conflict.key, conflict.column))?;
+        output::line(&format!("  shown  {}", describe(&conflict.shown)))?;
+        for kept in &conflict.kept {
+            output::line(&format!("  kept   {}", describe(kept)))?;
+        }
+    }
+    output::line("\nTo settle one, write the column: UPDATE … SET … with the value that it should have.")
+}
+
+fn describe(written: &Written) -> String {
+    let value = output::short(&written.value);
+    let at = written
+        .at
+        .map_or("before the table was tracked".to_owned(), |at| format!("written {}", output::ago(at)));
+    match written.replica {
+        Some(replica) => format!("{value}   {at} on replica {}", replica.short()),
+        None => format!("{value}   {at}"),
+    }
+}
+
+fn to_json(conflict: &Conflict) -> serde_json::Value {
+    let written = |written: &Written| {
+        json!({
+            "value": output::value(&written.value),
+            "at": written.at,
+            "replica": written.replica.map(|replica| replica.to_string()),
+        })
+    };
+    json!({
+        "table": conflict.table,
+        "key": conflict.key,
+        "column": conflict.column,
+        "shown": written(&conflict.shown),
+        "kept": conflict.kept.iter().map(written).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,107 @@
+//! Printing: values, times and sizes for people and for JSON; progress on a terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use driftless::Value;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value as Json, json};
+
+/// Prints a line to stdout. Fails when nobody reads it any more.
+pub(crate) fn line(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints JSON, indented.
+pub(crate) fn json(value: &Json) -> anyhow::Result<()> {
+    line(&serde_json::to_string_pretty(value)?)
+}
+
+/// Whether stdout was closed by its reader, as `head` does: no error to speak of.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A SQLite value as JSON: itself where JSON has such a thing, else an object that says what it is.
+pub(crate) fn value(value: &Value<'_>) -> Json {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match value {
+        Value::Null => Json::Null,
+        Value::Integer(integer) => json!(integer),
+        Value::Real(real) if real.is_finite() => json!(real),
+        Value::Real(real) => json!({ "real": if *real > 0.0 { "Infinity" } else { "-Infinity" } }),
+        Value::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "text_hex": hex(text) }),
+        },
+        Value::Blob(blob) => json!({ "blob_hex": hex(blob) }),
+    }
+}
+
+/// A value for people: an SQL literal, cut where it grows long, on one line.
+pub(crate) fn short(value: &Value<'_>) -> String {
+    const MOST: usize = 60;
+    // Only so much of a large value is turned into text at all.
+    let cut = |bytes: &[u8]| bytes[..bytes.len().min(4 * MOST)].to_vec();
+    let text = match value {
+        Value::Text(text) => Value::Text(cut(text).into()).to_string(),
+        Value::Blob(blob) => Value::Blob(cut(blob).into()).to_string(),
+        other => other.to_string(),
+    };
+    let text = text.replace(['\n', '\r', '\t'], " ");
+    let length = value.payload_len();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}… ({length} bytes)", &text[..end]),
+        None => text,
+    }
+}
+
+/// `1 row`, `2 rows`.
+pub(crate) fn count(n: u64, one: &str) -> String {
+    if n == 1 { format!("{n} {one}") } else { format!("{n} {one}s") }
+}
+
+/// A duration for people, in one unit.
+pub(crate) fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        s @ 1..=119 => format!("{s} s"),
+        s @ 120..=7199 => format!("{} min", s / 60),
+        s @ 7200..=172_799 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
+    }
+}
+
+/// How long ago, for people.
+pub(crate) fn ago(millis: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
+    match u64::try_from(now - millis) {
+        Ok(past) => format!("{} ago", duration(Duration::from_millis(past))),
+        Err(_) => "in the future, by that clock".to_owned(),
+    }
+}
+
+/// A size for people.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=9_999_999 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}
+
+/// A spinner with a message that appears after a second, on a terminal only.
+pub(crate) fn spinner(message: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner().with_message(message.to_owned());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}

@@ -1,0 +1,178 @@
+//! `driftless sync`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use driftless::{Config, Engine, Error, FeedEvent, Health, Origin, Sync, SyncConfig, SyncState};
+use serde_json::json;
+
+use crate::output;
+
+/// How long to go on sending when told to stop.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+#[derive(Args)]
+pub(crate) struct SyncArgs {
+    /// The SQLite database
+    file: PathBuf,
+    /// Where the space is: ws://host:port/<space> or wss://…
+    url: String,
+    /// Exit as soon as both sides agree
+    #[arg(long)]
+    once: bool,
+    /// With --once: give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "once")]
+    timeout: u64,
+    /// A token that grants access, where the relay asks for one
+    #[arg(long)]
+    token: Option<String>,
+    /// With --once: print JSON
+    #[arg(long, requires = "once")]
+    json: bool,
+}
+
+pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
+    let engine = Engine::open(&args.file, Config::default())?;
+    let sync = engine.sync(SyncConfig::new(&args.url).token(args.token.clone()))?;
+    if args.once { once(args, engine, sync) } else { until_interrupted(args, engine, sync) }
+}
+
+fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let spinner = output::spinner(&format!("syncing {} with {}", args.file.display(), args.url));
+    sync.sync_now(Duration::from_secs(args.timeout))?;
+    sync.stop();
+    engine.close();
+    spinner.finish_and_clear();
+    let status = driftless::status(&args.file)?;
+    if args.json {
+        return output::json(&json!({
+            "file": args.file.display().to_string(),
+            "url": args.url,
+            "agree": true,
+            "space": status.space.map(|space| space.to_string()),
+            "conflicts": status.conflicts,
+            "parked": status.tables.iter().map(|table| table.parked).sum::<u64>(),
+            "quarantined": status.quarantined,
+        }));
+    }
+    let took = output::duration(begun.elapsed());
+    output::line(&format!("{} and {} agree ({took})", args.file.display(), args.url))?;
+    if status.tables.is_empty() {
+        eprintln!(
+            "driftless: no table of this file is tracked, so nothing of it travels; see `driftless track`"
+        );
+    }
+    if status.conflicts > 0 {
+        let columns = output::count(status.conflicts, "column");
+        output::line(&format!("in conflict: {columns}; list them with `driftless conflicts`"))?;
+    }
+    Ok(())
+}
+
+fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
+    let mut feed = engine.changes()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if driftless::status(&args.file)?.tables.is_empty() {
+        eprintln!(
+            "driftless: no table of this file is tracked yet; see `driftless track`. Syncing all the same."
+        );
+    }
+    let outcome = runtime.block_on(async {
+        let mut interrupted = std::pin::pin!(interrupt());
+        let (mut state, mut health) = (sync.watch(), engine.health());
+        state.mark_changed();
+        let mut tally = Tally::default();
+        loop {
+            tokio::select! {
+                signal = &mut interrupted => break signal.map_err(anyhow::Error::from),
+                changed = state.changed() => {
+                    let now = state.borrow_and_update().clone();
+                    if changed.is_err() || !tell(&args.url, &now) {
+                        break Err(match now {
+                            SyncState::Refused(reason) => Error::Refused { code: 0, reason }.into(),
+                            _ => Error::Stopped.into(),
+                        });
+                    }
+                }
+                Ok(()) = health.changed() => {
+                    let now = health.borrow_and_update().clone();
+                    match now {
+                        Health::Stopped(reason) => break Err(anyhow::anyhow!(reason.unwrap_or_default())),
+                        Health::Ailing(why) => eprintln!("driftless: {why}; trying again"),
+                        _ => {}
+                    }
+                }
+                event = feed.next() => tally.add(event),
+                () = tally.due() => tally.print(),
+            }
+        }
+    });
+    if outcome.is_ok() && sync.state() == SyncState::Online {
+        // What was written just before the signal still goes out, if the relay is there.
+        let _ = sync.sync_now(FAREWELL);
+    }
+    sync.stop();
+    engine.close();
+    outcome
+}
+
+/// Says how the connection is. Returns whether it goes on.
+fn tell(url: &str, state: &SyncState) -> bool {
+    match state {
+        SyncState::Online => eprintln!("driftless: online with {url}"),
+        SyncState::Offline { why, retry_in } => {
+            eprintln!("driftless: offline: {why}; trying again in {}", output::duration(*retry_in));
+        }
+        SyncState::Refused(_) | SyncState::Stopped => return false,
+        _ => {}
+    }
+    true
+}
+
+async fn interrupt() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Rows that changed, summed up so that a busy file prints a line a second and not one a row.
+#[derive(Default)]
+struct Tally {
+    sent: u64,
+    received: u64,
+    since: Option<Instant>,
+}
+
+impl Tally {
+    fn add(&mut self, event: Option<FeedEvent>) {
+        if let Some(FeedEvent::Changed(changes)) = event {
+            match changes.origin {
+                Origin::Local => self.sent += changes.rows.len() as u64,
+                Origin::Remote => self.received += changes.rows.len() as u64,
+            }
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    async fn due(&self) {
+        match self.since {
+            Some(since) => tokio::time::sleep_until((since + Duration::from_secs(1)).into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn print(&mut self) {
+        let (sent, received) = (output::count(self.sent, "row"), output::count(self.received, "row"));
+        eprintln!("driftless: {sent} captured, {received} received");
+        *self = Self::default();
+    }
+}

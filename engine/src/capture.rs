@@ -1,0 +1,287 @@
+//! Dirty rows → changesets. The mark says only which row and when; the row is read as it is now and compared with
+//! its document, so a thousand updates of one row are one change, and an update that changes nothing is none.
+//!
+//! Transactions stay whole: a changeset that does not hold all marks is a part, and the last part is sealed in a
+//! turn that leaves the log empty, which is a commit boundary of the writers. Nothing is applied before that.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::changeset::{Body, BodyBuilder, MAX_BODY_BYTES};
+use driftless_protocol::{Changeset, ChangesetHeader, KeyError, Part, ReplicaId, RowKey, Value, WriterId};
+use rusqlite::Transaction;
+
+use crate::changes::ChangedRow;
+use crate::error::{Doing, Error, Result};
+use crate::row_doc::diff::{self, Current};
+use crate::row_doc::{self, Lanes};
+use crate::schema::{Catalog, Tracked};
+use crate::store::dirty::{self, Mark};
+use crate::store::tables::DEFINITIONS;
+use crate::store::{Bind, backlog, conflicts, documents, identity, outbox, parked, progress, value, writers};
+use crate::tracking::following;
+
+/// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
+const MAX_ROW_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
+
+/// Who captures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author {
+    pub(crate) replica: ReplicaId,
+    pub(crate) writer: WriterId,
+}
+
+/// How much one turn takes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Marks read.
+    pub(crate) rows: usize,
+    /// About how large a body grows, in bytes.
+    pub(crate) bytes: usize,
+}
+
+/// What one turn captured.
+#[derive(Debug, Default)]
+pub(crate) struct Captured {
+    /// Changesets made.
+    pub(crate) changesets: usize,
+    /// Marks consumed, those of the backlog included.
+    pub(crate) marks: usize,
+    /// Rows that had changed.
+    pub(crate) changed: Vec<ChangedRow>,
+    /// Whether nothing is left to capture: only then may anything be applied.
+    pub(crate) drained: bool,
+}
+
+/// Captures up to `limits.rows` marks, then, if that empties the log, as much of the backlog.
+pub(crate) fn run(
+    tx: &Transaction<'_>,
+    catalog: &Catalog,
+    author: Author,
+    limits: Limits,
+    now: i64,
+) -> Result<Captured> {
+    let mut captured = Captured::default();
+    let marks = dirty::read(tx, limits.rows)?;
+    let drained = marks.len() < limits.rows;
+    if let Some(last) = marks.last().map(|mark| mark.id) {
+        captured.marks = marks.len();
+        let bodies = capture_marks(tx, catalog, author, limits, marks, Kind::Written, &mut captured)?;
+        dirty::forget(tx, last)?;
+        captured.changesets += seal(tx, author, bodies, drained, now)?;
+    } else if identity::group_open(tx)? {
+        captured.changesets += seal(tx, author, Vec::new(), true, now)?;
+    }
+    if drained && captured.marks < limits.rows && !backlog::is_empty(tx)? {
+        let marks = dirty::read_backlog(tx, limits.rows - captured.marks)?;
+        if let Some(last) = marks.last().map(|mark| mark.id) {
+            captured.marks += marks.len();
+            let bodies = capture_marks(tx, catalog, author, limits, marks, Kind::Found, &mut captured)?;
+            backlog::forget(tx, last)?;
+            for body in bodies {
+                // Rows that were found here are not one transaction.
+                captured.changesets += seal(tx, author, vec![body], true, now)?;
+            }
+        }
+    }
+    captured.drained = drained && backlog::is_empty(tx)?;
+    Ok(captured)
+}
+
+/// Whether a row was written under our triggers' eyes or found when its table was tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Written,
+    Found,
+}
+
+fn capture_marks(
+    tx: &Transaction<'_>,
+    catalog: &Catalog,
+    author: Author,
+    limits: Limits,
+    marks: Vec<Mark>,
+    kind: Kind,
+    captured: &mut Captured,
+) -> Result<Vec<Body>> {
+    // Each row once, with the time of its last mark, in the order of the keys: that is the order of the index.
+    let mut rows: BTreeMap<(i64, RowKey), Mark> = BTreeMap::new();
+    for mut mark in marks {
+        let Some(tracked) = catalog.get(mark.table) else { continue };
+        mark.key.truncate(tracked.table.key.len());
+        match tracked.table.row_key(&mark.key) {
+            Ok(key) => {
+                rows.entry((mark.table, key))
+                    .and_modify(|known| known.at = known.at.max(mark.at))
+                    .or_insert(mark);
+            }
+            // Such rows have no name that another replica could know them by: they stay here, and status counts
+            // the ones with NULL.
+            Err(KeyError::Null) => {}
+            Err(error) => tracing::warn!(table = %tracked.name, %error, "a row stays local"),
+        }
+    }
+    let has_conflicts = !conflicts::is_empty(tx)?;
+    let has_parked = !parked::is_empty(tx)?;
+    let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
+    for ((table, key), mark) in rows {
+        let Some(tracked) = catalog.get(table) else { continue };
+        let row = Row { tracked, key: &key, mark: &mark, kind };
+        let Some(update) = capture_row(tx, row, author, has_conflicts, has_parked)? else { continue };
+        body.author(author.writer, author.replica);
+        body.row(&tracked.name, &key, &update);
+        if table != DEFINITIONS {
+            captured.changed.push(ChangedRow::new(tracked, key));
+        }
+        if body.size() >= limits.bytes {
+            bodies.push(std::mem::take(&mut body).finish());
+        }
+    }
+    if body.rows() > 0 {
+        bodies.push(body.finish());
+    }
+    if !bodies.is_empty() {
+        writers::remember(tx, author.writer, author.replica)?;
+    }
+    Ok(bodies)
+}
+
+struct Row<'a> {
+    tracked: &'a Tracked,
+    key: &'a RowKey,
+    mark: &'a Mark,
+    kind: Kind,
+}
+
+/// Brings one row's document up to the row. Returns the update for others, if the document changed.
+fn capture_row(
+    tx: &Transaction<'_>,
+    row: Row<'_>,
+    author: Author,
+    has_conflicts: bool,
+    has_parked: bool,
+) -> Result<Option<Vec<u8>>> {
+    let Row { tracked, key, mark, kind } = row;
+    let doing = "reading a row to capture it";
+    let stored = documents::get(tx, tracked.id, key.as_bytes())?;
+    let lanes = stored.as_ref().map(|stored| row_doc::lanes(&stored.body)).transpose()?;
+    let state = lanes.as_ref().map(|lanes: &Lanes<'_>| lanes.state(tracked.options.deletes_win));
+
+    let implied = key.values();
+    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
+    let binds: Vec<_> = mark.key.iter().map(Bind).collect();
+    let mut found = select.query(rusqlite::params_from_iter(binds)).doing(doing)?;
+    let current = match found.next().doing(doing)? {
+        None => None,
+        Some(found) => {
+            let mut columns = Vec::with_capacity(tracked.table.columns.len());
+            for (at, column) in tracked.table.columns.iter().enumerate() {
+                let in_key = tracked.table.key.iter().position(|key| key.at == at);
+                let implied = match (in_key, &state) {
+                    (Some(place), _) => implied.get(place),
+                    // Where a document exists but not this column, the row has the default it got with the column.
+                    (None, Some(_)) => column.default.as_ref(),
+                    (None, None) => None,
+                };
+                let value = value(found.get_ref(at).doing(doing)?);
+                columns.push(Current { column: &column.name, value, implied });
+            }
+            Some(columns)
+        }
+    };
+    let size: usize =
+        current.iter().flatten().map(|column| column.value.payload_len() + column.column.len()).sum();
+    if size > MAX_ROW_BYTES {
+        let reason =
+            format!("it has {size} bytes, more than the {MAX_ROW_BYTES} that can travel: it stays local");
+        parked::put(tx, tracked.id, key, &reason)?;
+        return Ok(None);
+    }
+    let changes = diff::changes(state.as_ref(), current);
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let first = stored.is_none();
+    let found = kind == Kind::Found || tracked.id == DEFINITIONS;
+    let (writer, time) =
+        if first && found { (finder(&tracked.name, key, &changes), 0) } else { (author.writer, mark.at) };
+    let written = row_doc::write(stored.as_ref().map(|stored| &stored.body[..]), writer, time, changes)?;
+    documents::put(
+        tx,
+        stored.as_ref().map(|stored| stored.id),
+        tracked.id,
+        key.as_bytes(),
+        &written.document,
+    )?;
+    if has_conflicts && state.is_some_and(|state| state.is_in_conflict()) {
+        let state = row_doc::lanes(&written.document)?.state(tracked.options.deletes_win);
+        conflicts::put(tx, tracked.id, key, &state)?;
+    }
+    if has_parked {
+        parked::remove(tx, tracked.id, key)?;
+    }
+    Ok(Some(written.update))
+}
+
+/// The writer of a row that was found rather than written: drawn from the row itself, so that two copies of one file
+/// that are tracked apart make the very same document of a row that they share, and neither's edits collide with
+/// what the other found. Different contents draw different writers, as Yrs needs.
+fn finder(table: &str, key: &RowKey, changes: &[row_doc::Change<'_>]) -> WriterId {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(b"driftless: a row found when its table was tracked, 1");
+    part(table.as_bytes());
+    part(key.as_bytes());
+    // By column name: the order of the columns may differ between copies.
+    let mut sorted: Vec<_> = changes.iter().collect();
+    sorted.sort_by(|a, b| a.column.cmp(&b.column));
+    for change in sorted {
+        part(change.column.as_bytes());
+        part(&Value::to_bytes(&change.value));
+    }
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    WriterId::from_bits(u64::from_le_bytes(bits))
+}
+
+/// Numbers the bodies as changesets of ours and puts them into the outbox. `ends`: the log is drained, so that the
+/// last one ends whole transactions. Returns how many changesets were made.
+fn seal(tx: &Transaction<'_>, author: Author, mut bodies: Vec<Body>, ends: bool, now: i64) -> Result<usize> {
+    let mut open = identity::group_open(tx)?;
+    let was_open = open;
+    if bodies.is_empty() && open && ends {
+        // What was left changed nothing, but receivers wait for a last part.
+        bodies.push(BodyBuilder::new().finish());
+    }
+    let count = bodies.len();
+    let mut last = progress::vector(tx)?.get(author.replica);
+    for (n, body) in bodies.into_iter().enumerate() {
+        let part = match (open, ends && n + 1 == count) {
+            (false, true) => Part::Whole,
+            (true, true) => Part::Last,
+            (_, false) => Part::More,
+        };
+        open = part == Part::More;
+        let full = || Error::Damaged { table: "_driftless_progress", what: "there is no seq left".into() };
+        let seq = following(last).ok_or_else(full)?;
+        last = seq.get();
+        let after = progress::take_unannounced(tx, author.replica)?;
+        let header = ChangesetHeader { replica: author.replica, seq, part, after, time: now };
+        let changeset = Changeset::seal(header, &body);
+        tracing::debug!(
+            seq = last,
+            rows_bytes = body.len(),
+            bytes = changeset.bytes().len(),
+            ?part,
+            "captured"
+        );
+        outbox::push(tx, &changeset)?;
+        progress::raise(tx, author.replica, last)?;
+    }
+    if open != was_open {
+        identity::set_group_open(tx, open)?;
+    }
+    Ok(count)
+}

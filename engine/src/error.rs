@@ -1,0 +1,193 @@
+//! What can go wrong, in three kinds that stay apart: the caller's mistake, the outside world, our own bug.
+
+use std::path::PathBuf;
+
+use driftless_protocol::{FrameError, IdError, SpaceId};
+use thiserror::Error;
+
+use crate::row_doc::RowDocError;
+use crate::schema::eligibility::Refusal;
+
+/// Every error of the engine. Match on it; the texts are for people and may change.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    // The caller's mistakes.
+    /// There is no file at this path. Driftless never creates one, except when cloning.
+    #[error("there is no file '{0}'; Driftless works on a database that is there already")]
+    NoSuchFile(PathBuf),
+    /// The file exists already, and cloning never overwrites.
+    #[error("'{0}' exists already; clone into a new file")]
+    FileExists(PathBuf),
+    /// The file is not a SQLite database.
+    #[error("'{0}' is not a SQLite database")]
+    NotADatabase(PathBuf),
+    /// Driftless has never worked on this file.
+    #[error("'{0}' is not tracked by Driftless yet; begin with: driftless track '{0}' --all")]
+    NotInitialized(PathBuf),
+    /// The file, or its folder, cannot be written.
+    #[error("'{0}' cannot be written: Driftless needs to write to the file and to its folder")]
+    ReadOnly(PathBuf),
+    /// Another engine has the file open.
+    #[error("another Driftless engine has '{path}' open{}; only one can at a time", holder.as_ref().map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// The process that holds the lock, if it left its id.
+        holder: Option<u32>,
+    },
+    /// A newer version of Driftless wrote the side tables.
+    #[error(
+        "'{path}' was last used by a newer Driftless (format {found}, this one knows {known}); upgrade this one"
+    )]
+    NewerFormat {
+        /// The database.
+        path: PathBuf,
+        /// The format found.
+        found: i64,
+        /// The format this version writes.
+        known: i64,
+    },
+    /// A table cannot be tracked.
+    #[error("table '{table}' cannot be tracked: {refusal}")]
+    NotTrackable {
+        /// The table, as the caller named it.
+        table: String,
+        /// Why, and what to do instead.
+        refusal: Refusal,
+    },
+    /// A table is tracked already, with other options.
+    #[error(
+        "table '{table}' is tracked in this space with {existing}, which contradicts {asked}; every replica of a \
+         space must treat a table alike"
+    )]
+    Contradiction {
+        /// The table.
+        table: String,
+        /// The options of the space.
+        existing: String,
+        /// The options asked for.
+        asked: String,
+    },
+    /// A table is not tracked.
+    #[error("table '{0}' is not tracked")]
+    NotTracked(String),
+    /// The URL does not name a space on a relay.
+    #[error(
+        "'{url}' is not the address of a space: {why}; it looks like ws://host:7420/notes or wss://host/notes"
+    )]
+    BadUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file belongs to another space.
+    #[error(
+        "this file belongs to space {ours}, but the relay's space has the id {theirs}: it is another space, or the relay's was made anew"
+    )]
+    WrongSpace {
+        /// The space of the file.
+        ours: SpaceId,
+        /// The space of the relay.
+        theirs: SpaceId,
+    },
+
+    // The outside world.
+    /// SQLite failed: disk full, I/O error, a database locked for too long, a damaged file.
+    #[error("SQLite failed while {doing}: {source}")]
+    Sqlite {
+        /// What the engine was doing.
+        doing: &'static str,
+        /// SQLite's own error.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The operating system failed.
+    #[error("{doing} '{path}' failed: {source}")]
+    Io {
+        /// What the engine was doing.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The relay could not be reached, or the connection broke.
+    #[error("no connection to {url}: {why}")]
+    Offline {
+        /// The address.
+        url: String,
+        /// What failed.
+        why: String,
+    },
+    /// The relay refuses for good; trying again would fail again.
+    #[error("the relay refuses this file ({code}): {reason}")]
+    Refused {
+        /// The WebSocket close code, 4400 to 4499.
+        code: u16,
+        /// The relay's sentence.
+        reason: String,
+    },
+    /// What was waited for did not happen in time. Nothing is lost: it goes on when the connection is back.
+    #[error("not in agreement with the relay after {0:?}; it goes on in the background")]
+    TimedOut(std::time::Duration),
+    /// The database file was replaced or removed while the engine had it open.
+    #[error("'{0}' was replaced or removed while Driftless had it open; restart on the new file")]
+    FileReplaced(PathBuf),
+    /// A changeset or snapshot from outside is malformed.
+    #[error("what the relay sent is malformed: {0}")]
+    Frame(#[from] FrameError),
+    /// A row document or update is refused.
+    #[error(transparent)]
+    RowDoc(#[from] RowDocError),
+
+    // Ours.
+    /// The side tables hold something that this version never writes: damage, or a bug.
+    #[error("the side tables of '{table}' are damaged: {what}")]
+    Damaged {
+        /// The side table.
+        table: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The engine's thread has stopped; its last error was reported where it happened.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// A result of the engine.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<IdError> for Error {
+    fn from(error: IdError) -> Self {
+        Error::Damaged { table: "_driftless_meta", what: error.to_string() }
+    }
+}
+
+/// Says what was being done when SQLite failed.
+pub(crate) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T>;
+}
+
+impl<T> Doing<T> for rusqlite::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Sqlite { doing, source })
+    }
+}
+
+impl Error {
+    /// Whether SQLite could not get its lock in time; the same call may succeed later.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Error::Sqlite { source, .. } if matches!(
+            source.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+        ))
+    }
+
+    /// Whether the damage lies in the bytes that came in, not in this replica: such bytes are set aside.
+    pub(crate) fn blames_input(&self) -> bool {
+        matches!(self, Error::Frame(_) | Error::RowDoc(_))
+    }
+}

@@ -1,0 +1,719 @@
+//! One database file as a replica: the façade over capture, apply and materialize. It alone begins transactions
+//! and knows the order of the steps. Blocking; one thread owns it.
+//!
+//! A turn is one IMMEDIATE transaction (a read transaction that upgrades would fail with BUSY at once, whatever the
+//! timeout): reconcile, capture, apply, materialize, progress. Documents, outbox, seq and the consumed marks commit
+//! together or not at all.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use driftless_protocol::message::{Head, Welcome};
+use driftless_protocol::{
+    Changeset, ChangesetHeader, ReplicaId, Seq, SnapshotPart, SpaceId, StateVector, WriterId,
+};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::broadcast;
+
+use crate::apply::{self, TableNumbers, Touched, TouchedRows};
+use crate::capture::{self, Author, Limits};
+use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
+use crate::config::{Config, TableOptions};
+use crate::delivery;
+use crate::error::{Doing, Error, Result};
+use crate::lock::EngineLock;
+use crate::materialize::{self, Outcome, RolledBack};
+use crate::schema::eligibility::Refusal;
+use crate::schema::{Catalog, definitions, reconcile};
+use crate::store::tables::State;
+use crate::store::{
+    self, backlog, documents, identity, inbox, migrations, outbox, parked, progress, quarantine, tables,
+};
+use crate::tracking;
+
+/// Touched rows are written to their tables when they take this much memory, in bytes.
+const TOUCHED_BYTES: usize = 16 << 20;
+/// After so many turns that left a transaction half captured, one takes all that there is.
+const MOST_PARTIAL_TURNS: u32 = 200;
+
+/// What comes in from a relay.
+#[derive(Debug, Clone)]
+pub(crate) enum Incoming {
+    Changeset(Changeset),
+    SnapshotPart(SnapshotPart),
+}
+
+/// What a turn did.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turn {
+    /// Marks of the dirty log and the backlog that were consumed.
+    pub(crate) marks: usize,
+    /// Changesets of ours that were made.
+    pub(crate) captured: usize,
+    /// Whether there is more to do right now.
+    pub(crate) more: bool,
+}
+
+/// What a session needs to know of this replica when it begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Introduction {
+    pub(crate) replica: ReplicaId,
+    pub(crate) space: Option<SpaceId>,
+    /// What the relay need not send.
+    pub(crate) held: StateVector,
+}
+
+/// What a replica makes of a relay's welcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Go on: send own changesets after this seq. With `snapshot`, the relay first needs a snapshot.
+    Proceed { send_after: u64, snapshot: bool },
+    /// The relay holds what this file never wrote under its name: it is a copy and must take another.
+    Copy,
+}
+
+/// One database file, opened by the engine.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    connection: Connection,
+    path: PathBuf,
+    inode: Option<i64>,
+    config: Config,
+    replica: ReplicaId,
+    writer: WriterId,
+    catalog: Catalog,
+    /// SQLite's `schema_version` when the catalog was made.
+    schema_version: Option<i64>,
+    /// `data_version` at the end of the last turn: whether others have committed since.
+    data_version: i64,
+    turn_rows: usize,
+    partial_turns: u32,
+    shunned: HashSet<RolledBack>,
+    feed: broadcast::Sender<Changes>,
+    _lock: EngineLock,
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).doing("waiting for the write lock")
+}
+
+impl Replica {
+    /// Opens a file as its one engine, making the side tables if they are not there.
+    pub(crate) fn open(path: &Path, config: Config) -> Result<Self> {
+        if !path.is_file() {
+            return Err(Error::NoSuchFile(path.to_owned()));
+        }
+        // Before the lock leaves its file beside something that is no database.
+        drop(store::open_to_read(path, config.busy_timeout)?);
+        let lock = EngineLock::take(path)?;
+        let mut connection = store::open(path, config.busy_timeout)?;
+        let tx = begin(&mut connection)?;
+        migrations::run(&tx, path)?;
+        let inode = identity::inode_of(path)?;
+        let recorded = identity::inode(&tx)?;
+        if let Some(inode) = inode.filter(|_| recorded != inode) {
+            if recorded.is_some() {
+                tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
+                take_new_name(&tx)?;
+            }
+            identity::set_inode(&tx, inode)?;
+        }
+        let replica = identity::replica(&tx)?;
+        tx.commit().doing("opening the database")?;
+        let turn_rows = config.turn_rows;
+        let feed = broadcast::Sender::new(config.feed_capacity.max(1));
+        Ok(Self {
+            path: path.to_owned(),
+            inode,
+            replica,
+            writer: WriterId::from_bits(uuid::Uuid::new_v4().as_u64_pair().1.rotate_left(8)),
+            catalog: Catalog::default(),
+            schema_version: None,
+            data_version: 0,
+            turn_rows,
+            partial_turns: 0,
+            shunned: HashSet::new(),
+            feed,
+            config,
+            connection,
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A subscription to what changes from now on.
+    pub(crate) fn subscribe(&self) -> ChangeFeed {
+        ChangeFeed::new(self.feed.subscribe())
+    }
+
+    /// Begins to track tables, all or none. Returns their names as the tables spell them.
+    pub(crate) fn track(&mut self, names: &[&str], options: TableOptions) -> Result<Vec<String>> {
+        let tx = begin(&mut self.connection)?;
+        let tracked = tracking::track(&tx, names, options, now())?;
+        tx.commit().doing("tracking tables")?;
+        Ok(tracked)
+    }
+
+    /// Ceases to track tables, all or none. What was written before is captured first.
+    pub(crate) fn untrack(&mut self, names: &[&str]) -> Result<Vec<String>> {
+        self.capture_all()?;
+        let tx = begin(&mut self.connection)?;
+        let untracked = tracking::untrack(&tx, names)?;
+        tx.commit().doing("untracking tables")?;
+        self.schema_version = None;
+        Ok(untracked)
+    }
+
+    /// Whether another connection has committed since the last turn.
+    pub(crate) fn has_foreign_commits(&self) -> Result<bool> {
+        Ok(data_version(&self.connection)? != self.data_version)
+    }
+
+    /// Captures everything that is committed now. Returns how many marks were consumed.
+    pub(crate) fn capture_all(&mut self) -> Result<usize> {
+        let mut marks = 0;
+        loop {
+            let turn = self.turn(&mut Vec::new())?;
+            marks += turn.marks;
+            if !turn.more {
+                return Ok(marks);
+            }
+        }
+    }
+
+    /// One turn. `incoming` is emptied: applied, or kept in the inbox. When the turn fails nothing has happened and
+    /// `incoming` is as it was.
+    pub(crate) fn turn(&mut self, incoming: &mut Vec<Incoming>) -> Result<Turn> {
+        self.check_place()?;
+        let begun = Instant::now();
+        let before = data_version(&self.connection)?;
+        let (turn, local, remote) = loop {
+            match self.try_turn(incoming)? {
+                Ok(done) => break done,
+                Err(rolled_back) => {
+                    tracing::warn!(
+                        table = rolled_back.0,
+                        "a trigger rolled the turn back; its row is parked"
+                    );
+                    self.shunned.insert(rolled_back);
+                }
+            }
+        };
+        incoming.clear();
+        self.data_version = data_version(&self.connection)?;
+        self.pace(begun, turn.marks, before != self.data_version);
+        self.announce(Origin::Local, local);
+        self.announce(Origin::Remote, remote);
+        Ok(turn)
+    }
+
+    fn announce(&self, origin: Origin, rows: Vec<ChangedRow>) {
+        if !rows.is_empty() {
+            // Fails only when nobody listens.
+            let _ = self.feed.send(Changes { origin, rows });
+        }
+    }
+
+    /// Large turns while nobody else writes, short ones while somebody does: their writers wait for ours.
+    fn pace(&mut self, begun: Instant, marks: usize, contended: bool) {
+        let most = self.config.turn_rows.max(1);
+        self.turn_rows = if !contended {
+            self.turn_rows.saturating_mul(2).min(most)
+        } else if marks > 0 {
+            let fits = self.config.turn_time.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-6);
+            ((marks as f64 * fits) as usize).clamp(most.min(64), most)
+        } else {
+            self.turn_rows
+        };
+    }
+
+    /// A file that was replaced under us takes no writes: they would go where nobody looks.
+    fn check_place(&self) -> Result<()> {
+        match identity::inode_of(&self.path) {
+            Ok(inode) if inode == self.inode => Ok(()),
+            _ => Err(Error::FileReplaced(self.path.clone())),
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "what a turn yields, taken apart at its one caller")]
+    fn try_turn(
+        &mut self,
+        incoming: &[Incoming],
+    ) -> Result<std::result::Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>), RolledBack>> {
+        let author = Author { replica: self.replica, writer: self.writer };
+        let rows = if self.partial_turns > MOST_PARTIAL_TURNS { usize::MAX >> 1 } else { self.turn_rows };
+        let limits = Limits { rows, bytes: self.config.changeset_bytes };
+        let tx = begin(&mut self.connection)?;
+
+        // 1 reconcile
+        let version = schema_version(&tx)?;
+        let reconciled = self.schema_version != Some(version);
+        if reconciled {
+            self.catalog = reconcile::run(&tx, now())?;
+            if !parked::is_empty(&tx)? {
+                backlog::refresh_parked(&tx)?;
+            }
+        }
+
+        // 2 capture
+        let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
+        let mut turn = Turn { marks: captured.marks, captured: captured.changesets, more: !captured.drained };
+
+        // 3 apply and 4 materialize, never over an edit that is not captured yet
+        let mut merge = Merge {
+            tx: &tx,
+            catalog: &self.catalog,
+            own: self.replica,
+            shunned: &self.shunned,
+            vector: progress::vector(&tx)?,
+            numbers: TableNumbers::default(),
+            touched: TouchedRows::default(),
+            changed: Vec::new(),
+            definitions: false,
+        };
+        let merged = if captured.drained { merge.receive(incoming) } else { merge.keep(incoming) };
+        let merged = merged.and_then(|flow| match flow {
+            Flow::GoOn if captured.drained => merge.refresh(self.config.turn_rows),
+            flow => Ok(flow),
+        });
+        let (changed, definitions_changed) = (std::mem::take(&mut merge.changed), merge.definitions);
+        match merged? {
+            Flow::GoOn => {}
+            Flow::RolledBack(row) => {
+                self.schema_version = None;
+                return Ok(Err(row));
+            }
+        }
+        let renewed = definitions_changed && adopt_options(&tx)?;
+        turn.more |= renewed || !backlog::refresh_is_empty(&tx)?;
+
+        // 5 progress is written with each changeset; it all becomes true here
+        let version = schema_version(&tx)?;
+        tx.commit().doing("committing a turn")?;
+        self.schema_version = (!renewed).then_some(version);
+        self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
+        Ok(Ok((turn, captured.changed, changed)))
+    }
+
+    /// What to say to a relay.
+    pub(crate) fn introduce(&mut self) -> Result<Introduction> {
+        let tx = begin(&mut self.connection)?;
+        // Parts of a snapshot that an earlier connection left are sent again, whole.
+        inbox::forget_snapshots(&tx)?;
+        let vector = progress::vector(&tx)?;
+        let held = delivery::held(&vector, &inbox::list(&tx)?);
+        let introduction = Introduction { replica: self.replica, space: identity::space(&tx)?, held };
+        tx.commit().doing("introducing this file to a relay")?;
+        Ok(introduction)
+    }
+
+    /// The state vector of what is applied.
+    pub(crate) fn vector(&self) -> Result<StateVector> {
+        progress::vector(&self.connection)
+    }
+
+    /// The last seq of ours.
+    pub(crate) fn last_seq(&self) -> Result<u64> {
+        Ok(self.vector()?.get(self.replica))
+    }
+
+    /// Takes a relay's welcome: joins its space, and finds out what the relay lacks.
+    /// Fails with [`Error::WrongSpace`] if the file belongs to another.
+    pub(crate) fn welcome(&mut self, welcome: &Welcome, url: &str) -> Result<Verdict> {
+        let tx = begin(&mut self.connection)?;
+        match identity::space(&tx)? {
+            Some(ours) if ours != welcome.space => {
+                return Err(Error::WrongSpace { ours, theirs: welcome.space });
+            }
+            Some(_) => {}
+            None => identity::set_space(&tx, welcome.space)?,
+        }
+        let vector = progress::vector(&tx)?;
+        let last = vector.get(self.replica);
+        if let Some(own) = welcome.own
+            && is_foreign(&tx, own, last)?
+        {
+            return Ok(Verdict::Copy);
+        }
+        identity::set_contact(&tx, now(), url)?;
+        let stored = welcome.heads.get(self.replica);
+        // What a later vector still counts is on the relay for good.
+        outbox::confirm(&tx, stored)?;
+        if stored < identity::acked(&tx)? {
+            tracing::warn!(stored, "the relay has lost what it had acknowledged; it is refilled");
+        }
+        identity::set_acked(&tx, stored.min(last))?;
+        let first = outbox::first(&tx)?.unwrap_or(last + 1);
+        let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != self.replica);
+        let lacks_ours = stored + 1 < first;
+        tx.commit().doing("joining the space")?;
+        Ok(Verdict::Proceed { send_after: stored.min(last), snapshot: lacks_others || lacks_ours })
+    }
+
+    /// Becomes a new replica, keeping all unsent work.
+    pub(crate) fn become_new(&mut self) -> Result<()> {
+        let tx = begin(&mut self.connection)?;
+        let replica = take_new_name(&tx)?;
+        tx.commit().doing("becoming a new replica")?;
+        tracing::info!(old = %self.replica.short(), new = %replica.short(), "this file is a copy: new replica id");
+        self.replica = replica;
+        Ok(())
+    }
+
+    /// Own changesets after `seq`, about `bytes` of them.
+    pub(crate) fn outgoing(&self, after: u64, bytes: usize) -> Result<Vec<Changeset>> {
+        outbox::read(&self.connection, after, bytes)
+    }
+
+    /// The relay has stored everything of ours up to `seq`.
+    pub(crate) fn acknowledged(&mut self, seq: u64) -> Result<()> {
+        let tx = begin(&mut self.connection)?;
+        if identity::acked(&tx)? < seq {
+            identity::set_acked(&tx, seq)?;
+        }
+        tx.commit().doing("noting an acknowledgement")
+    }
+
+    /// A state vector of the relay's, later than the acknowledgements it confirms.
+    pub(crate) fn confirmed(&mut self, heads: &StateVector, url: &str) -> Result<()> {
+        let tx = begin(&mut self.connection)?;
+        outbox::confirm(&tx, heads.get(self.replica))?;
+        identity::set_contact(&tx, now(), url)?;
+        tx.commit().doing("noting what the relay holds")
+    }
+
+    /// Makes the tables that the space defines and that are not here, and tracks them. Returns their names.
+    pub(crate) fn make_defined_tables(&mut self) -> Result<Vec<String>> {
+        let defined = definitions::all(&self.connection)?;
+        let mut made = Vec::new();
+        for definition in defined {
+            if crate::schema::introspect::table(&self.connection, &definition.name)?.is_some() {
+                continue;
+            }
+            definitions::create(&mut self.connection, &definition)?;
+            // What one replica could track all can; a key that was allowed there is allowed here.
+            let options = TableOptions { allow_integer_key: true, ..definition.options };
+            self.track(&[&definition.name], options)?;
+            made.push(definition.name);
+        }
+        self.schema_version = None;
+        Ok(made)
+    }
+}
+
+/// Whether the relay holds something of ours that this file never wrote.
+fn is_foreign(tx: &Transaction<'_>, own: Head, last: u64) -> Result<bool> {
+    if own.seq.get() > last {
+        return Ok(true);
+    }
+    let Some(stored) = own.checksum else { return Ok(false) };
+    let ours = outbox::get(tx, own.seq.get())?;
+    Ok(ours.is_some_and(|changeset| changeset.checksum() != stored))
+}
+
+/// A new replica id. What a relay had acknowledged stays under the old one, whose original may live on; the rest
+/// is renumbered under the new. A transaction that was sent only in part goes again from its beginning.
+fn take_new_name(tx: &Transaction<'_>) -> Result<ReplicaId> {
+    let old = identity::replica(tx)?;
+    let new = ReplicaId::random();
+    let last = progress::vector(tx)?.get(old);
+    let shared = match outbox::group_end(tx, identity::acked(tx)?)? {
+        Some(end) => end,
+        None => outbox::first(tx)?.map_or(last, |first| first - 1),
+    };
+    let unsent = outbox::read(tx, shared, usize::MAX)?;
+    outbox::clear(tx)?;
+    progress::put(tx, old, shared)?;
+    for (n, changeset) in unsent.iter().enumerate() {
+        let mut header: ChangesetHeader = changeset.header.clone();
+        header.replica = new;
+        let broken = || Error::Damaged { table: "_driftless_outbox", what: "there is no seq left".into() };
+        header.seq = Seq::new(n as u64 + 1).ok_or_else(broken)?;
+        if n == 0
+            && let Some(shared) = Seq::new(shared)
+        {
+            header.after.raise(old, shared);
+        }
+        outbox::push(tx, &changeset.reissue(header))?;
+    }
+    progress::raise(tx, new, unsent.len() as u64)?;
+    identity::set_acked(tx, 0)?;
+    identity::set_replica(tx, new)?;
+    Ok(new)
+}
+
+/// Takes over the options that the space has for tables. Returns whether any changed.
+fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
+    let mut renewed = false;
+    for definition in definitions::all(tx)? {
+        let Some(mut entry) = tables::find(tx, &definition.name)? else {
+            tables::add(tx, &definition.name, &definition.name, State::Unknown)?;
+            continue;
+        };
+        if entry.options.deletes_win != definition.options.deletes_win {
+            tracing::warn!(table = %entry.spelled, deletes_win = definition.options.deletes_win,
+                "the space treats deletes of this table otherwise; its rows are judged again");
+            entry.options.deletes_win = definition.options.deletes_win;
+            tables::update(tx, &entry)?;
+            backlog::refresh_table(tx, entry.id)?;
+            renewed = true;
+        }
+    }
+    Ok(renewed)
+}
+
+fn schema_version(connection: &Connection) -> Result<i64> {
+    connection.query_row("PRAGMA schema_version", [], |row| row.get(0)).doing("reading the schema version")
+}
+
+fn data_version(connection: &Connection) -> Result<i64> {
+    connection.query_row("PRAGMA data_version", [], |row| row.get(0)).doing("reading the data version")
+}
+
+/// Whether a turn can go on, or must begin again.
+enum Flow {
+    GoOn,
+    RolledBack(RolledBack),
+}
+
+/// The second half of a turn: apply, materialize, progress.
+struct Merge<'a> {
+    tx: &'a Transaction<'a>,
+    catalog: &'a Catalog,
+    own: ReplicaId,
+    shunned: &'a HashSet<RolledBack>,
+    vector: StateVector,
+    numbers: TableNumbers,
+    touched: TouchedRows,
+    changed: Vec<ChangedRow>,
+    definitions: bool,
+}
+
+impl Merge<'_> {
+    /// Keeps everything for a later turn.
+    fn keep(&mut self, incoming: &[Incoming]) -> Result<Flow> {
+        for one in incoming {
+            match one {
+                Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
+                Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
+            }
+        }
+        Ok(Flow::GoOn)
+    }
+
+    fn keep_changeset(&mut self, changeset: &Changeset) -> Result<()> {
+        if changeset.header.seq.get() > self.vector.get(changeset.header.replica) {
+            inbox::keep(self.tx, changeset)?;
+        }
+        Ok(())
+    }
+
+    /// Applies what can be applied, keeps the rest, and applies from the inbox what that made ready.
+    fn receive(&mut self, incoming: &[Incoming]) -> Result<Flow> {
+        for one in incoming {
+            let flow = match one {
+                Incoming::Changeset(changeset) if delivery::is_next(&self.vector, &changeset.header) => {
+                    self.apply(std::slice::from_ref(changeset))?
+                }
+                Incoming::Changeset(changeset) => {
+                    self.keep_changeset(changeset)?;
+                    Flow::GoOn
+                }
+                Incoming::SnapshotPart(part) => self.receive_part(part)?,
+            };
+            if let Flow::RolledBack(_) = flow {
+                return Ok(flow);
+            }
+        }
+        while let Some(transaction) = delivery::take_ready(self.tx, &self.vector)? {
+            if let Flow::RolledBack(row) = self.apply(&transaction)? {
+                return Ok(Flow::RolledBack(row));
+            }
+        }
+        self.materialize()
+    }
+
+    /// Applies the changesets of one transaction, or sets them aside together.
+    fn apply(&mut self, transaction: &[Changeset]) -> Result<Flow> {
+        let applied = self.guarded(|merge| {
+            for changeset in transaction {
+                merge.apply_body(&changeset.body()?)?;
+            }
+            Ok(())
+        })?;
+        if let Err(error) = applied {
+            let first = transaction.first().map(|c| (c.header.replica.short(), c.header.seq.get()));
+            tracing::error!(?first, %error, "a changeset could not be applied and is set aside");
+            for changeset in transaction {
+                let from = Some((changeset.header.replica, changeset.header.seq.get()));
+                quarantine::put(self.tx, from, &error.to_string(), now(), changeset.bytes())?;
+            }
+        }
+        for changeset in transaction {
+            let header = &changeset.header;
+            self.vector.raise(header.replica, header.seq);
+            progress::raise(self.tx, header.replica, header.seq.get())?;
+        }
+        self.materialize_if_many()
+    }
+
+    fn apply_body(&mut self, body: &driftless_protocol::changeset::Body) -> Result<()> {
+        apply::body(self.tx, &mut self.numbers, body, self.own, &mut self.touched)
+    }
+
+    /// Runs `work` under a savepoint. If it fails because of the bytes that came in, it is undone, and the inner
+    /// result is the error; other errors end the turn.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<Result<()>> {
+        let doing = "applying changesets";
+        self.tx.execute_batch("SAVEPOINT _driftless_apply").doing(doing)?;
+        // Written already or not touched by what is undone: never both.
+        let touched = std::mem::take(&mut self.touched);
+        let result = work(self);
+        match result {
+            Ok(()) => {
+                self.tx.execute_batch("RELEASE _driftless_apply").doing(doing)?;
+                let fresh = std::mem::replace(&mut self.touched, touched);
+                self.touched.append(fresh);
+                Ok(Ok(()))
+            }
+            Err(error) if error.blames_input() => {
+                self.tx
+                    .execute_batch("ROLLBACK TO _driftless_apply; RELEASE _driftless_apply")
+                    .doing(doing)?;
+                self.touched = touched;
+                self.numbers = TableNumbers::default();
+                Ok(Err(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a part of a snapshot; with the last one, applies them all.
+    fn receive_part(&mut self, part: &SnapshotPart) -> Result<Flow> {
+        inbox::keep_part(self.tx, part)?;
+        let header = &part.header;
+        if !header.last || inbox::parts(self.tx, &header.snapshot)? != header.index + 1 {
+            return Ok(Flow::GoOn);
+        }
+        let applied = self.guarded(|merge| {
+            for index in 0..=header.index {
+                if let Some(part) = inbox::part(merge.tx, &header.snapshot, index)? {
+                    merge.apply_body(&part.body()?)?;
+                }
+            }
+            Ok(())
+        })?;
+        if let Err(error) = applied {
+            tracing::error!(%error, "a snapshot could not be applied and is set aside");
+            quarantine::put(self.tx, None, &error.to_string(), now(), part.bytes())?;
+            inbox::forget_snapshots(self.tx)?;
+            return Ok(Flow::GoOn);
+        }
+        inbox::forget_snapshots(self.tx)?;
+        for (replica, seq) in header.vector.iter() {
+            progress::raise(self.tx, replica, seq.get())?;
+            inbox::forget(self.tx, replica, seq.get())?;
+        }
+        self.vector.merge(&header.vector);
+        self.materialize_if_many()
+    }
+
+    fn materialize_if_many(&mut self) -> Result<Flow> {
+        if self.touched.bytes() > TOUCHED_BYTES { self.materialize() } else { Ok(Flow::GoOn) }
+    }
+
+    fn materialize(&mut self) -> Result<Flow> {
+        let touched = self.touched.take();
+        match materialize::run(self.tx, self.catalog, touched, self.shunned)? {
+            Outcome::Done(done) => {
+                self.definitions |= done.definitions;
+                self.changed.extend(done.changed);
+                Ok(Flow::GoOn)
+            }
+            Outcome::RolledBack(row) => Ok(Flow::RolledBack(row)),
+        }
+    }
+
+    /// Materializes documents whose table or column has just appeared.
+    fn refresh(&mut self, limit: usize) -> Result<Flow> {
+        for (table, key) in backlog::take_refresh(self.tx, limit)? {
+            let Some(stored) = documents::get(self.tx, table, &key)? else { continue };
+            let key = driftless_protocol::RowKey::from_bytes(&key)
+                .map_err(|error| Error::Damaged { table: "_driftless_refresh", what: error.to_string() })?;
+            self.touched.push(Touched { table, key, new: false, document: Some(stored.body) });
+        }
+        self.materialize()
+    }
+}
+
+/// Tables that were tracked, and those that could not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tracked {
+    /// The names as the tables spell them.
+    pub tables: Vec<String>,
+    /// With [`Selection::All`]: the tables that were left out, and why.
+    pub left_out: Vec<(String, Refusal)>,
+}
+
+/// Which tables to track.
+#[derive(Debug, Clone, Copy)]
+pub enum Selection<'a> {
+    /// These, all or none.
+    Named(&'a [&'a str]),
+    /// Every table that can be.
+    All,
+}
+
+/// Begins to track tables, whether or not an engine has the file: it needs no engine's lock. The rows that are there
+/// are captured by the running engine, or by the next to open the file. Makes the side tables if they are not there and
+/// switches the file to WAL.
+///
+/// Fails with [`Error::NotTrackable`], [`Error::Contradiction`], [`Error::NoSuchFile`], [`Error::NotADatabase`],
+/// [`Error::ReadOnly`], [`Error::NewerFormat`]; nothing is changed then.
+pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOptions) -> Result<Tracked> {
+    let path = path.as_ref();
+    let mut connection = store::open(path, Config::default().busy_timeout)?;
+    let tx = begin(&mut connection)?;
+    migrations::run(&tx, path)?;
+    let tracked = match tables {
+        Selection::Named(names) => {
+            Tracked { tables: tracking::track(&tx, names, options, now())?, left_out: Vec::new() }
+        }
+        Selection::All => {
+            let (fit, left_out) = tracking::trackable(&tx, options)?;
+            let names: Vec<&str> = fit.iter().map(String::as_str).collect();
+            Tracked { tables: tracking::track(&tx, &names, options, now())?, left_out }
+        }
+    };
+    tx.commit().doing("tracking tables")?;
+    Ok(tracked)
+}
+
+/// Ceases to track tables, all or none, whether or not an engine has the file. What was written and is not captured
+/// yet is not captured any more, so let the engine catch up first. Fails with [`Error::NotTracked`].
+pub fn untrack(path: impl AsRef<Path>, names: &[&str]) -> Result<Vec<String>> {
+    let path = path.as_ref();
+    if !store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?)? {
+        return Err(Error::NotInitialized(path.to_owned()));
+    }
+    let mut connection = store::open(path, Config::default().busy_timeout)?;
+    let tx = begin(&mut connection)?;
+    migrations::run(&tx, path)?;
+    let untracked = tracking::untrack(&tx, names)?;
+    tx.commit().doing("untracking tables")?;
+    Ok(untracked)
+}

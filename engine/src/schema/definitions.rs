@@ -1,0 +1,142 @@
+//! The tables of the space as they travel: rows of `_driftless_definitions`, made from CREATE statements, and
+//! tables made from those by a clone.
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use super::Table;
+use crate::config::TableOptions;
+use crate::error::{Doing, Error, Result};
+use crate::store::{fold, tables};
+
+/// What the space says of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Definition {
+    /// Folded.
+    pub(crate) name: String,
+    pub(crate) sql: Option<String>,
+    pub(crate) indexes: Option<String>,
+    pub(crate) options: TableOptions,
+}
+
+impl Definition {
+    pub(crate) fn of(table: &Table, options: TableOptions) -> Self {
+        Self {
+            name: fold(&table.spelled),
+            sql: Some(table.sql.clone()),
+            indexes: Some(table.indexes.join(";\n")),
+            options,
+        }
+    }
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
+    Ok(Definition {
+        name: row.get(0)?,
+        sql: row.get(1)?,
+        indexes: row.get(2)?,
+        options: TableOptions {
+            // Written by others, so whatever is there counts as yes or no.
+            deletes_win: row.get::<_, Option<bool>>(3)?.unwrap_or(false),
+            allow_integer_key: row.get::<_, Option<bool>>(4)?.unwrap_or(false),
+        },
+    })
+}
+
+const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key";
+
+/// The definition of a table, by folded name.
+pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
+    connection
+        .query_row(&format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1"), [name], read)
+        .optional()
+        .doing("reading the definitions of the space")
+}
+
+/// All of them, by name.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
+    let doing = "reading the definitions of the space";
+    let mut statement = connection
+        .prepare(&format!("SELECT {COLUMNS} FROM _driftless_definitions ORDER BY name"))
+        .doing(doing)?;
+    let rows = statement.query_map([], read).doing(doing)?;
+    rows.collect::<rusqlite::Result<_>>().doing(doing)
+}
+
+/// Writes a definition and marks it for capture, if it says anything new.
+pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Result<()> {
+    if find(tx, &definition.name)?.as_ref() == Some(definition) {
+        return Ok(());
+    }
+    tx.execute(
+        &format!("INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5)"),
+        (
+            &definition.name,
+            &definition.sql,
+            &definition.indexes,
+            definition.options.deletes_win,
+            definition.options.allow_integer_key,
+        ),
+    )
+    .doing("writing the definitions of the space")?;
+    crate::store::dirty::mark(tx, tables::DEFINITIONS, now, &definition.name)
+}
+
+/// The definitions' own table, which is like any other.
+pub(crate) fn own_table(connection: &Connection) -> Result<Table> {
+    super::introspect::own(connection, "_driftless_definitions")
+}
+
+/// Makes a table and its indexes as the space defines them.
+///
+/// The statements come from outside, so they run under an authorizer that lets through the making of this table
+/// and its indexes and nothing else: no other statement, no query, no attached file.
+/// Fails with [`Error::Damaged`] on anything else, and then nothing has been made.
+pub(crate) fn create(connection: &mut Connection, definition: &Definition) -> Result<()> {
+    let refuse = |what: String| Error::Damaged {
+        table: "_driftless_definitions",
+        what: format!("the space's definition of table '{}' is not used: {what}", definition.name),
+    };
+    let sql = definition.sql.as_deref().ok_or_else(|| refuse("it is empty".into()))?;
+    let name = definition.name.clone();
+    connection
+        .authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &name)))
+        .doing("cloning")?;
+    let made = (|| {
+        one_statement(connection, sql)?;
+        for index in split(definition.indexes.as_deref().unwrap_or("")) {
+            one_statement(connection, index)?;
+        }
+        Ok(())
+    })();
+    let cleared = connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+    made.map_err(|error: rusqlite::Error| refuse(error.to_string()))?;
+    cleared.doing("cloning")
+}
+
+fn one_statement(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    // `execute` refuses text after the first statement.
+    connection.execute(sql, []).map(|_| ())
+}
+
+/// One CREATE INDEX a piece. They were joined by a semicolon and a newline, which cannot otherwise stand in one
+/// except within a quoted name, and then the piece fails to parse and nothing is made.
+fn split(indexes: &str) -> impl Iterator<Item = &str> {
+    indexes.split(";\n").map(str::trim).filter(|index| !index.is_empty())
+}
+
+fn authorize(context: &AuthContext<'_>, table: &str) -> Authorization {
+    let ours = |name: &str| name.eq_ignore_ascii_case(table);
+    let schema = |name: &str| matches!(name, "sqlite_master" | "sqlite_schema" | "sqlite_sequence");
+    let allowed = match context.action {
+        AuthAction::CreateTable { table_name } => ours(table_name),
+        AuthAction::CreateIndex { table_name, .. } => ours(table_name),
+        AuthAction::Reindex { .. } | AuthAction::Function { .. } => true,
+        AuthAction::Insert { table_name } | AuthAction::Update { table_name, .. } => schema(table_name),
+        AuthAction::Read { table_name, .. } => schema(table_name) || ours(table_name),
+        AuthAction::Delete { .. } => false,
+        _ => false,
+    };
+    let main = context.database_name.is_none_or(|database| database == "main");
+    if allowed && main { Authorization::Allow } else { Authorization::Deny }
+}

@@ -1,0 +1,174 @@
+//! Reading what a table looks like. See <https://sqlite.org/pragma.html#pragma_table_xinfo>.
+
+use driftless_protocol::{Collation, Value};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::eligibility::Refusal;
+use super::{Column, KeyColumn, Table};
+use crate::error::{Doing, Error, Result};
+use crate::store::{PREFIX, fold, value};
+
+/// A look at a table: as it is, or why it cannot be tracked whatever the options.
+pub(crate) type Look = std::result::Result<Table, Refusal>;
+
+/// Every table of the user's, in the order of their making.
+pub(crate) fn user_tables(connection: &Connection) -> Result<Vec<String>> {
+    let doing = "reading the schema";
+    let mut statement = connection
+        .prepare(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             AND name NOT LIKE '\\_driftless\\_%' ESCAPE '\\' ORDER BY rowid",
+        )
+        .doing(doing)?;
+    let names = statement.query_map([], |row| row.get(0)).doing(doing)?;
+    names.collect::<rusqlite::Result<_>>().doing(doing)
+}
+
+/// Looks at a table. `None` if there is none of that name.
+pub(crate) fn table(connection: &Connection, name: &str) -> Result<Option<Look>> {
+    let doing = "reading the schema";
+    let found: Option<(String, String, Option<String>)> = connection
+        .query_row(
+            "SELECT name, type, sql FROM sqlite_master WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view')",
+            [name],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .optional()
+        .doing(doing)?;
+    let Some((spelled, kind, Some(sql))) = found else {
+        return Ok(found.map(|_| Err(Refusal::Internal)));
+    };
+    if kind == "view" {
+        return Ok(Some(Err(Refusal::View)));
+    }
+    let kind: String = connection
+        .query_row("SELECT type FROM pragma_table_list(?1) WHERE schema = 'main'", [&spelled], |row| {
+            row.get(0)
+        })
+        .doing(doing)?;
+    let refusal = match kind.as_str() {
+        "virtual" => Some(Refusal::Virtual),
+        "shadow" => Some(Refusal::Shadow),
+        _ if fold(&spelled).starts_with(PREFIX) || fold(&spelled).starts_with("sqlite_") => {
+            Some(Refusal::Internal)
+        }
+        _ if spelled.len() > driftless_protocol::changeset::MAX_TABLE_BYTES => Some(Refusal::LongName),
+        _ => None,
+    };
+    match refusal {
+        Some(refusal) => Ok(Some(Err(refusal))),
+        None => Ok(Some(ordinary(connection, spelled, sql)?)),
+    }
+}
+
+/// Looks at one of the engine's own tables.
+pub(crate) fn own(connection: &Connection, name: &'static str) -> Result<Table> {
+    let sql = connection
+        .query_row("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?1", [name], |row| {
+            row.get(0)
+        })
+        .doing("reading the schema")?;
+    ordinary(connection, name.to_owned(), sql)?
+        .map_err(|refusal| Error::Damaged { table: name, what: refusal.to_string() })
+}
+
+fn ordinary(connection: &Connection, spelled: String, sql: String) -> Result<Look> {
+    let doing = "reading the schema";
+    let mut statement = connection
+        .prepare("SELECT name, dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")
+        .doing(doing)?;
+    let mut rows = statement.query([&spelled]).doing(doing)?;
+    let (mut columns, mut key_order) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next().doing(doing)? {
+        let (name, default): (String, Option<String>) = (row.get(0).doing(doing)?, row.get(1).doing(doing)?);
+        let (pk, hidden): (i64, i64) = (row.get(2).doing(doing)?, row.get(3).doing(doing)?);
+        if hidden != 0 {
+            continue; // generated
+        }
+        if name.is_empty() {
+            return Ok(Err(Refusal::NamelessColumn));
+        }
+        if name.len() > driftless_protocol::lane::MAX_COLUMN_BYTES {
+            return Ok(Err(Refusal::LongName));
+        }
+        if pk > 0 {
+            key_order.push((pk, columns.len()));
+        }
+        let default = constant(connection, default.as_deref())?;
+        columns.push(Column { name: fold(&name), spelled: name, default });
+    }
+    if key_order.is_empty() {
+        return Ok(Err(Refusal::NoPrimaryKey));
+    }
+    key_order.sort_unstable();
+    let mut table = Table {
+        key: key_order.iter().map(|&(_, at)| KeyColumn { at, collation: Collation::Binary }).collect(),
+        spelled,
+        columns,
+        integer_key: true,
+        unique: Vec::new(),
+        sql,
+        indexes: Vec::new(),
+    };
+    read_indexes(connection, &mut table)
+}
+
+fn read_indexes(connection: &Connection, table: &mut Table) -> Result<Look> {
+    let doing = "reading the indexes";
+    let mut statement = connection
+        .prepare("SELECT name, \"unique\", origin FROM pragma_index_list(?1) ORDER BY name")
+        .doing(doing)?;
+    let indexes: Vec<(String, bool, String)> = statement
+        .query_map([&table.spelled], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .and_then(|rows| rows.collect())
+        .doing(doing)?;
+    for (index, unique, origin) in indexes {
+        let mut statement = connection
+            .prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")
+            .doing(doing)?;
+        let columns: Vec<(Option<String>, Option<String>)> = statement
+            .query_map([&index], |row| Ok((row.get(0)?, row.get(1)?)))
+            .and_then(|rows| rows.collect())
+            .doing(doing)?;
+        if origin == "pk" {
+            table.integer_key = false;
+            // The same column may stand twice in a key; only its first place counts.
+            for key in &mut table.key {
+                let name = &table.columns[key.at].spelled;
+                let collation = columns.iter().find(|(column, _)| column.as_ref() == Some(name));
+                let collation = collation.and_then(|(_, collation)| collation.as_deref()).unwrap_or("BINARY");
+                match Collation::from_name(collation) {
+                    Some(known) => key.collation = known,
+                    None => return Ok(Err(Refusal::CustomCollation(collation.to_owned()))),
+                }
+            }
+        } else if unique {
+            table.unique.push(columns.into_iter().map(|(column, _)| column).collect());
+        }
+    }
+    let mut statement = connection
+        .prepare(
+            "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ?1 COLLATE NOCASE
+             AND sql IS NOT NULL ORDER BY name",
+        )
+        .doing(doing)?;
+    table.indexes = statement
+        .query_map([&table.spelled], |row| row.get(0))
+        .and_then(|rows| rows.collect())
+        .doing(doing)?;
+    Ok(Ok(table.clone()))
+}
+
+/// The value of a DEFAULT, if it is a constant. No DEFAULT is NULL.
+fn constant(connection: &Connection, default: Option<&str>) -> Result<Option<Value<'static>>> {
+    let Some(default) = default else { return Ok(Some(Value::Null)) };
+    let literal = default.trim();
+    let varies = literal.contains('(') || literal.to_ascii_uppercase().starts_with("CURRENT_");
+    if varies {
+        return Ok(None);
+    }
+    // SQLite takes a bare word in a DEFAULT as text; evaluated, it would be a column. Not known then.
+    let evaluated =
+        connection.query_row(&format!("SELECT {literal}"), [], |row| Ok(value(row.get_ref(0)?).into_owned()));
+    Ok(evaluated.ok())
+}

@@ -1,0 +1,80 @@
+//! Work left for when there is time: `_driftless_backlog`, rows that were there when their table was tracked, and
+//! `_driftless_refresh`, documents to materialize anew.
+
+use rusqlite::{Connection, Transaction};
+
+use crate::error::{Doing, Result};
+
+/// Forgets all entries of the backlog up to `id`.
+pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
+    tx.prepare_cached("DELETE FROM _driftless_backlog WHERE id <= ?1")
+        .and_then(|mut statement| statement.execute([id]))
+        .doing("draining the backlog")?;
+    Ok(())
+}
+
+/// Forgets what the backlog and the dirty log hold of one table.
+pub(crate) fn forget_table(tx: &Transaction<'_>, table: i64) -> Result<()> {
+    for log in ["_driftless_backlog", "_driftless_dirty", "_driftless_refresh"] {
+        tx.execute(&format!("DELETE FROM {log} WHERE tbl = ?1"), [table]).doing("draining the backlog")?;
+    }
+    Ok(())
+}
+
+/// How many rows wait in the backlog.
+pub(crate) fn len(connection: &Connection) -> Result<u64> {
+    connection
+        .prepare_cached("SELECT count(*) FROM _driftless_backlog")
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
+        .map(|count| count as u64)
+        .doing("reading the backlog")
+}
+
+/// Whether the backlog is empty.
+pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_backlog)")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .doing("reading the backlog")
+}
+
+/// Asks for every document of a table to be materialized anew.
+pub(crate) fn refresh_table(tx: &Transaction<'_>, table: i64) -> Result<()> {
+    tx.execute(
+        "INSERT INTO _driftless_refresh (tbl, key) SELECT tbl, key FROM _driftless_rows WHERE tbl = ?1",
+        [table],
+    )
+    .doing("asking for a table to be materialized anew")?;
+    Ok(())
+}
+
+/// Asks for every parked row to be tried again.
+pub(crate) fn refresh_parked(tx: &Transaction<'_>) -> Result<()> {
+    tx.prepare_cached("INSERT INTO _driftless_refresh (tbl, key) SELECT tbl, key FROM _driftless_parked")
+        .and_then(|mut statement| statement.execute([]))
+        .doing("asking for parked rows to be tried again")?;
+    Ok(())
+}
+
+/// Takes the oldest `limit` requests: (table, key bytes).
+pub(crate) fn take_refresh(tx: &Transaction<'_>, limit: usize) -> Result<Vec<(i64, Vec<u8>)>> {
+    let doing = "reading what to materialize anew";
+    let mut statement =
+        tx.prepare_cached("SELECT id, tbl, key FROM _driftless_refresh ORDER BY id LIMIT ?1").doing(doing)?;
+    let rows = statement
+        .query_map([limit as i64], |row| Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?))))
+        .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
+        .doing(doing)?;
+    if let Some(&(last, _)) = rows.last() {
+        tx.execute("DELETE FROM _driftless_refresh WHERE id <= ?1", [last]).doing(doing)?;
+    }
+    Ok(rows.into_iter().map(|(_, request)| request).collect())
+}
+
+/// Whether nothing is to be materialized anew.
+pub(crate) fn refresh_is_empty(connection: &Connection) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_refresh)")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .doing("reading what to materialize anew")
+}

@@ -1,0 +1,99 @@
+//! `_driftless_dirty`: which rows were written since their last capture. Appended to by triggers in the writer's
+//! own transaction, drained by capture. The mark says only which row and when: capture reads the row as it is.
+
+use driftless_protocol::Value;
+use rusqlite::{Connection, Transaction};
+
+use super::value;
+use crate::error::{Doing, Result};
+
+/// One mark.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) id: i64,
+    pub(crate) table: i64,
+    /// When, in milliseconds since 1970; 0 in the backlog.
+    pub(crate) at: i64,
+    /// The key's columns; shorter keys than the longest leave NULLs at the end.
+    pub(crate) key: Vec<Value<'static>>,
+}
+
+/// Adds key columns to the log and to the backlog until they hold `columns`.
+pub(crate) fn widen(tx: &Transaction<'_>, columns: usize) -> Result<()> {
+    for log in ["_driftless_dirty", "_driftless_backlog"] {
+        let present = key_columns(tx, log)?;
+        for n in present..columns {
+            tx.execute_batch(&format!("ALTER TABLE {log} ADD COLUMN k{n}"))
+                .doing("widening the dirty log")?;
+        }
+    }
+    Ok(())
+}
+
+fn key_columns(connection: &Connection, log: &str) -> Result<usize> {
+    connection
+        .query_row("SELECT count(*) FROM pragma_table_info(?1) WHERE name GLOB 'k[0-9]*'", [log], |row| {
+            row.get::<_, i64>(0)
+        })
+        .map(|count| count as usize)
+        .doing("reading the dirty log")
+}
+
+/// `k0, k1, …` for a key of that many columns.
+pub(crate) fn key_list(columns: usize) -> String {
+    (0..columns).map(|n| format!("k{n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The oldest `limit` marks.
+pub(crate) fn read(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
+    read_log(connection, "SELECT id, tbl, at, * FROM _driftless_dirty ORDER BY id LIMIT ?1", limit, 6)
+}
+
+/// The oldest `limit` entries of the backlog.
+pub(crate) fn read_backlog(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
+    read_log(connection, "SELECT id, tbl, 0, * FROM _driftless_backlog ORDER BY id LIMIT ?1", limit, 5)
+}
+
+/// `skip`: how many columns stand before `k0`, those named and those that `*` repeats.
+fn read_log(connection: &Connection, sql: &str, limit: usize, skip: usize) -> Result<Vec<Mark>> {
+    let doing = "reading the dirty log";
+    // Not cached: `*` must see the columns that were added since.
+    let mut statement = connection.prepare(sql).doing(doing)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([limit as i64]).doing(doing)?;
+    let mut marks = Vec::new();
+    while let Some(row) = rows.next().doing(doing)? {
+        let key = (skip..columns).map(|n| row.get_ref(n).map(|v| value(v).into_owned()));
+        marks.push(Mark {
+            id: row.get(0).doing(doing)?,
+            table: row.get(1).doing(doing)?,
+            at: row.get(2).doing(doing)?,
+            key: key.collect::<rusqlite::Result<_>>().doing(doing)?,
+        });
+    }
+    Ok(marks)
+}
+
+/// Forgets all marks up to `id`.
+pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
+    tx.prepare_cached("DELETE FROM _driftless_dirty WHERE id <= ?1")
+        .and_then(|mut statement| statement.execute([id]))
+        .doing("draining the dirty log")?;
+    Ok(())
+}
+
+/// Whether nothing is marked.
+pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_dirty)")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .doing("reading the dirty log")
+}
+
+/// Marks one row of a side table, as a trigger would.
+pub(crate) fn mark(tx: &Transaction<'_>, table: i64, at: i64, key: &str) -> Result<()> {
+    tx.prepare_cached("INSERT INTO _driftless_dirty (tbl, at, k0) VALUES (?1, ?2, ?3)")
+        .and_then(|mut statement| statement.execute((table, at, key)))
+        .doing("marking a row")?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! `_driftless_rows` and `_driftless_documents`: row key → row document.
+
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use crate::error::{Doing, Result};
+
+/// A stored document and its number.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: i64,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The document of a row, if it has one.
+pub(crate) fn get(connection: &Connection, table: i64, key: &[u8]) -> Result<Option<Stored>> {
+    connection
+        .prepare_cached(
+            "SELECT d.id, d.body FROM _driftless_rows r JOIN _driftless_documents d ON d.id = r.doc
+             WHERE r.tbl = ?1 AND r.key = ?2",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row((table, key), |row| Ok(Stored { id: row.get(0)?, body: row.get(1)? }))
+                .optional()
+        })
+        .doing("reading a row document")
+}
+
+/// Stores the document of a row that has none.
+pub(crate) fn insert(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
+    let id = tx
+        .prepare_cached("INSERT INTO _driftless_documents (body) VALUES (?1)")
+        .and_then(|mut statement| statement.insert([body]))
+        .doing("storing a row document")?;
+    tx.prepare_cached("INSERT INTO _driftless_rows (tbl, key, doc) VALUES (?1, ?2, ?3)")
+        .and_then(|mut statement| statement.execute((table, key, id)))
+        .doing("storing a row document")?;
+    Ok(())
+}
+
+/// Stores a document anew.
+pub(crate) fn update(tx: &Transaction<'_>, id: i64, body: &[u8]) -> Result<()> {
+    tx.prepare_cached("UPDATE _driftless_documents SET body = ?2 WHERE id = ?1")
+        .and_then(|mut statement| statement.execute((id, body)))
+        .doing("storing a row document")?;
+    Ok(())
+}
+
+/// Stores a document, whether the row had one (`id`) or not.
+pub(crate) fn put(tx: &Transaction<'_>, id: Option<i64>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
+    match id {
+        Some(id) => update(tx, id, body),
+        None => insert(tx, table, key, body),
+    }
+}

@@ -1,0 +1,118 @@
+//! What is known about this file as a whole: `_driftless_meta`, one value a name.
+//!
+//! | name | value |
+//! |---|---|
+//! | `format` | the version of the side tables |
+//! | `replica` | 16 bytes, the replica's UUID |
+//! | `inode` | where the file was when that id was drawn or last confirmed: a copy is elsewhere |
+//! | `space` | 16 bytes; absent until the file first meets a relay |
+//! | `acked` | the highest own seq that a relay has acknowledged as stored |
+//! | `group_open` | 1 while the last own changeset was not the last of its parts |
+//! | `contact` | when a relay was last heard, milliseconds since 1970 |
+//! | `url` | which relay that was |
+
+use std::path::Path;
+
+use driftless_protocol::{ReplicaId, SpaceId};
+use rusqlite::types::{FromSql, ToSql};
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use super::migrations::FORMAT;
+use crate::error::{Doing, Error, Result};
+
+fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
+    connection
+        .prepare_cached("SELECT value FROM _driftless_meta WHERE name = ?1")
+        .and_then(|mut statement| statement.query_row([name], |row| row.get(0)).optional())
+        .doing("reading _driftless_meta")
+}
+
+fn set(tx: &Connection, name: &str, value: impl ToSql) -> Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO _driftless_meta (name, value) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute((name, value)))
+        .doing("writing _driftless_meta")?;
+    Ok(())
+}
+
+pub(super) fn initialize(tx: &Transaction<'_>, path: &Path) -> Result<()> {
+    set(tx, "format", FORMAT)?;
+    set(tx, "replica", ReplicaId::random().as_bytes())?;
+    match inode_of(path)? {
+        Some(inode) => set_inode(tx, inode),
+        None => Ok(()),
+    }
+}
+
+/// Where a file is now; `None` where the system has no such number.
+pub(crate) fn inode_of(path: &Path) -> Result<Option<i64>> {
+    let io = |source| Error::Io { doing: "looking at", path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(io)?;
+    #[cfg(unix)]
+    return Ok(Some(std::os::unix::fs::MetadataExt::ino(&metadata) as i64));
+    #[cfg(not(unix))]
+    return Ok(metadata.is_file().then_some(0).filter(|_| false));
+}
+
+pub(crate) fn format(connection: &Connection) -> Result<i64> {
+    get(connection, "format")?
+        .ok_or(Error::Damaged { table: "_driftless_meta", what: "the format is missing".into() })
+}
+
+/// This file's id.
+pub(crate) fn replica(connection: &Connection) -> Result<ReplicaId> {
+    let bytes: Option<Vec<u8>> = get(connection, "replica")?;
+    let missing = || Error::Damaged { table: "_driftless_meta", what: "the replica id is missing".into() };
+    Ok(ReplicaId::from_slice(&bytes.ok_or_else(missing)?)?)
+}
+
+pub(crate) fn set_replica(tx: &Transaction<'_>, replica: ReplicaId) -> Result<()> {
+    set(tx, "replica", replica.as_bytes())
+}
+
+/// The space the file belongs to.
+pub(crate) fn space(connection: &Connection) -> Result<Option<SpaceId>> {
+    let bytes: Option<Vec<u8>> = get(connection, "space")?;
+    Ok(bytes.map(|bytes| SpaceId::from_slice(&bytes)).transpose()?)
+}
+
+pub(crate) fn set_space(tx: &Transaction<'_>, space: SpaceId) -> Result<()> {
+    set(tx, "space", space.as_bytes())
+}
+
+/// Device-independent place of the file; a copy has another.
+pub(crate) fn inode(connection: &Connection) -> Result<Option<i64>> {
+    get(connection, "inode")
+}
+
+pub(crate) fn set_inode(tx: &Transaction<'_>, inode: i64) -> Result<()> {
+    set(tx, "inode", inode)
+}
+
+/// The highest own seq that a relay acknowledged.
+pub(crate) fn acked(connection: &Connection) -> Result<u64> {
+    Ok(get::<i64>(connection, "acked")?.unwrap_or(0) as u64)
+}
+
+pub(crate) fn set_acked(tx: &Transaction<'_>, seq: u64) -> Result<()> {
+    set(tx, "acked", seq as i64)
+}
+
+/// Whether the last own changeset was a part that others must follow.
+pub(crate) fn group_open(connection: &Connection) -> Result<bool> {
+    Ok(get::<i64>(connection, "group_open")?.unwrap_or(0) != 0)
+}
+
+pub(crate) fn set_group_open(tx: &Transaction<'_>, open: bool) -> Result<()> {
+    set(tx, "group_open", i64::from(open))
+}
+
+/// When and where a relay was last heard: (milliseconds since 1970, URL).
+pub(crate) fn contact(connection: &Connection) -> Result<Option<(i64, String)>> {
+    let (at, url) = (get(connection, "contact")?, get(connection, "url")?);
+    Ok(at.zip(url))
+}
+
+pub(crate) fn set_contact(tx: &Transaction<'_>, at: i64, url: &str) -> Result<()> {
+    set(tx, "contact", at)?;
+    set(tx, "url", url)
+}

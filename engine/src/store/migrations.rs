@@ -1,0 +1,196 @@
+//! The side tables' definitions, and the way from each version of them to the next. Each step runs in the
+//! transaction it is given, so a file is at one version or the next, never between.
+
+use std::path::Path;
+
+use rusqlite::Transaction;
+
+use super::identity;
+use crate::error::{Doing, Error, Result};
+
+/// The format that this version writes, in `_driftless_meta` under `format`.
+pub(crate) const FORMAT: i64 = 1;
+
+/// What the view of the tracked rows' conflicts, and the other views, are made from.
+const FORMAT_1: &str = "
+-- What is known about this file: one value a name. See identity.rs.
+CREATE TABLE _driftless_meta (
+  name TEXT PRIMARY KEY,
+  value
+) WITHOUT ROWID;
+
+-- Every table that rows are known of. A small number stands for it in the other tables and in the triggers.
+CREATE TABLE _driftless_tables (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,        -- folded to ASCII lower case, as it travels
+  spelled TEXT NOT NULL,            -- as the user wrote it
+  state TEXT NOT NULL,              -- 'tracked', 'untracked' (documents are kept), 'unknown' (only others have it),
+                                    -- 'missing' (dropped here), 'unfit' (changed so that it cannot be tracked)
+  reason TEXT,                      -- of 'missing' and 'unfit': for status
+  deletes_win INTEGER NOT NULL DEFAULT 0,
+  integer_key INTEGER NOT NULL DEFAULT 0,
+  shape TEXT                        -- what reconcile compares: the table's columns, key and triggers as recorded
+);
+
+-- The dirty log. The triggers append to it in the writer's own transaction. More key columns (k1, k2 ...) are added
+-- when a table with a longer key is tracked.
+CREATE TABLE _driftless_dirty (
+  id INTEGER PRIMARY KEY,
+  tbl INTEGER NOT NULL,
+  at INTEGER NOT NULL,              -- time of the write, milliseconds since 1970
+  k0                                -- the key's columns as they are, no affinity
+);
+
+-- Rows that were there when their table was tracked, to be captured as they are when there is time.
+CREATE TABLE _driftless_backlog (
+  id INTEGER PRIMARY KEY,
+  tbl INTEGER NOT NULL,
+  k0
+);
+
+-- Rows to be materialized anew although nothing came in: their table or column has just appeared.
+CREATE TABLE _driftless_refresh (
+  id INTEGER PRIMARY KEY,
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL
+);
+
+-- Holds a row while the engine itself writes; only the engine's own transaction ever sees one. The triggers look.
+CREATE TABLE _driftless_applying (
+  one INTEGER PRIMARY KEY
+);
+
+-- Row key -> document. Documents are numbered as they come, so that random keys scatter writes over this small
+-- index only and not over the documents.
+CREATE TABLE _driftless_rows (
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL,                -- canonical bytes of the primary key
+  doc INTEGER NOT NULL,
+  PRIMARY KEY (tbl, key)
+) WITHOUT ROWID;
+
+CREATE TABLE _driftless_documents (
+  id INTEGER PRIMARY KEY,
+  body BLOB NOT NULL                -- a Yrs update, v1, that makes the whole row document
+);
+
+-- Changesets of this replica that the relay has not confirmed for good.
+CREATE TABLE _driftless_outbox (
+  seq INTEGER PRIMARY KEY,
+  part INTEGER NOT NULL,            -- 0 whole, 1 more follow, 2 last of several
+  changeset BLOB NOT NULL
+);
+
+-- Changesets of others that came before something they build on, or whose last part is not there yet.
+CREATE TABLE _driftless_inbox (
+  id INTEGER PRIMARY KEY,
+  replica BLOB NOT NULL,
+  seq INTEGER NOT NULL,
+  part INTEGER NOT NULL,
+  changeset BLOB NOT NULL,
+  UNIQUE (replica, seq)
+);
+
+-- Parts of a snapshot that is still coming in.
+CREATE TABLE _driftless_snapshot (
+  snapshot BLOB NOT NULL,
+  idx INTEGER NOT NULL,
+  part BLOB NOT NULL,
+  PRIMARY KEY (snapshot, idx)
+);
+
+-- The state vector, this replica's own seq included.
+CREATE TABLE _driftless_progress (
+  replica BLOB PRIMARY KEY,
+  seq INTEGER NOT NULL,
+  announced INTEGER NOT NULL        -- how much of it this replica's own changesets have named as seen
+) WITHOUT ROWID;
+
+-- Who a writer was.
+CREATE TABLE _driftless_writers (
+  writer INTEGER PRIMARY KEY,
+  replica BLOB NOT NULL
+);
+
+-- Columns in which several values stand: the one shown and those kept beside it.
+CREATE TABLE _driftless_conflicts (
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  pk TEXT NOT NULL,                 -- the key for people
+  col TEXT NOT NULL,
+  shown INTEGER NOT NULL,
+  value,
+  at INTEGER NOT NULL,
+  writer INTEGER NOT NULL,
+  PRIMARY KEY (tbl, key, col, shown, at, writer)
+) WITHOUT ROWID;
+
+-- Merged rows that a constraint keeps out of their table. They stay in their documents and are tried again.
+CREATE TABLE _driftless_parked (
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  pk TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  PRIMARY KEY (tbl, key)
+) WITHOUT ROWID;
+
+-- Changesets and snapshots that could not be applied: set aside whole, so that they hold nothing up.
+CREATE TABLE _driftless_quarantine (
+  id INTEGER PRIMARY KEY,
+  replica BLOB,
+  seq INTEGER,
+  reason TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  frame BLOB NOT NULL
+);
+
+-- What the space knows of its tables. Travels like any other table's rows; clone makes the tables from it.
+CREATE TABLE _driftless_definitions (
+  name TEXT PRIMARY KEY,            -- folded
+  sql TEXT,                         -- CREATE TABLE
+  indexes TEXT,                     -- CREATE INDEX ...; one after the other, by name
+  deletes_win INTEGER,
+  integer_key INTEGER
+) WITHOUT ROWID;
+
+INSERT INTO _driftless_tables (id, name, spelled, state)
+VALUES (1, '_driftless_definitions', '_driftless_definitions', 'tracked');
+
+CREATE VIEW driftless_conflicts AS
+SELECT t.spelled AS \"table\", c.pk AS \"key\", c.col AS \"column\", c.value AS value, c.shown AS shown,
+       CASE c.at WHEN 0 THEN NULL ELSE strftime('%Y-%m-%dT%H:%M:%fZ', c.at / 1000.0, 'unixepoch') END AS written_at,
+       lower(hex(w.replica)) AS replica
+FROM _driftless_conflicts c
+JOIN _driftless_tables t ON t.id = c.tbl
+LEFT JOIN _driftless_writers w ON w.writer = c.writer
+WHERE c.tbl <> 1;
+
+CREATE VIEW driftless_parked AS
+SELECT t.spelled AS \"table\", p.pk AS \"key\", p.reason AS reason
+FROM _driftless_parked p JOIN _driftless_tables t ON t.id = p.tbl;
+
+CREATE VIEW driftless_status AS
+SELECT t.spelled AS \"table\", t.state AS state,
+       (SELECT count(*) FROM _driftless_rows r WHERE r.tbl = t.id) AS documents,
+       (SELECT count(*) FROM _driftless_dirty d WHERE d.tbl = t.id)
+         + (SELECT count(*) FROM _driftless_backlog b WHERE b.tbl = t.id) AS pending,
+       (SELECT count(*) FROM _driftless_parked p WHERE p.tbl = t.id) AS parked,
+       t.reason AS reason
+FROM _driftless_tables t WHERE t.id <> 1;
+";
+
+/// Brings the side tables to [`FORMAT`]. Returns whether anything was done.
+/// Fails with [`Error::NewerFormat`] on a file of a later version, which is left as it is.
+pub(crate) fn run(tx: &Transaction<'_>, path: &Path) -> Result<bool> {
+    let found = if super::is_initialized(tx)? { identity::format(tx)? } else { 0 };
+    match found {
+        FORMAT => Ok(false),
+        0 => {
+            tx.execute_batch(FORMAT_1).doing("creating the side tables")?;
+            identity::initialize(tx, path)?;
+            tracing::info!(path = %path.display(), format = FORMAT, "side tables created");
+            Ok(true)
+        }
+        newer => Err(Error::NewerFormat { path: path.to_owned(), found: newer, known: FORMAT }),
+    }
+}

@@ -1,0 +1,139 @@
+//! The engine's own tables, in the user's file beside the user's. One file of code per table: its SQL, its reads,
+//! its writes.
+//!
+//! Every statement here must parse in the SQLite of whoever opens the file, however old: no STRICT, no generated
+//! columns, no functions beyond those of 2010. The user's connections read the whole schema, and one table that
+//! they cannot parse would lock them out.
+
+pub(crate) mod backlog;
+pub(crate) mod conflicts;
+pub(crate) mod dirty;
+pub(crate) mod documents;
+pub(crate) mod identity;
+pub(crate) mod inbox;
+pub(crate) mod migrations;
+pub(crate) mod outbox;
+pub(crate) mod parked;
+pub(crate) mod progress;
+pub(crate) mod quarantine;
+pub(crate) mod tables;
+pub(crate) mod writers;
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Duration;
+
+use driftless_protocol::Value;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Doing, Error, Result};
+
+/// What all side tables, triggers and views are named by.
+pub(crate) const PREFIX: &str = "_driftless_";
+
+/// Opens an existing database for the engine: WAL, FULL, foreign keys judged by nobody.
+///
+/// `synchronous=FULL`, because a seq must be durable before it leaves the machine: with NORMAL, WAL may forget
+/// commits on power loss. Foreign-key enforcement is off because actions were captured where they ran.
+pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(busy_timeout).doing("opening the database")?;
+    if connection.is_readonly("main").doing("opening the database")? {
+        return Err(Error::ReadOnly(path.to_owned()));
+    }
+    check_database(&connection, path)?;
+    let mode: String = connection
+        .query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))
+        .map_err(|source| readonly_or(path, "switching the database to WAL", source))?;
+    if !mode.eq_ignore_ascii_case("wal") && !mode.eq_ignore_ascii_case("memory") {
+        return Err(Error::Damaged { table: "journal", what: format!("the journal mode stays '{mode}'") });
+    }
+    connection
+        .execute_batch("PRAGMA synchronous=FULL; PRAGMA foreign_keys=OFF; PRAGMA recursive_triggers=OFF;")
+        .doing("opening the database")?;
+    connection.set_prepared_statement_cache_capacity(256);
+    Ok(connection)
+}
+
+/// Opens an existing database to look at it. Works while an engine runs, and on files that cannot be written.
+pub(crate) fn open_to_read(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(busy_timeout).doing("opening the database")?;
+    check_database(&connection, path)?;
+    Ok(connection)
+}
+
+fn open_file(path: &Path, mode: OpenFlags) -> Result<Connection> {
+    if !path.is_file() {
+        return Err(Error::NoSuchFile(path.to_owned()));
+    }
+    Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).doing("opening the database")
+}
+
+/// Reads something, so that a file that is no database is noticed before anything else is tried on it.
+fn check_database(connection: &Connection, path: &Path) -> Result<()> {
+    match connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
+        Err(source) if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+            Err(Error::NotADatabase(path.to_owned()))
+        }
+        Err(source) => Err(readonly_or(path, "reading the database", source)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn readonly_or(path: &Path, doing: &'static str, source: rusqlite::Error) -> Error {
+    match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
+            Error::ReadOnly(path.to_owned())
+        }
+        _ => Error::Sqlite { doing, source },
+    }
+}
+
+/// Whether the engine's tables are in this file.
+pub(crate) fn is_initialized(connection: &Connection) -> Result<bool> {
+    connection
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_driftless_meta')",
+            [],
+            |row| row.get(0),
+        )
+        .doing("looking for the side tables")
+}
+
+/// A value to bind, borrowed.
+pub(crate) struct Bind<'a>(pub(crate) &'a Value<'a>);
+
+impl ToSql for Bind<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Integer(i) => ValueRef::Integer(*i),
+            Value::Real(r) => ValueRef::Real(*r),
+            Value::Text(bytes) => ValueRef::Text(bytes),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// A column's value as it is stored, whatever its type.
+pub(crate) fn value(stored: ValueRef<'_>) -> Value<'_> {
+    match stored {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(i) => Value::Integer(i),
+        ValueRef::Real(r) => Value::Real(r),
+        ValueRef::Text(bytes) => Value::Text(Cow::Borrowed(bytes)),
+        ValueRef::Blob(bytes) => Value::Blob(Cow::Borrowed(bytes)),
+    }
+}
+
+/// An identifier in SQL, whatever it contains.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A name as SQLite compares names: ASCII letters without regard to case.
+pub(crate) fn fold(name: &str) -> String {
+    name.to_ascii_lowercase()
+}

@@ -1,0 +1,32 @@
+//! `_driftless_quarantine`: what came in and could not be applied. It is kept whole and reported; it counts as
+//! held, so that it never holds back what comes after it.
+
+use driftless_protocol::ReplicaId;
+use rusqlite::{Connection, Transaction};
+
+use crate::error::{Doing, Result};
+
+/// Sets a frame aside.
+pub(crate) fn put(
+    tx: &Transaction<'_>,
+    from: Option<(ReplicaId, u64)>,
+    reason: &str,
+    at: i64,
+    frame: &[u8],
+) -> Result<()> {
+    let (replica, seq) = from.map(|(replica, seq)| (*replica.as_bytes(), seq as i64)).unzip();
+    tx.execute(
+        "INSERT INTO _driftless_quarantine (replica, seq, reason, at, frame) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (replica, seq, reason, at, frame),
+    )
+    .doing("setting a changeset aside")?;
+    Ok(())
+}
+
+/// How many frames are set aside.
+pub(crate) fn len(connection: &Connection) -> Result<u64> {
+    connection
+        .query_row("SELECT count(*) FROM _driftless_quarantine", [], |row| row.get::<_, i64>(0))
+        .map(|count| count as u64)
+        .doing("reading the quarantine")
+}

@@ -1,0 +1,123 @@
+//! `_driftless_tables`: the tables that rows are known of, by number, name and state.
+
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use crate::config::TableOptions;
+use crate::error::{Doing, Error, Result};
+
+/// The number of `_driftless_definitions` itself.
+pub(crate) const DEFINITIONS: i64 = 1;
+
+/// What the engine does with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Captured and materialized.
+    Tracked,
+    /// Its documents are kept and merged; the table is left alone.
+    Untracked,
+    /// Only others have it.
+    Unknown,
+    /// It was dropped here.
+    Missing,
+    /// It changed so that it cannot be tracked.
+    Unfit,
+}
+
+impl State {
+    const NAMES: [(Self, &'static str); 5] = [
+        (Self::Tracked, "tracked"),
+        (Self::Untracked, "untracked"),
+        (Self::Unknown, "unknown"),
+        (Self::Missing, "missing"),
+        (Self::Unfit, "unfit"),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| name)
+    }
+
+    fn parse(name: &str) -> Result<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(state, _)| *state).ok_or_else(|| {
+            Error::Damaged { table: "_driftless_tables", what: format!("a table has the state '{name}'") }
+        })
+    }
+}
+
+/// One row of `_driftless_tables`.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: i64,
+    /// Folded.
+    pub(crate) name: String,
+    pub(crate) spelled: String,
+    pub(crate) state: State,
+    pub(crate) reason: Option<String>,
+    pub(crate) options: TableOptions,
+    pub(crate) shape: Option<String>,
+}
+
+const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, shape";
+
+fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
+    let state: String = row.get(3)?;
+    let entry = Entry {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        spelled: row.get(2)?,
+        state: State::Unknown,
+        reason: row.get(4)?,
+        options: TableOptions { deletes_win: row.get(5)?, allow_integer_key: row.get(6)? },
+        shape: row.get(7)?,
+    };
+    Ok((entry, state))
+}
+
+/// Every known table, by number.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Entry>> {
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_tables ORDER BY id"))
+        .doing("reading _driftless_tables")?;
+    let rows = statement.query_map([], entry).doing("reading _driftless_tables")?;
+    rows.map(|row| {
+        let (entry, state) = row.doing("reading _driftless_tables")?;
+        Ok(Entry { state: State::parse(&state)?, ..entry })
+    })
+    .collect()
+}
+
+/// The table of that folded name.
+pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Entry>> {
+    let found = connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_tables WHERE name = ?1"))
+        .and_then(|mut statement| statement.query_row([name], entry).optional())
+        .doing("reading _driftless_tables")?;
+    found.map(|(entry, state)| Ok(Entry { state: State::parse(&state)?, ..entry })).transpose()
+}
+
+/// Adds a table and returns its number.
+pub(crate) fn add(tx: &Transaction<'_>, name: &str, spelled: &str, state: State) -> Result<i64> {
+    tx.prepare_cached("INSERT INTO _driftless_tables (name, spelled, state) VALUES (?1, ?2, ?3)")
+        .and_then(|mut statement| statement.insert((name, spelled, state.name())))
+        .doing("writing _driftless_tables")
+}
+
+/// Writes everything of an entry but its number and name.
+pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE _driftless_tables SET spelled = ?2, state = ?3, reason = ?4, deletes_win = ?5, integer_key = ?6,
+         shape = ?7 WHERE id = ?1",
+    )
+    .and_then(|mut statement| {
+        statement.execute((
+            entry.id,
+            &entry.spelled,
+            entry.state.name(),
+            &entry.reason,
+            entry.options.deletes_win,
+            entry.options.allow_integer_key,
+            &entry.shape,
+        ))
+    })
+    .doing("writing _driftless_tables")?;
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! `_driftless_writers`: which replica a writer was, so that conflicts name their authors.
+
+use driftless_protocol::{ReplicaId, WriterId};
+use rusqlite::{Connection, Transaction};
+
+use crate::error::{Doing, Result};
+
+/// Remembers a writer. The first claim stays.
+pub(crate) fn remember(tx: &Transaction<'_>, writer: WriterId, replica: ReplicaId) -> Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO _driftless_writers (writer, replica) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute((writer.get() as i64, replica.as_bytes())))
+        .doing("remembering a writer")?;
+    Ok(())
+}
+
+/// Every writer known.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<(WriterId, ReplicaId)>> {
+    let doing = "reading the writers";
+    let mut statement =
+        connection.prepare_cached("SELECT writer, replica FROM _driftless_writers").doing(doing)?;
+    let mut rows = statement.query([]).doing(doing)?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().doing(doing)? {
+        let writer = WriterId::new(row.get::<_, i64>(0).doing(doing)? as u64)?;
+        all.push((
+            writer,
+            ReplicaId::from_slice(row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default())?,
+        ));
+    }
+    Ok(all)
+}

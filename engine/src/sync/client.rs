@@ -1,0 +1,571 @@
+//! The tokio loop around a session: connect, run its actions, back off with jitter, again.
+//!
+//! One task drives a connection; work for the replica runs on the engine's thread meanwhile and comes back as an
+//! event, so that reading, writing and answering pings go on during a long turn. What is read and not yet applied is
+//! bounded in bytes: beyond, the socket is not read, and the relay waits.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use driftless_protocol::message::MAX_FRAME_BYTES;
+use driftless_protocol::{CloseCode, MessageError, RelayMessage, SnapshotPart, SpaceId, StateVector};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use super::SyncState;
+use super::address::Address;
+use super::session::{Action, Delivery, Session};
+use super::worker::Worker;
+use crate::config::SyncConfig;
+use crate::error::{Error, Result};
+use crate::replica::{Incoming, Verdict};
+use crate::snapshot;
+
+/// What is read and not yet applied, in bytes; beyond, the socket is not read.
+const UNAPPLIED_BYTES: usize = 16 << 20;
+/// What one turn is given to apply, in bytes: a turn holds the write lock.
+const TURN_BYTES: usize = 2 << 20;
+/// How much of the outbox is read at a time, in bytes.
+const OUTBOX_BYTES: usize = 2 << 20;
+/// Parts of a snapshot that wait to be sent.
+const SNAPSHOT_PARTS: usize = 2;
+/// How often to ping, and to ask for a vector that confirms what was acknowledged.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long to wait for the socket when saying goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What the handle asks of the task.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// Answer when both sides agree.
+    SyncNow(oneshot::Sender<Result<()>>),
+    /// Say goodbye and end.
+    Stop,
+}
+
+/// How a connection ended.
+enum Ended {
+    Stopped,
+    /// Try again at once: the file has another name now.
+    Renamed,
+    /// Try again later.
+    Broken(String),
+    /// Trying again would fail again.
+    Refused(Error),
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Everything the task has.
+pub(crate) struct Client {
+    pub(crate) worker: Worker,
+    pub(crate) config: SyncConfig,
+    pub(crate) address: Address,
+    /// Whether a space that does not exist is to be made.
+    pub(crate) create: bool,
+    pub(crate) control: mpsc::Receiver<Control>,
+    pub(crate) state: watch::Sender<SyncState>,
+    pub(crate) waiting: Vec<oneshot::Sender<Result<()>>>,
+}
+
+impl Client {
+    /// Connects again and again until told to stop or refused for good.
+    pub(crate) async fn run(mut self) {
+        let mut attempts = 0u32;
+        loop {
+            self.state.send_replace(SyncState::Connecting);
+            let connected_at = Instant::now();
+            let ended = self.connection().await;
+            let why = match ended {
+                Ended::Stopped => break,
+                Ended::Renamed => continue,
+                Ended::Refused(error) => {
+                    tracing::error!(url = %self.config.url, %error, "sync ends");
+                    let text = error.to_string();
+                    let mut error = Some(error);
+                    for waiter in self.waiting.drain(..) {
+                        let error = error.take().unwrap_or_else(|| self.config.offline(&text));
+                        let _ = waiter.send(Err(error)); // it may have stopped waiting
+                    }
+                    self.state.send_replace(SyncState::Refused(text));
+                    return;
+                }
+                Ended::Broken(why) => why,
+            };
+            tracing::info!(url = %self.config.url, why, "offline");
+            for waiter in self.waiting.drain(..) {
+                let _ = waiter.send(Err(self.config.offline(&why)));
+            }
+            // A connection that lived long enough begins the back-off anew.
+            attempts = if connected_at.elapsed() > self.config.backoff_max { 0 } else { attempts + 1 };
+            let wait = backoff(&self.config, attempts);
+            self.state.send_replace(SyncState::Offline { why, retry_in: wait });
+            if self.wait(wait).await {
+                break;
+            }
+        }
+        self.state.send_replace(SyncState::Stopped);
+    }
+
+    /// Waits, unless somebody wants to sync now. Returns whether to stop.
+    async fn wait(&mut self, wait: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => false,
+            control = self.control.recv() => match control {
+                Some(Control::SyncNow(waiter)) => {
+                    self.waiting.push(waiter);
+                    false
+                }
+                Some(Control::Stop) | None => true,
+            },
+        }
+    }
+
+    async fn connection(&mut self) -> Ended {
+        let introduced = self
+            .worker
+            .call(|replica| {
+                let introduction = replica.introduce()?;
+                Ok((introduction, replica.vector()?))
+            })
+            .await;
+        let (introduction, applied) = match introduced {
+            Ok(introduced) => introduced,
+            Err(Error::Stopped) => return Ended::Refused(Error::Stopped),
+            Err(error) => return Ended::Broken(error.to_string()),
+        };
+        let mut socket = match self.connect().await {
+            Ok(socket) => socket,
+            Err(ended) => return ended,
+        };
+        let propose = (self.create && introduction.space.is_none()).then(SpaceId::random);
+        let (session, hello) = Session::begin(
+            introduction.replica,
+            introduction.space,
+            propose,
+            introduction.held,
+            applied,
+            self.config.token.clone(),
+        );
+        let greeting = Instant::now();
+        let mut connection = Connection {
+            session,
+            worker: self.worker.clone(),
+            config: self.config.clone(),
+            outgoing: VecDeque::new(),
+            unapplied: VecDeque::new(),
+            unapplied_bytes: 0,
+            applying: false,
+            pending: FuturesUnordered::new(),
+            snapshot: None,
+            waiting: Vec::new(),
+            asked: std::mem::take(&mut self.waiting),
+            last_question: 0,
+            renaming: false,
+            ended: None,
+        };
+        connection.run(vec![hello]);
+        let ended = connection.drive(&mut socket, &mut self.control, &self.state, greeting).await;
+        let Connection { waiting, asked, .. } = connection;
+        self.waiting.extend(asked);
+        self.waiting.extend(waiting.into_iter().map(|(_, waiter)| waiter));
+        ended
+    }
+
+    async fn connect(&self) -> std::result::Result<Socket, Ended> {
+        if self.address.url.scheme() == "wss" {
+            // Somebody else in this process may have chosen a provider already; then theirs is used.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let websocket = WebSocketConfig::default()
+            .max_message_size(Some(MAX_FRAME_BYTES))
+            .max_frame_size(Some(MAX_FRAME_BYTES))
+            .max_write_buffer_size(2 * MAX_FRAME_BYTES);
+        let connecting = connect_async_with_config(self.address.url.as_str(), Some(websocket), true);
+        match timeout(self.config.connect_timeout, connecting).await {
+            Ok(Ok((socket, _))) => Ok(socket),
+            Ok(Err(WsError::Http(response))) if response.status().is_client_error() => {
+                let reason = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+                let reason = format!("HTTP {}: {}", response.status(), reason.trim());
+                Err(Ended::Refused(Error::Refused { code: response.status().as_u16(), reason }))
+            }
+            Ok(Err(error)) => Err(Ended::Broken(error.to_string())),
+            Err(_) => Err(Ended::Broken(format!("no answer in {:?}", self.config.connect_timeout))),
+        }
+    }
+}
+
+impl SyncConfig {
+    fn offline(&self, why: &str) -> Error {
+        Error::Offline { url: self.url.clone(), why: why.to_owned() }
+    }
+}
+
+/// The wait after `attempts` failures in a row: doubled each time, with full jitter above half, so that a crowd
+/// that lost its relay does not come back at once.
+fn backoff(config: &SyncConfig, attempts: u32) -> Duration {
+    let factor = 1u32 << attempts.saturating_sub(1).min(16);
+    let most = config.backoff_min.saturating_mul(factor).min(config.backoff_max);
+    most.mul_f64(0.5 + 0.5 * fastrand::f64())
+}
+
+/// What the engine's thread answered.
+enum Event {
+    Judged(Result<Verdict>),
+    Read(Result<Vec<driftless_protocol::Changeset>>),
+    Applied(Result<StateVector>),
+    Noted(Result<()>),
+    Renamed(Result<()>),
+    /// Everything committed when somebody asked is captured: the question, and the last own seq.
+    Captured(u64, Result<u64>),
+    Snapshot(Option<SnapshotPart>),
+}
+
+type Pending = Pin<Box<dyn Future<Output = Event> + Send>>;
+
+struct Connection {
+    session: Session,
+    worker: Worker,
+    config: SyncConfig,
+    /// Frames to send; bounded by the session's window and, for snapshots, by their channel.
+    outgoing: VecDeque<Message>,
+    unapplied: VecDeque<Incoming>,
+    unapplied_bytes: usize,
+    applying: bool,
+    pending: FuturesUnordered<Pending>,
+    snapshot: Option<mpsc::Receiver<SnapshotPart>>,
+    /// Who waits for which question.
+    waiting: Vec<(u64, oneshot::Sender<Result<()>>)>,
+    /// Who asked before the session was live.
+    asked: Vec<oneshot::Sender<Result<()>>>,
+    last_question: u64,
+    /// The file is taking another name: nothing more is read from this connection.
+    renaming: bool,
+    ended: Option<Ended>,
+}
+
+impl Connection {
+    async fn drive(
+        &mut self,
+        socket: &mut Socket,
+        control: &mut mpsc::Receiver<Control>,
+        state: &watch::Sender<SyncState>,
+        greeting: Instant,
+    ) -> Ended {
+        let (mut sink, mut stream) = socket.split();
+        let mut captured = self.worker.last_seq();
+        let mut heartbeat = interval(HEARTBEAT.min(self.config.silence / 3).max(Duration::from_millis(10)));
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        let mut online = false;
+        // The frame on its way, and whether the sink has bytes that it has not yet flushed.
+        let mut unflushed = false;
+        let ended = loop {
+            if let Some(ended) = self.ended.take() {
+                break ended;
+            }
+            if self.session.is_live() && !online {
+                online = true;
+                state.send_replace(SyncState::Online);
+                tracing::info!(url = %self.config.url, "online");
+                for waiter in std::mem::take(&mut self.asked) {
+                    self.question(waiter);
+                }
+            }
+            self.apply_next();
+            let can_read = self.unapplied_bytes < UNAPPLIED_BYTES && !self.renaming;
+            let wants_part = self.outgoing.is_empty();
+            tokio::select! {
+                frame = stream.next(), if can_read => {
+                    heard = Instant::now();
+                    match frame {
+                        Some(Ok(message)) => self.on_frame(message),
+                        Some(Err(error)) => break Ended::Broken(error.to_string()),
+                        None => break Ended::Broken("the relay hung up".into()),
+                    }
+                }
+                sent = flush(&mut sink, &mut self.outgoing, &mut unflushed), if unflushed || !self.outgoing.is_empty() => {
+                    if let Err(error) = sent {
+                        break Ended::Broken(error.to_string());
+                    }
+                }
+                Some(event) = self.pending.next() => self.on_event(event),
+                changed = captured.changed() => {
+                    if changed.is_err() {
+                        break Ended::Refused(Error::Stopped);
+                    }
+                    let last = *captured.borrow_and_update();
+                    let actions = self.session.captured(last);
+                    self.run(actions);
+                }
+                part = next_part(&mut self.snapshot), if wants_part => self.on_event(Event::Snapshot(part)),
+                message = control.recv() => match message {
+                    Some(Control::SyncNow(waiter)) if online => self.question(waiter),
+                    Some(Control::SyncNow(waiter)) => self.asked.push(waiter),
+                    Some(Control::Stop) | None => break Ended::Stopped,
+                },
+                _ = heartbeat.tick() => {
+                    if can_read && heard.elapsed() > self.config.silence {
+                        break Ended::Broken(format!("nothing was heard for {:?}", self.config.silence));
+                    }
+                    if !online && self.is_greeting() && greeting.elapsed() > self.config.connect_timeout {
+                        break Ended::Broken(format!("no welcome in {:?}", self.config.connect_timeout));
+                    }
+                    self.outgoing.push_back(Message::Ping(Vec::new().into()));
+                    let actions = self.session.tick();
+                    self.run(actions);
+                }
+            }
+        };
+        let close =
+            Message::Close(Some(CloseFrame { code: CloseCode::Normal.number().into(), reason: "".into() }));
+        // Only a courtesy: the relay notices the end of the connection as well.
+        let _ = timeout(GOODBYE, sink.send(close)).await;
+        ended
+    }
+
+    fn is_greeting(&self) -> bool {
+        self.pending.is_empty() && self.snapshot.is_none()
+    }
+
+    /// Somebody wants to know when both sides agree: first everything committed by now is captured.
+    fn question(&mut self, waiter: oneshot::Sender<Result<()>>) {
+        self.last_question += 1;
+        let id = self.last_question;
+        self.waiting.push((id, waiter));
+        let worker = self.worker.clone();
+        self.pending.push(Box::pin(async move {
+            let captured = worker.call(|replica| {
+                replica.capture_all()?;
+                replica.last_seq()
+            });
+            Event::Captured(id, captured.await)
+        }));
+    }
+
+    fn settle(&mut self, id: u64, answer: Result<()>) {
+        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            let _ = self.waiting.swap_remove(at).1.send(answer); // it may have stopped waiting
+        }
+    }
+
+    fn on_frame(&mut self, message: Message) {
+        match message {
+            Message::Binary(frame) => match RelayMessage::decode(frame) {
+                Ok(message) => {
+                    let actions = self.session.on_message(message);
+                    self.run(actions);
+                }
+                Err(error @ MessageError::Version(_)) => {
+                    let code = CloseCode::UnsupportedVersion.number();
+                    self.end(Ended::Refused(Error::Refused { code, reason: error.to_string() }));
+                }
+                Err(error) => self.end(Ended::Broken(format!("the relay sent something malformed: {error}"))),
+            },
+            Message::Close(frame) => self.on_close(frame),
+            Message::Text(_) => self.end(Ended::Broken("this is not a Driftless relay: it sent text".into())),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn on_close(&mut self, frame: Option<CloseFrame>) {
+        let (number, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
+        let code = CloseCode::from_number(number);
+        if code == CloseCode::Forked {
+            self.rename();
+        } else if code.is_permanent() {
+            self.end(Ended::Refused(Error::Refused { code: number, reason }));
+        } else {
+            self.end(Ended::Broken(format!("the relay closed the connection ({number}) {reason}")));
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        self.ended.get_or_insert(ended);
+    }
+
+    /// This file is a copy of another: it takes a new name, keeping its unsent work, and comes back.
+    fn rename(&mut self) {
+        self.renaming = true;
+        self.ask(|replica| replica.become_new(), Event::Renamed);
+    }
+
+    fn run(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(message) => self.outgoing.push_back(Message::Binary(message.encode())),
+                Action::Deliver(Delivery::Changeset(changeset)) => {
+                    self.unapplied_bytes += changeset.bytes().len();
+                    self.unapplied.push_back(Incoming::Changeset(changeset));
+                }
+                Action::Deliver(Delivery::SnapshotPart(part)) => {
+                    self.unapplied_bytes += part.bytes().len();
+                    self.unapplied.push_back(Incoming::SnapshotPart(part));
+                }
+                Action::Judge(welcome) => {
+                    let url = self.config.url.clone();
+                    self.ask(move |replica| replica.welcome(&welcome, &url), Event::Judged);
+                }
+                Action::ReadOutbox { after } => {
+                    self.ask(move |replica| replica.outgoing(after, OUTBOX_BYTES), Event::Read);
+                }
+                Action::Acknowledged(seq) => {
+                    self.ask(move |replica| replica.acknowledged(seq), Event::Noted);
+                }
+                Action::Confirmed(heads) => {
+                    let url = self.config.url.clone();
+                    self.ask(move |replica| replica.confirmed(&heads, &url), Event::Noted);
+                }
+                Action::MakeSnapshot => self.make_snapshot(),
+                Action::Settled(id) => self.settle(id, Ok(())),
+                Action::Break(code, why) => {
+                    self.end(Ended::Broken(format!("the conversation broke ({}): {why}", code.number())));
+                }
+            }
+        }
+    }
+
+    fn ask<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut crate::replica::Replica) -> Result<T> + Send + 'static,
+        event: fn(Result<T>) -> Event,
+    ) {
+        let worker = self.worker.clone();
+        self.pending.push(Box::pin(async move { event(worker.call(work).await) }));
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let actions = match event {
+            Event::Judged(Ok(Verdict::Proceed { send_after, snapshot })) => {
+                self.session.proceed(send_after, snapshot)
+            }
+            Event::Judged(Ok(Verdict::Copy)) => return self.rename(),
+            Event::Renamed(Ok(())) => return self.end(Ended::Renamed),
+            Event::Judged(Err(error @ Error::WrongSpace { .. })) => return self.end(Ended::Refused(error)),
+            Event::Judged(Err(error)) | Event::Noted(Err(error)) | Event::Renamed(Err(error)) => {
+                return self.end(Ended::Broken(error.to_string()));
+            }
+            Event::Noted(Ok(())) => Vec::new(),
+            Event::Read(Ok(changesets)) => self.session.outgoing(changesets),
+            Event::Read(Err(error)) => return self.end(Ended::Broken(error.to_string())),
+            Event::Applied(applied) => {
+                self.applying = false;
+                match applied {
+                    Ok(vector) => self.session.applied(vector),
+                    // What was not applied comes again with the next connection.
+                    Err(error) => return self.end(Ended::Broken(error.to_string())),
+                }
+            }
+            Event::Captured(id, Ok(last)) => self.session.ask(id, last),
+            Event::Captured(id, Err(error)) => {
+                self.settle(id, Err(error));
+                Vec::new()
+            }
+            Event::Snapshot(Some(part)) => vec![self.session.snapshot_part(part)],
+            Event::Snapshot(None) => {
+                self.snapshot = None;
+                Vec::new()
+            }
+        };
+        self.run(actions);
+    }
+
+    /// Hands what came in to the engine's thread, a turn's worth at a time.
+    fn apply_next(&mut self) {
+        if self.applying || self.unapplied.is_empty() {
+            return;
+        }
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = self.unapplied.front()
+            && (batch.is_empty() || bytes < TURN_BYTES)
+        {
+            bytes += match next {
+                Incoming::Changeset(changeset) => changeset.bytes().len(),
+                Incoming::SnapshotPart(part) => part.bytes().len(),
+            };
+            batch.extend(self.unapplied.pop_front());
+        }
+        self.unapplied_bytes = self.unapplied_bytes.saturating_sub(bytes);
+        self.applying = true;
+        self.ask(
+            move |replica| {
+                let mut turn = replica.turn(&mut batch)?;
+                while turn.more {
+                    turn = replica.turn(&mut Vec::new())?;
+                }
+                replica.vector()
+            },
+            Event::Applied,
+        );
+    }
+
+    /// On a thread and a connection of its own: it reads everything, and the engine goes on meanwhile.
+    fn make_snapshot(&mut self) {
+        let (parts, receiver) = mpsc::channel(SNAPSHOT_PARTS);
+        self.snapshot = Some(receiver);
+        let worker = self.worker.clone();
+        self.pending.push(Box::pin(async move {
+            let place = worker.call(|replica| Ok((replica.path().to_owned(), replica.config().busy_timeout))).await;
+            let (path, busy_timeout) = match place {
+                Ok(place) => place,
+                Err(error) => return Event::Noted(Err(error)),
+            };
+            tracing::info!(path = %path.display(), "the relay lacks what this file holds: sending it a snapshot");
+            let made = tokio::task::spawn_blocking(move || {
+                snapshot::make(&path, busy_timeout, |part| parts.blocking_send(part).is_ok())
+            });
+            Event::Noted(match made.await {
+                Ok(made) => made.map(|_| ()),
+                Err(_) => Err(Error::Stopped),
+            })
+        }));
+    }
+}
+
+/// The next part of a snapshot that is being made; never, if none is.
+async fn next_part(snapshot: &mut Option<mpsc::Receiver<SnapshotPart>>) -> Option<SnapshotPart> {
+    match snapshot {
+        Some(parts) => parts.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Feeds one frame to the sink, or flushes it when there is none. Cancelling it in between loses nothing: a frame
+/// leaves the queue only when the sink has taken it.
+async fn flush<S>(
+    sink: &mut S,
+    outgoing: &mut VecDeque<Message>,
+    unflushed: &mut bool,
+) -> std::result::Result<(), WsError>
+where
+    S: futures_util::Sink<Message, Error = WsError> + Unpin,
+{
+    std::future::poll_fn(|context| {
+        let mut sink = Pin::new(&mut *sink);
+        while !outgoing.is_empty() {
+            match sink.as_mut().poll_ready(context)? {
+                std::task::Poll::Pending => return std::task::Poll::Pending,
+                std::task::Poll::Ready(()) => {}
+            }
+            if let Some(frame) = outgoing.pop_front() {
+                sink.as_mut().start_send(frame)?;
+                *unflushed = true;
+            }
+        }
+        match sink.as_mut().poll_flush(context)? {
+            std::task::Poll::Pending => std::task::Poll::Pending,
+            std::task::Poll::Ready(()) => {
+                *unflushed = false;
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,139 @@
+//! Syncing with a relay: the only async part. `session` is the conversation without I/O, `client` the socket around it,
+//! `worker` the thread that owns the file, `watch` what notices that others wrote to it.
+
+pub(crate) mod address;
+mod client;
+mod session;
+pub(crate) mod watch;
+pub(crate) mod worker;
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch as watch_channel};
+
+use self::address::Address;
+use self::client::{Client, Control};
+use self::worker::Worker;
+use crate::config::SyncConfig;
+use crate::error::{Error, Result};
+
+/// How the connection to the relay is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncState {
+    /// Connecting, or waiting for the relay's welcome.
+    Connecting,
+    /// Connected: changes flow both ways.
+    Online,
+    /// Not connected. Changes are kept and sent when the relay is back.
+    Offline {
+        /// What failed.
+        why: String,
+        /// When the next attempt begins.
+        retry_in: Duration,
+    },
+    /// The relay refuses for good; the text says why. Syncing has ended.
+    Refused(String),
+    /// Stopped by its owner.
+    Stopped,
+}
+
+/// A running sync. It goes on in the background, connecting again whenever the connection breaks, until it is stopped
+/// or dropped.
+#[derive(Debug)]
+pub struct Sync {
+    control: mpsc::Sender<Control>,
+    state: watch_channel::Receiver<SyncState>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sync {
+    /// Starts syncing. `create`: whether a space that does not exist is to be made.
+    pub(crate) fn start(worker: Worker, config: SyncConfig, create: bool) -> Result<Self> {
+        let address = Address::parse(&config.url)?;
+        let (control, receiver) = mpsc::channel(8);
+        let (state_sender, state) = watch_channel::channel(SyncState::Connecting);
+        let client = Client {
+            worker,
+            config,
+            address,
+            create,
+            control: receiver,
+            state: state_sender,
+            waiting: Vec::new(),
+        };
+        let io = |source| Error::Io { doing: "starting to sync", path: Default::default(), source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
+        let thread = std::thread::Builder::new()
+            .name("driftless-sync".into())
+            .spawn(move || runtime.block_on(client.run()))
+            .map_err(io)?;
+        Ok(Self { control, state, thread: Some(thread) })
+    }
+
+    /// How the connection is now.
+    pub fn state(&self) -> SyncState {
+        self.state.borrow().clone()
+    }
+
+    /// The state as it changes, for whoever wants to wait for one.
+    pub fn watch(&self) -> watch_channel::Receiver<SyncState> {
+        self.state.clone()
+    }
+
+    /// Returns when everything committed to the file before the call is on the relay's disk, and everything that
+    /// the relay held by then is in the tables. Waits for a connection if there is none; not to be called on an
+    /// async runtime's thread.
+    ///
+    /// Fails with [`Error::Offline`] if an attempt to connect fails or the connection breaks meanwhile,
+    /// [`Error::TimedOut`] after `timeout`, [`Error::Refused`] and [`Error::WrongSpace`] if the relay does not want
+    /// this file, [`Error::Stopped`] if the sync or the engine has been stopped. Whatever it returns, nothing is lost
+    /// and syncing goes on in the background.
+    pub fn sync_now(&self, timeout: Duration) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|source| Error::Io { doing: "waiting for", path: Default::default(), source })?;
+        runtime.block_on(self.sync_now_async(timeout))
+    }
+
+    /// Like [`Sync::sync_now`], for async callers, on any runtime with tokio's timer. Cancelling it stops only the
+    /// waiting.
+    pub async fn sync_now_async(&self, timeout: Duration) -> Result<()> {
+        let (waiter, answer) = oneshot::channel();
+        let asked = async {
+            self.control.send(Control::SyncNow(waiter)).await.map_err(|_| self.ended())?;
+            answer.await.map_err(|_| self.ended())?
+        };
+        tokio::time::timeout(timeout, asked).await.unwrap_or(Err(Error::TimedOut(timeout)))
+    }
+
+    fn ended(&self) -> Error {
+        match self.state() {
+            SyncState::Refused(reason) => Error::Refused { code: 0, reason },
+            _ => Error::Stopped,
+        }
+    }
+
+    /// Says goodbye to the relay and ends. What is not sent yet is sent by the next sync.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Full: then seven others wait to be told the same by the closing of the channel.
+            let _ = self.control.try_send(Control::Stop);
+            let (closed, _) = mpsc::channel(1);
+            self.control = closed;
+            let _ = thread.join(); // it cannot panic, and if it did there is nobody to tell here
+        }
+    }
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

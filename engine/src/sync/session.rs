@@ -1,0 +1,373 @@
+//! The engine's side of the conversation, as a state machine without I/O: what happened goes in, actions come out.
+//! Clock, socket and database are the driver's; a simulator can be another driver.
+//!
+//! ```text
+//! Greeting ── Welcome ──► Judging ── the replica says ──► Live
+//!                            │ the relay lacks what the outbox no longer has
+//!                            └──► Filling ── SnapshotStored ──► Live
+//! ```
+
+use std::collections::VecDeque;
+
+use driftless_protocol::message::{Hello, Welcome};
+use driftless_protocol::{
+    Changeset, ClientMessage, CloseCode, RelayMessage, ReplicaId, Seq, SnapshotPart, SpaceId, StateVector,
+};
+
+/// The most that is sent and not yet acknowledged, in bytes; one changeset larger than that may go alone.
+pub(crate) const WINDOW_BYTES: usize = 8 << 20;
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Send this.
+    Send(ClientMessage),
+    /// Ask the replica what it makes of this; answer with [`Session::proceed`], or end.
+    Judge(Welcome),
+    /// Read own changesets after this seq; answer with [`Session::outgoing`].
+    ReadOutbox { after: u64 },
+    /// Make a snapshot; hand its parts to [`Session::snapshot_part`].
+    MakeSnapshot,
+    /// Apply this.
+    Deliver(Delivery),
+    /// Note that the relay stored everything of ours up to this seq.
+    Acknowledged(u64),
+    /// Note that the relay holds this, later than what it acknowledged.
+    Confirmed(StateVector),
+    /// The question with this number is settled.
+    Settled(u64),
+    /// Close, saying this; the other side broke the protocol.
+    Break(CloseCode, &'static str),
+}
+
+/// What came in for the tables.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    Changeset(Changeset),
+    SnapshotPart(SnapshotPart),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Greeting,
+    Judging,
+    Filling,
+    Live,
+}
+
+/// Someone waits until both sides agree.
+#[derive(Debug)]
+struct Question {
+    id: u64,
+    /// Own changesets up to here must be stored.
+    target: u64,
+    nonce: Option<u64>,
+    /// What the relay held when asked; it must be applied here.
+    heads: Option<StateVector>,
+}
+
+/// One connection, from hello to close.
+#[derive(Debug)]
+pub(crate) struct Session {
+    replica: ReplicaId,
+    phase: Phase,
+    /// The last own seq that there is to send.
+    captured: u64,
+    /// The last own seq that was sent, or that the relay had before.
+    sent: u64,
+    /// The last own seq that the relay acknowledged.
+    stored: u64,
+    /// What was sent and not yet acknowledged: (seq, bytes).
+    in_flight: VecDeque<(u64, usize)>,
+    in_flight_bytes: usize,
+    reading: bool,
+    /// The seq up to which a later vector than the acknowledgement has confirmed.
+    confirmed: u64,
+    applied: StateVector,
+    questions: Vec<Question>,
+    last_nonce: u64,
+}
+
+impl Session {
+    /// Begins: the session and the first thing to say. `captured`: the last own seq. `applied`: what is in the
+    /// tables. `held`: what the relay need not send.
+    pub(crate) fn begin(
+        replica: ReplicaId,
+        space: Option<SpaceId>,
+        propose: Option<SpaceId>,
+        held: StateVector,
+        applied: StateVector,
+        token: Option<String>,
+    ) -> (Self, Action) {
+        let session = Self {
+            replica,
+            phase: Phase::Greeting,
+            captured: applied.get(replica),
+            sent: 0,
+            stored: 0,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            reading: false,
+            confirmed: 0,
+            applied,
+            questions: Vec::new(),
+            last_nonce: 0,
+        };
+        let hello = Hello { space, propose, replica, vector: held, token };
+        (session, Action::Send(ClientMessage::Hello(hello)))
+    }
+
+    /// Whether the relay has answered and nothing is in the way of changesets.
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    /// A message came in.
+    pub(crate) fn on_message(&mut self, message: RelayMessage) -> Vec<Action> {
+        match (message, &self.phase) {
+            (RelayMessage::Welcome(welcome), Phase::Greeting) => {
+                self.phase = Phase::Judging;
+                self.stored = welcome.heads.get(self.replica);
+                vec![Action::Judge(welcome)]
+            }
+            (RelayMessage::Welcome(_), _) => vec![broken("a second welcome")],
+            (_, Phase::Greeting) => vec![broken("something before the welcome")],
+            (RelayMessage::Stored(seq), _) => self.on_stored(seq),
+            (RelayMessage::SnapshotStored(_), Phase::Filling) => {
+                self.phase = Phase::Live;
+                self.go_on()
+            }
+            (RelayMessage::SnapshotStored(_), _) => Vec::new(),
+            (RelayMessage::Heads { nonce, heads }, _) => self.on_heads(nonce, heads),
+            (RelayMessage::Changeset(changeset), _) => vec![Action::Deliver(Delivery::Changeset(changeset))],
+            (RelayMessage::SnapshotPart(part), _) => vec![Action::Deliver(Delivery::SnapshotPart(part))],
+        }
+    }
+
+    /// The replica has judged the welcome: own changesets after `send_after` are to be sent, after a snapshot if the
+    /// relay needs one.
+    pub(crate) fn proceed(&mut self, send_after: u64, snapshot: bool) -> Vec<Action> {
+        self.sent = send_after;
+        self.stored = send_after;
+        self.confirmed = send_after;
+        if snapshot {
+            self.phase = Phase::Filling;
+            return vec![Action::MakeSnapshot];
+        }
+        self.phase = Phase::Live;
+        self.go_on()
+    }
+
+    /// A part of the snapshot that was asked for.
+    pub(crate) fn snapshot_part(&mut self, part: SnapshotPart) -> Action {
+        if part.header.last {
+            // Everything of ours up to here is in it.
+            self.sent = self.sent.max(part.header.vector.get(self.replica));
+        }
+        Action::Send(ClientMessage::SnapshotPart(part))
+    }
+
+    /// There are own changesets up to `last`.
+    pub(crate) fn captured(&mut self, last: u64) -> Vec<Action> {
+        self.captured = self.captured.max(last);
+        self.go_on()
+    }
+
+    /// Own changesets that were read from the outbox.
+    pub(crate) fn outgoing(&mut self, changesets: Vec<Changeset>) -> Vec<Action> {
+        self.reading = false;
+        let mut actions = Vec::with_capacity(changesets.len());
+        for changeset in changesets {
+            let (seq, bytes) = (changeset.header.seq.get(), changeset.bytes().len());
+            if seq != self.sent + 1 {
+                // The outbox begins later than what the relay has: it takes another welcome to find out.
+                actions.push(Action::Break(CloseCode::Gap, "the outbox has a gap"));
+                return actions;
+            }
+            self.sent = seq;
+            self.in_flight.push_back((seq, bytes));
+            self.in_flight_bytes += bytes;
+            actions.push(Action::Send(ClientMessage::Changeset(changeset)));
+        }
+        actions.extend(self.go_on());
+        actions
+    }
+
+    /// What is in the tables now.
+    pub(crate) fn applied(&mut self, vector: StateVector) -> Vec<Action> {
+        self.applied = vector;
+        self.settle()
+    }
+
+    /// Asks for [`Action::Settled`] when everything of ours up to `target` is stored and everything that the relay
+    /// holds by then is applied.
+    pub(crate) fn ask(&mut self, id: u64, target: u64) -> Vec<Action> {
+        self.captured = self.captured.max(target);
+        self.questions.push(Question { id, target, nonce: None, heads: None });
+        self.go_on()
+    }
+
+    /// Now and then: asks for a vector that confirms what was only acknowledged.
+    pub(crate) fn tick(&mut self) -> Vec<Action> {
+        if !self.is_live() || self.stored <= self.confirmed {
+            return Vec::new();
+        }
+        let nonce = self.nonce();
+        vec![Action::Send(ClientMessage::AskHeads(nonce))]
+    }
+
+    fn nonce(&mut self) -> u64 {
+        self.last_nonce += 1;
+        self.last_nonce
+    }
+
+    fn on_stored(&mut self, seq: Seq) -> Vec<Action> {
+        let seq = seq.get();
+        if seq > self.sent {
+            return vec![broken("an acknowledgement of what was never sent")];
+        }
+        if seq <= self.stored {
+            return Vec::new();
+        }
+        self.stored = seq;
+        while let Some(&(sent, bytes)) = self.in_flight.front()
+            && sent <= seq
+        {
+            self.in_flight.pop_front();
+            self.in_flight_bytes -= bytes;
+        }
+        let mut actions = vec![Action::Acknowledged(seq)];
+        actions.extend(self.go_on());
+        actions
+    }
+
+    fn on_heads(&mut self, nonce: u64, heads: StateVector) -> Vec<Action> {
+        self.confirmed = self.confirmed.max(heads.get(self.replica));
+        for question in self.questions.iter_mut().filter(|question| question.nonce == Some(nonce)) {
+            question.heads = Some(heads.clone());
+        }
+        let mut actions = vec![Action::Confirmed(heads)];
+        actions.extend(self.settle());
+        actions
+    }
+
+    /// Whatever can be done now: read more to send, ask what was not asked, settle what can be.
+    fn go_on(&mut self) -> Vec<Action> {
+        if !self.is_live() {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        if !self.reading && self.sent < self.captured && self.in_flight_bytes < WINDOW_BYTES {
+            self.reading = true;
+            actions.push(Action::ReadOutbox { after: self.sent });
+        }
+        for at in 0..self.questions.len() {
+            if self.questions[at].nonce.is_none() {
+                let nonce = self.nonce();
+                self.questions[at].nonce = Some(nonce);
+                actions.push(Action::Send(ClientMessage::AskHeads(nonce)));
+            }
+        }
+        actions.extend(self.settle());
+        actions
+    }
+
+    fn settle(&mut self) -> Vec<Action> {
+        let (stored, applied) = (self.stored, &self.applied);
+        let is_settled = |question: &Question| {
+            question.target <= stored && question.heads.as_ref().is_some_and(|heads| applied.covers(heads))
+        };
+        let settled = self.questions.extract_if(.., |question| is_settled(question));
+        settled.map(|question| Action::Settled(question.id)).collect()
+    }
+}
+
+fn broken(why: &'static str) -> Action {
+    Action::Break(CloseCode::Malformed, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use driftless_protocol::changeset::BodyBuilder;
+    use driftless_protocol::{ChangesetHeader, Part};
+
+    fn replica(n: u8) -> ReplicaId {
+        ReplicaId::from_bytes([n; 16]).expect("not nil")
+    }
+
+    fn vector(entries: &[(u8, u64)]) -> StateVector {
+        entries.iter().filter_map(|&(r, n)| Some((replica(r), Seq::new(n)?))).collect()
+    }
+
+    fn changeset(seq: u64) -> Changeset {
+        let header = ChangesetHeader {
+            replica: replica(1),
+            seq: Seq::new(seq).expect("not zero"),
+            part: Part::Whole,
+            after: StateVector::new(),
+            time: 0,
+        };
+        Changeset::seal(header, &BodyBuilder::new().finish())
+    }
+
+    fn session(applied: &[(u8, u64)]) -> Session {
+        Session::begin(replica(1), None, None, vector(applied), vector(applied), None).0
+    }
+
+    fn welcome(heads: &[(u8, u64)]) -> RelayMessage {
+        RelayMessage::Welcome(Welcome { space: SpaceId::random(), heads: vector(heads), own: None })
+    }
+
+    #[test]
+    fn nothing_is_sent_before_the_replica_has_judged_the_welcome() {
+        let mut session = session(&[(1, 3)]);
+        assert!(session.captured(3).is_empty());
+        assert!(matches!(session.on_message(welcome(&[]))[..], [Action::Judge(_)]));
+        assert!(session.captured(4).is_empty());
+        assert!(matches!(session.proceed(1, false)[..], [Action::ReadOutbox { after: 1 }]));
+        let sent = session.outgoing(vec![changeset(2), changeset(3)]);
+        assert!(matches!(sent[..], [Action::Send(_), Action::Send(_), Action::ReadOutbox { after: 3 }]));
+    }
+
+    #[test]
+    fn a_question_is_settled_only_when_ours_is_stored_and_theirs_is_applied() {
+        let mut session = session(&[(1, 1)]);
+        session.on_message(welcome(&[(2, 5)]));
+        session.proceed(0, false);
+        assert!(matches!(session.ask(9, 1)[..], [Action::Send(ClientMessage::AskHeads(1))]));
+        session.outgoing(vec![changeset(1)]);
+        let heads = RelayMessage::Heads { nonce: 1, heads: vector(&[(1, 1), (2, 5)]) };
+        assert!(matches!(session.on_message(heads)[..], [Action::Confirmed(_)]));
+        let stored = session.on_message(RelayMessage::Stored(Seq::FIRST));
+        assert!(matches!(stored[..], [Action::Acknowledged(1)]));
+        assert!(session.applied(vector(&[(1, 1), (2, 4)])).is_empty());
+        assert!(matches!(session.applied(vector(&[(1, 1), (2, 5)]))[..], [Action::Settled(9)]));
+    }
+
+    #[test]
+    fn a_relay_that_lost_its_data_gets_a_snapshot_before_anything_else() {
+        let mut session = session(&[(1, 7), (2, 2)]);
+        session.on_message(welcome(&[]));
+        assert!(matches!(session.proceed(0, true)[..], [Action::MakeSnapshot]));
+        assert!(session.captured(8).is_empty());
+        let header = driftless_protocol::SnapshotHeader {
+            snapshot: [1; 16],
+            index: 0,
+            last: true,
+            vector: vector(&[(1, 7), (2, 2)]),
+        };
+        let part = SnapshotPart::seal(header, &BodyBuilder::new().finish());
+        assert!(matches!(session.snapshot_part(part), Action::Send(ClientMessage::SnapshotPart(_))));
+        let stored = session.on_message(RelayMessage::SnapshotStored([1; 16]));
+        assert!(matches!(stored[..], [Action::ReadOutbox { after: 7 }]));
+    }
+
+    #[test]
+    fn acknowledging_what_was_never_sent_ends_the_conversation() {
+        let mut session = session(&[]);
+        session.on_message(welcome(&[]));
+        session.proceed(0, false);
+        assert!(matches!(session.on_message(RelayMessage::Stored(Seq::FIRST))[..], [Action::Break(..)]));
+    }
+}

@@ -1,0 +1,221 @@
+//! The thread that owns the replica. SQLite blocks, so everything that touches the file happens here, one piece
+//! of work after the other; async stays at the socket.
+//!
+//! Work comes over a bounded channel: whoever sends waits while it is full. Between pieces of work the thread takes
+//! turns as long as there is something to capture. It ends when all handles are gone or when told to; what it was
+//! doing is finished first, and what was committed is captured at the next opening if not now.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::{Error, Result};
+use crate::replica::{Replica, Turn};
+
+/// Pieces of work that wait at most.
+const QUEUE: usize = 64;
+/// How long to wait after a turn failed for a reason that may pass: a full disk, a lock held too long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+type Job = Box<dyn FnOnce(&mut Replica) + Send>;
+
+enum Command {
+    Job(Job),
+    Nudge,
+    Stop,
+}
+
+/// How the engine's thread is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// It works.
+    Well,
+    /// The last turn failed; it is tried again. The text says why.
+    Ailing(String),
+    /// It stopped for good: closed, or for the reason given.
+    Stopped(Option<String>),
+}
+
+/// What the outside can see of the thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Worker {
+    commands: mpsc::Sender<Command>,
+    nudged: Arc<AtomicBool>,
+    last_seq: watch::Receiver<u64>,
+    health: watch::Receiver<Health>,
+}
+
+impl Worker {
+    /// Starts the thread. Joining the handle waits for its end.
+    pub(crate) fn start(replica: Replica) -> Result<(Self, JoinHandle<()>)> {
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let nudged = Arc::new(AtomicBool::new(false));
+        let (last_seq_sender, last_seq) = watch::channel(replica.last_seq()?);
+        let (health_sender, health) = watch::channel(Health::Well);
+        let path = replica.path().to_owned();
+        let mut thread = Thread {
+            replica,
+            commands: receiver,
+            nudged: nudged.clone(),
+            last_seq: last_seq_sender,
+            health: health_sender,
+        };
+        let handle = std::thread::Builder::new()
+            .name("driftless".into())
+            .spawn(move || thread.run())
+            .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
+        Ok((Self { commands, nudged, last_seq, health }, handle))
+    }
+
+    /// Tells the thread that the file may have changed. Never waits; many nudges are one.
+    pub(crate) fn nudge(&self) {
+        if !self.nudged.swap(true, Ordering::AcqRel) && self.commands.try_send(Command::Nudge).is_err() {
+            // The queue is full: the thread takes a turn after the work that fills it anyway.
+            self.nudged.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether the thread has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Asks the thread to end. Never waits.
+    pub(crate) fn stop(&self) {
+        let commands = self.commands.clone();
+        if let Err(mpsc::error::TrySendError::Full(stop)) = commands.try_send(Command::Stop) {
+            std::thread::spawn(move || {
+                let _ = commands.blocking_send(stop); // closed already: then it has stopped
+            });
+        }
+    }
+
+    /// Runs `work` on the thread and waits for its result. Fails with [`Error::Stopped`] if the thread has ended.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (job, answer) = job(work);
+        self.commands.send(Command::Job(job)).await.map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Like [`Worker::call`], blocking.
+    pub(crate) fn call_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (job, answer) = job(work);
+        self.commands.blocking_send(Command::Job(job)).map_err(|_| Error::Stopped)?;
+        answer.blocking_recv().map_err(|_| Error::Stopped)?
+    }
+
+    /// The last own seq, as it grows.
+    pub(crate) fn last_seq(&self) -> watch::Receiver<u64> {
+        self.last_seq.clone()
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+}
+
+fn job<T: Send + 'static>(
+    work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T>>) {
+    let (sender, answer) = oneshot::channel();
+    let job: Job = Box::new(move |replica| {
+        let _ = sender.send(work(replica)); // whoever asked may have gone
+    });
+    (job, answer)
+}
+
+struct Thread {
+    replica: Replica,
+    commands: mpsc::Receiver<Command>,
+    nudged: Arc<AtomicBool>,
+    last_seq: watch::Sender<u64>,
+    health: watch::Sender<Health>,
+}
+
+impl Thread {
+    fn run(&mut self) {
+        let mut more = true;
+        loop {
+            let command = match self.commands.try_recv() {
+                Ok(command) => Some(command),
+                Err(mpsc::error::TryRecvError::Empty) if more => None,
+                Err(mpsc::error::TryRecvError::Empty) => self.commands.blocking_recv(),
+                Err(mpsc::error::TryRecvError::Disconnected) => break,
+            };
+            match command {
+                Some(Command::Job(job)) => {
+                    job(&mut self.replica);
+                    self.publish();
+                }
+                Some(Command::Nudge) => {
+                    self.nudged.store(false, Ordering::Release);
+                    more |= self.replica.has_foreign_commits().unwrap_or(true);
+                }
+                Some(Command::Stop) => break,
+                None if more => match self.take_turn() {
+                    Ok(turn) => more = turn.more,
+                    Err(Some(fatal)) => {
+                        self.health.send_replace(Health::Stopped(Some(fatal)));
+                        return;
+                    }
+                    // The next nudge, at the latest the next poll, tries again.
+                    Err(None) => {
+                        more = false;
+                        std::thread::sleep(PAUSE_AFTER_FAILURE);
+                    }
+                },
+                None => break,
+            }
+        }
+        self.health.send_replace(Health::Stopped(None));
+    }
+
+    /// Fails with a text if it makes no sense to go on.
+    fn take_turn(&mut self) -> std::result::Result<Turn, Option<String>> {
+        let turn = self.replica.turn(&mut Vec::new());
+        self.publish();
+        match turn {
+            Ok(turn) => {
+                self.health.send_if_modified(|health| {
+                    let recovered = *health != Health::Well;
+                    *health = Health::Well;
+                    recovered
+                });
+                Ok(turn)
+            }
+            Err(error @ (Error::FileReplaced(_) | Error::NewerFormat { .. })) => {
+                tracing::error!(%error, "the engine stops");
+                Err(Some(error.to_string()))
+            }
+            Err(error) if error.is_busy() => {
+                tracing::debug!(%error, "somebody holds the write lock; trying again");
+                Err(None)
+            }
+            Err(error) => {
+                tracing::error!(%error, "a turn failed; trying again");
+                self.health.send_replace(Health::Ailing(error.to_string()));
+                Err(None)
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Ok(last) = self.replica.last_seq() {
+            self.last_seq.send_if_modified(|known| {
+                let grown = *known != last;
+                *known = last;
+                grown
+            });
+        }
+    }
+}
