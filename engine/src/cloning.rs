@@ -25,7 +25,8 @@ pub fn clone(
         return Err(Error::FileExists(path.to_owned()));
     }
     let draft = Draft::create(path)?;
-    let engine = Engine::open(&draft.path, config)?;
+    // Nobody else writes to a file that is not there yet.
+    let engine = Engine::open(&draft.path, Config { turn_gap: Duration::ZERO, ..config })?;
     let syncing = engine.sync_existing(sync)?;
     syncing.sync_now(timeout)?;
     syncing.stop();

@@ -8,16 +8,19 @@ use std::time::Duration;
 pub struct Config {
     /// How long to wait for SQLite's write lock before leaving the work for the next turn. Default: 5 seconds.
     pub busy_timeout: Duration,
-    /// The most rows that one turn captures or merges while nobody else writes. Default: 20,000. More is faster in
-    /// bulk and makes writers wait longer.
+    /// The most rows that one turn captures. Default: 20,000.
     pub turn_rows: usize,
-    /// How long a turn may take while somebody else writes: the engine takes fewer rows at a time until it does
-    /// not. Default: 10 milliseconds.
+    /// How long a turn aims to hold the write lock while nobody else writes. Default: 100 milliseconds.
     pub turn_time: Duration,
+    /// The same while somebody else does, whose writes wait for ours. Default: 10 milliseconds.
+    pub contended_turn_time: Duration,
+    /// How long the lock is left alone after it was held for `turn_time`, so that a writer who waits gets it:
+    /// SQLite's busy timeout looks every 25 milliseconds by then. Default: 30 milliseconds.
+    pub turn_gap: Duration,
     /// How often to look for commits of other processes where file events do not tell. Default: 250 milliseconds.
     pub poll_interval: Duration,
     /// About how large a changeset's body grows before the next is begun, in bytes before compression. Default:
-    /// 1 MiB.
+    /// 256 KiB.
     pub changeset_bytes: usize,
     /// Changes that the change feed holds for a subscriber that does not read; beyond, it is told that it missed
     /// some. Default: 1,024.
@@ -29,9 +32,11 @@ impl Default for Config {
         Self {
             busy_timeout: Duration::from_secs(5),
             turn_rows: 20_000,
-            turn_time: Duration::from_millis(10),
+            turn_time: Duration::from_millis(100),
+            contended_turn_time: Duration::from_millis(10),
+            turn_gap: Duration::from_millis(30),
             poll_interval: Duration::from_millis(250),
-            changeset_bytes: 1 << 20,
+            changeset_bytes: 256 << 10,
             feed_capacity: 1024,
         }
     }

@@ -3,7 +3,7 @@
 //! A changeset is applied when everything that its author had applied before it is applied here, and when all
 //! parts of its transaction are here. What comes early waits in the inbox.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use driftless_protocol::{Changeset, ChangesetHeader, Part, ReplicaId, Seq, StateVector};
 use rusqlite::Transaction;
@@ -29,36 +29,71 @@ pub(crate) fn held(vector: &StateVector, waiting: &[(ReplicaId, Seq, Part)]) -> 
     held
 }
 
-/// Takes from the inbox the next transaction that can be applied: its changesets in order, one or several parts.
-pub(crate) fn take_ready(tx: &Transaction<'_>, vector: &StateVector) -> Result<Option<Vec<Changeset>>> {
+/// A transaction in the inbox that can be applied: the seqs of its parts.
+pub(crate) type Ready = (ReplicaId, Vec<Seq>);
+
+/// What in the inbox can be applied, in an order in which it can be. One pass over the list, however much waits.
+pub(crate) fn ready(tx: &Transaction<'_>, vector: &StateVector) -> Result<Vec<Ready>> {
     if inbox::is_empty(tx)? {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let mut runs: HashMap<ReplicaId, Vec<(Seq, Part)>> = HashMap::new();
-    for (replica, seq, part) in inbox::list(tx)? {
+    let mut vector = vector.clone();
+    let mut runs: BTreeMap<ReplicaId, VecDeque<(Seq, Part)>> = BTreeMap::new();
+    let held = inbox::list(tx)?;
+    for (replica, seq, part) in held {
         if seq.get() <= vector.get(replica) {
             continue;
         }
         let run = runs.entry(replica).or_default();
         if seq.get() == vector.get(replica) + 1 + run.len() as u64 {
-            run.push((seq, part));
+            run.push_back((seq, part));
         }
     }
-    for (replica, run) in runs {
-        // A `Last` without a beginning is whole: its author became another replica in between.
-        let Some(end) = run.iter().position(|(_, part)| *part != Part::More) else { continue };
-        let mut transaction = Vec::with_capacity(end + 1);
-        for &(seq, _) in &run[..=end] {
-            match inbox::get(tx, replica, seq)? {
-                Some(changeset) if vector.covers(&changeset.header.after) => transaction.push(changeset),
-                _ => break,
+    let mut ready = Vec::new();
+    loop {
+        let before = ready.len();
+        for (&replica, run) in &mut runs {
+            while let Some(transaction) = first_transaction(tx, replica, run, &vector)? {
+                run.drain(..transaction.len());
+                if let Some(&last) = transaction.last() {
+                    vector.raise(replica, last);
+                }
+                ready.push((replica, transaction));
             }
         }
-        if transaction.len() == end + 1 {
-            let last = run[end].0.get();
-            inbox::forget(tx, replica, last)?;
-            return Ok(Some(transaction));
+        if ready.len() == before {
+            return Ok(ready);
         }
     }
-    Ok(None)
+}
+
+/// The first transaction of a run, if all its parts are there and may be applied.
+fn first_transaction(
+    tx: &Transaction<'_>,
+    replica: ReplicaId,
+    run: &VecDeque<(Seq, Part)>,
+    vector: &StateVector,
+) -> Result<Option<Vec<Seq>>> {
+    // A `Last` without a beginning is whole: its author became another replica in between.
+    let Some(end) = run.iter().position(|(_, part)| *part != Part::More) else { return Ok(None) };
+    let mut seqs = Vec::with_capacity(end + 1);
+    for &(seq, _) in run.iter().take(end + 1) {
+        match inbox::get(tx, replica, seq)? {
+            Some(changeset) if vector.covers(&changeset.header.after) => seqs.push(seq),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(seqs))
+}
+
+/// Takes a transaction's changesets out of the inbox.
+pub(crate) fn take(tx: &Transaction<'_>, (replica, seqs): &Ready) -> Result<Vec<Changeset>> {
+    let mut changesets = Vec::with_capacity(seqs.len());
+    for &seq in seqs {
+        changesets.extend(inbox::get(tx, *replica, seq)?);
+    }
+    if let Some(last) = seqs.last() {
+        inbox::forget(tx, *replica, last.get())?;
+    }
+    Ok(changesets)
 }

@@ -5,9 +5,9 @@
 //! timeout): reconcile, capture, apply, materialize, progress. Documents, outbox, seq and the consumed marks commit
 //! together or not at all.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use driftless_protocol::message::{Head, Welcome};
 use driftless_protocol::{
@@ -34,14 +34,27 @@ use crate::tracking;
 
 /// Touched rows are written to their tables when they take this much memory, in bytes.
 const TOUCHED_BYTES: usize = 16 << 20;
+/// Sizes of the first turn; later ones fit what was measured.
+const FIRST_TURN_ROWS: usize = 1000;
+const FIRST_TURN_BYTES: usize = 64 << 10;
 /// After so many turns that left a transaction half captured, one takes all that there is.
-const MOST_PARTIAL_TURNS: u32 = 200;
+const MOST_PARTIAL_TURNS: u32 = 1000;
 
 /// What comes in from a relay.
 #[derive(Debug, Clone)]
 pub(crate) enum Incoming {
     Changeset(Changeset),
     SnapshotPart(SnapshotPart),
+}
+
+impl Incoming {
+    /// Its size as it travelled, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Changeset(changeset) => changeset.bytes().len(),
+            Self::SnapshotPart(part) => part.bytes().len(),
+        }
+    }
 }
 
 /// What a turn did.
@@ -88,6 +101,10 @@ pub(crate) struct Replica {
     /// `data_version` at the end of the last turn: whether others have committed since.
     data_version: i64,
     turn_rows: usize,
+    turn_bytes: usize,
+    /// How long the write lock was held, turn upon turn, and when it was last let go.
+    held: Duration,
+    released: Instant,
     partial_turns: u32,
     shunned: HashSet<RolledBack>,
     feed: broadcast::Sender<Changes>,
@@ -126,7 +143,7 @@ impl Replica {
         }
         let replica = identity::replica(&tx)?;
         tx.commit().doing("opening the database")?;
-        let turn_rows = config.turn_rows;
+        let turn_rows = config.turn_rows.min(FIRST_TURN_ROWS);
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
         Ok(Self {
             path: path.to_owned(),
@@ -137,6 +154,9 @@ impl Replica {
             schema_version: None,
             data_version: 0,
             turn_rows,
+            turn_bytes: FIRST_TURN_BYTES,
+            held: Duration::ZERO,
+            released: Instant::now(),
             partial_turns: 0,
             shunned: HashSet::new(),
             feed,
@@ -186,7 +206,7 @@ impl Replica {
     pub(crate) fn capture_all(&mut self) -> Result<usize> {
         let mut marks = 0;
         loop {
-            let turn = self.turn(&mut Vec::new())?;
+            let turn = self.turn(&mut VecDeque::new())?;
             marks += turn.marks;
             if !turn.more {
                 return Ok(marks);
@@ -194,14 +214,22 @@ impl Replica {
         }
     }
 
-    /// One turn. `incoming` is emptied: applied, or kept in the inbox. When the turn fails nothing has happened and
-    /// `incoming` is as it was.
-    pub(crate) fn turn(&mut self, incoming: &mut Vec<Incoming>) -> Result<Turn> {
+    /// One turn. Takes what it has time for from the front of `incoming`: applied, or kept in the inbox. When the turn
+    /// fails nothing has happened and `incoming` is as it was.
+    pub(crate) fn turn(&mut self, incoming: &mut VecDeque<Incoming>) -> Result<Turn> {
         self.check_place()?;
         let begun = Instant::now();
-        let before = data_version(&self.connection)?;
-        let (turn, local, remote) = loop {
-            match self.try_turn(incoming)? {
+        let before = self.data_version;
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(next) = incoming.get(count)
+            && (count == 0 || bytes + next.len() <= self.turn_bytes)
+        {
+            bytes += next.len();
+            count += 1;
+        }
+        let batch = &incoming.make_contiguous()[..count];
+        let (mut turn, local, remote) = loop {
+            match self.try_turn(batch)? {
                 Ok(done) => break done,
                 Err(rolled_back) => {
                     tracing::warn!(
@@ -212,9 +240,9 @@ impl Replica {
                 }
             }
         };
-        incoming.clear();
-        self.data_version = data_version(&self.connection)?;
-        self.pace(begun, turn.marks, before != self.data_version);
+        incoming.drain(..count);
+        turn.more |= !incoming.is_empty();
+        self.pace(begun, turn.marks, bytes, before != self.data_version);
         self.announce(Origin::Local, local);
         self.announce(Origin::Remote, remote);
         Ok(turn)
@@ -227,17 +255,27 @@ impl Replica {
         }
     }
 
-    /// Large turns while nobody else writes, short ones while somebody does: their writers wait for ours.
-    fn pace(&mut self, begun: Instant, marks: usize, contended: bool) {
-        let most = self.config.turn_rows.max(1);
-        self.turn_rows = if !contended {
-            self.turn_rows.saturating_mul(2).min(most)
-        } else if marks > 0 {
-            let fits = self.config.turn_time.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-6);
-            ((marks as f64 * fits) as usize).clamp(most.min(64), most)
-        } else {
-            self.turn_rows
-        };
+    /// Fits the next turn's size to how long this one took: large while nobody else writes, short while somebody
+    /// does. Then leaves the lock alone for a while, if it was held for long: SQLite's waiters look now and then, and
+    /// turn upon turn they would find it taken each time.
+    fn pace(&mut self, begun: Instant, marks: usize, bytes: usize, contended: bool) {
+        let took = begun.elapsed();
+        let aim = if contended { self.config.contended_turn_time } else { self.config.turn_time };
+        let factor = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.1, 2.0);
+        if marks > 0 {
+            let most = self.config.turn_rows.max(1);
+            self.turn_rows = ((self.turn_rows as f64 * factor) as usize).clamp(most.min(64), most);
+        }
+        if bytes > 0 {
+            self.turn_bytes = ((self.turn_bytes as f64 * factor) as usize).clamp(16 << 10, 8 << 20);
+        }
+        self.held =
+            if begun.duration_since(self.released) > self.config.turn_gap { took } else { self.held + took };
+        if self.held >= self.config.turn_time {
+            std::thread::sleep(self.config.turn_gap);
+            self.held = Duration::ZERO;
+        }
+        self.released = Instant::now();
     }
 
     /// A file that was replaced under us takes no writes: they would go where nobody looks.
@@ -257,6 +295,8 @@ impl Replica {
         let rows = if self.partial_turns > MOST_PARTIAL_TURNS { usize::MAX >> 1 } else { self.turn_rows };
         let limits = Limits { rows, bytes: self.config.changeset_bytes };
         let tx = begin(&mut self.connection)?;
+        // Read under the lock: a commit that comes after ours must be seen as one.
+        let data_version = data_version(&tx)?;
 
         // 1 reconcile
         let version = schema_version(&tx)?;
@@ -286,7 +326,7 @@ impl Replica {
         };
         let merged = if captured.drained { merge.receive(incoming) } else { merge.keep(incoming) };
         let merged = merged.and_then(|flow| match flow {
-            Flow::GoOn if captured.drained => merge.refresh(self.config.turn_rows),
+            Flow::GoOn if captured.drained => merge.refresh(self.turn_rows),
             flow => Ok(flow),
         });
         let (changed, definitions_changed) = (std::mem::take(&mut merge.changed), merge.definitions);
@@ -304,6 +344,7 @@ impl Replica {
         let version = schema_version(&tx)?;
         tx.commit().doing("committing a turn")?;
         self.schema_version = (!renewed).then_some(version);
+        self.data_version = data_version;
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
         Ok(Ok((turn, captured.changed, changed)))
     }
@@ -521,25 +562,25 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Applies what can be applied, keeps the rest, and applies from the inbox what that made ready.
+    /// Applies what can be applied, keeps the rest, and applies what was kept before and is ready now.
     fn receive(&mut self, incoming: &[Incoming]) -> Result<Flow> {
         for one in incoming {
-            let flow = match one {
+            match one {
                 Incoming::Changeset(changeset) if delivery::is_next(&self.vector, &changeset.header) => {
-                    self.apply(std::slice::from_ref(changeset))?
+                    if let Flow::RolledBack(row) = self.apply(std::slice::from_ref(changeset))? {
+                        return Ok(Flow::RolledBack(row));
+                    }
                 }
-                Incoming::Changeset(changeset) => {
-                    self.keep_changeset(changeset)?;
-                    Flow::GoOn
-                }
-                Incoming::SnapshotPart(part) => self.receive_part(part)?,
-            };
-            if let Flow::RolledBack(_) = flow {
-                return Ok(flow);
+                Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
+                Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
             }
         }
-        while let Some(transaction) = delivery::take_ready(self.tx, &self.vector)? {
-            if let Flow::RolledBack(row) = self.apply(&transaction)? {
+        if let Flow::RolledBack(row) = self.apply_snapshots()? {
+            return Ok(Flow::RolledBack(row));
+        }
+        for transaction in delivery::ready(self.tx, &self.vector)? {
+            let changesets = delivery::take(self.tx, &transaction)?;
+            if let Flow::RolledBack(row) = self.apply(&changesets)? {
                 return Ok(Flow::RolledBack(row));
             }
         }
@@ -601,34 +642,37 @@ impl Merge<'_> {
         }
     }
 
-    /// Keeps a part of a snapshot; with the last one, applies them all.
-    fn receive_part(&mut self, part: &SnapshotPart) -> Result<Flow> {
-        inbox::keep_part(self.tx, part)?;
-        let header = &part.header;
-        if !header.last || inbox::parts(self.tx, &header.snapshot)? != header.index + 1 {
-            return Ok(Flow::GoOn);
-        }
-        let applied = self.guarded(|merge| {
-            for index in 0..=header.index {
-                if let Some(part) = inbox::part(merge.tx, &header.snapshot, index)? {
-                    merge.apply_body(&part.body()?)?;
+    /// Applies every snapshot of which all parts are here.
+    fn apply_snapshots(&mut self) -> Result<Flow> {
+        while let Some((snapshot, last)) = inbox::complete_snapshot(self.tx)? {
+            let mut vector = StateVector::new();
+            let applied = self.guarded(|merge| {
+                for index in 0..=last {
+                    if let Some(part) = inbox::part(merge.tx, &snapshot, index)? {
+                        merge.apply_body(&part.body()?)?;
+                        vector = part.header.vector;
+                    }
                 }
+                Ok(())
+            })?;
+            if let Err(error) = applied {
+                tracing::error!(%error, "a snapshot could not be applied and is set aside");
+                if let Some(part) = inbox::part(self.tx, &snapshot, last)? {
+                    quarantine::put(self.tx, None, &error.to_string(), now(), part.bytes())?;
+                }
+            } else {
+                for (replica, seq) in vector.iter() {
+                    progress::raise(self.tx, replica, seq.get())?;
+                    inbox::forget(self.tx, replica, seq.get())?;
+                }
+                self.vector.merge(&vector);
             }
-            Ok(())
-        })?;
-        if let Err(error) = applied {
-            tracing::error!(%error, "a snapshot could not be applied and is set aside");
-            quarantine::put(self.tx, None, &error.to_string(), now(), part.bytes())?;
-            inbox::forget_snapshots(self.tx)?;
-            return Ok(Flow::GoOn);
+            inbox::forget_snapshot(self.tx, &snapshot)?;
+            if let Flow::RolledBack(row) = self.materialize_if_many()? {
+                return Ok(Flow::RolledBack(row));
+            }
         }
-        inbox::forget_snapshots(self.tx)?;
-        for (replica, seq) in header.vector.iter() {
-            progress::raise(self.tx, replica, seq.get())?;
-            inbox::forget(self.tx, replica, seq.get())?;
-        }
-        self.vector.merge(&header.vector);
-        self.materialize_if_many()
+        Ok(Flow::GoOn)
     }
 
     fn materialize_if_many(&mut self) -> Result<Flow> {

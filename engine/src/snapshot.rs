@@ -1,14 +1,15 @@
 //! Snapshots: (state vector, row documents), made for a relay that lost its data, and taken by newcomers.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
 use driftless_protocol::changeset::BodyBuilder;
-use driftless_protocol::{RowKey, SnapshotHeader, SnapshotPart, StateVector};
+use driftless_protocol::{ReplicaId, RowKey, Seq, SnapshotHeader, SnapshotPart, StateVector};
 use rusqlite::Connection;
 
 use crate::error::{Doing, Error, Result};
-use crate::store::{self, progress, writers};
+use crate::store::{self, progress, quarantine, writers};
 
 /// About how large a part grows, in bytes before compression.
 const PART_BYTES: usize = 4 << 20;
@@ -23,7 +24,7 @@ pub(crate) fn make(
 ) -> Result<StateVector> {
     let mut connection = store::open_to_read(path, busy_timeout)?;
     let tx = connection.transaction().doing("making a snapshot")?;
-    let vector = progress::vector(&tx)?;
+    let vector = contained(&tx)?;
     let mut snapshot = [0; 16];
     snapshot[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
     snapshot[8..].copy_from_slice(&fastrand::u64(..).to_le_bytes());
@@ -50,6 +51,21 @@ pub(crate) fn make(
     }
     drop(tx);
     Ok(vector)
+}
+
+/// What the documents contain: what is applied, short of what was set aside.
+fn contained(connection: &Connection) -> Result<StateVector> {
+    let mut lacking: HashMap<ReplicaId, u64> = HashMap::new();
+    for (replica, seq) in quarantine::list(connection)? {
+        let lowest = lacking.entry(replica).or_insert(seq);
+        *lowest = seq.min(*lowest);
+    }
+    let vector = progress::vector(connection)?;
+    let short = vector.iter().filter_map(|(replica, seq)| match lacking.get(&replica) {
+        Some(&lacked) => Some((replica, Seq::new(seq.get().min(lacked.saturating_sub(1)))?)),
+        None => Some((replica, seq)),
+    });
+    Ok(short.collect())
 }
 
 fn each_row(

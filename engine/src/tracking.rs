@@ -71,11 +71,11 @@ pub(crate) fn untrack(tx: &Transaction<'_>, names: &[&str]) -> Result<Vec<String
         .collect()
 }
 
+/// A table that cannot be tracked, and why.
+pub(crate) type LeftOut = (String, Refusal);
+
 /// Every table of the user's that these options allow to track, and the others with the reason.
-pub(crate) fn trackable(
-    tx: &Transaction<'_>,
-    options: TableOptions,
-) -> Result<(Vec<String>, Vec<(String, Refusal)>)> {
+pub(crate) fn trackable(tx: &Transaction<'_>, options: TableOptions) -> Result<(Vec<String>, Vec<LeftOut>)> {
     let (mut fit, mut unfit) = (Vec::new(), Vec::new());
     for name in introspect::user_tables(tx)? {
         match introspect::table(tx, &name)? {

@@ -54,6 +54,9 @@ pub enum FrameError {
     /// The header does not decode.
     #[error("the header of the changeset is malformed")]
     Header(#[from] CodecError),
+    /// The header is not in its one encoding.
+    #[error("the header of the changeset is not in its one encoding")]
+    NotCanonical,
     /// Header and body are not what their author hashed.
     #[error("the checksum does not fit: the bytes were damaged on their way or on disk")]
     Checksum,
@@ -248,6 +251,10 @@ impl Frame {
         let mut wire: WireHeader<H> = codec::decode(header)?;
         if wire.body_len > MAX_BODY_BYTES as u64 {
             return Err(FrameError::TooLarge(wire.body_len));
+        }
+        // bincode also reads integers in longer forms: one changeset would have several byte forms.
+        if codec::encode(&wire) != header {
+            return Err(FrameError::NotCanonical);
         }
         let checksum = std::mem::take(&mut wire.checksum);
         if digest(&codec::encode(&wire), compressed) != checksum {

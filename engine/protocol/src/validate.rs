@@ -17,17 +17,19 @@
 //!
 //! Source: `updates/decoder.rs` and `update.rs` of yrs 0.28.1, `UpdateDecoderV1` of Yjs 13.
 //!
-//! What is promised: *whatever is accepted here, decoding, applying, reading and encoding by yrs never panics, hangs
-//! or balloons*, on a stack of 2 MB. `tests/yrs_gate.rs` and the fuzz targets hold it to that. Three rules come
-//! from how yrs 0.28 works inside: clocks stay below 2^31, because it subtracts them as `i32`; [`MAX_WRITERS`],
-//! because it hashes client ids with the identity; and the budgets behind [`InvalidUpdate::TooCostly`], because
-//! some of its steps are quadratic.
+//! What is promised: *whatever is accepted here, decoding, applying to a whole document, reading and encoding by yrs never
+//! panics, hangs or balloons*, on a stack of 2 MB. `tests/yrs_gate` and the fuzz targets hold it to that. Three rules
+//! come from how yrs 0.28 works inside: clocks stay below 2^31, because it subtracts them as `i32`;
+//! [`MAX_WRITERS`], because it hashes client ids with the identity; and the budgets behind
+//! [`InvalidUpdate::TooCostly`], because some of its steps are quadratic.
 //!
-//! **Gaps.** An update that comes too early is not dangerous but leaves traces. What lacks an origin or the item
-//! to be deleted is *pending* (`ReadTxn::has_missing_updates`). What only lacks the clocks before its own is
-//! integrated by yrs 0.28 all the same, behind a *Skip* block that nothing reports and that [`row_update`]
-//! refuses in turn. So ask `needs` of the facts before applying: a document whose state vector covers it ends up
-//! with neither.
+//! **Apply only what the document covers.** Every update tells what it `needs`; compare that with the document's
+//! state vector *before* applying. An update that comes too early leaves traces: what lacks an origin, or the item
+//! to be deleted, is *pending* (`ReadTxn::has_missing_updates`), but what only lacks the clocks before its own,
+//! yrs 0.28 integrates all the same, with a *Skip* block in the gap that nothing reports. To a document with such a
+//! gap not even a right update may be applied any more: where it overlaps the gap, yrs reads memory that it
+//! has freed. So a document with anything missing is never stored, nor applied to; both functions refuse it when it
+//! is read again.
 
 use thiserror::Error;
 

@@ -404,6 +404,7 @@ proptest! {
         prop_assert_eq!(again.encode(), frame.clone());
         drop(RelayMessage::decode(frame.clone()));
         drop(ClientMessage::decode(damage.to(&frame).into()));
+        prop_assert!(ClientMessage::decode([&frame[..], &[0]].concat().into()).is_err(), "a byte left over");
     }
 
     #[test]
@@ -413,6 +414,7 @@ proptest! {
         prop_assert_eq!(again.encode(), frame.clone());
         drop(ClientMessage::decode(frame.clone()));
         drop(RelayMessage::decode(damage.to(&frame).into()));
+        prop_assert!(RelayMessage::decode([&frame[..], &[0]].concat().into()).is_err(), "a byte left over");
     }
 
     #[test]
@@ -619,5 +621,44 @@ fn a_key_of_a_huge_number_with_something_added_is_refused_and_no_panic() {
             bytes[9..].copy_from_slice(&away);
             assert_eq!(RowKey::from_bytes(&bytes), Err(KeyError::Malformed), "{real} {away:?}");
         }
+    }
+}
+
+#[test]
+fn a_real_that_is_not_a_number_is_refused() {
+    for bits in [f64::NAN.to_bits(), u64::MAX, 0x7ff0_0000_0000_0001] {
+        let bytes = [&[2][..], &bits.to_be_bytes()].concat();
+        assert!(Value::from_bytes(&bytes).is_err(), "{bits:x}");
+    }
+}
+
+/// `Lane::to_bytes` leaves the order to whoever makes the lane, so it writes these as they are.
+#[test]
+fn a_lane_out_of_order_or_with_a_repeated_entry_is_refused() {
+    let writer = |id| WriterId::new(id).expect("a writer");
+    let seen = |id, large, number| Seen { writer: writer(id), large, number };
+    let floor = |id, number| Floor { lane: LaneName::main(writer(id)), number };
+    let cell = |column: &'static str, seen| Cell {
+        column: column.into(),
+        value: Value::Null,
+        time: 0,
+        number: 1,
+        seen,
+    };
+    let good = Lane {
+        cells: vec![cell("a", vec![seen(1, false, 9), seen(1, true, 1)]), cell("b", Vec::new())],
+        floors: vec![floor(1, 2), floor(2, 1)],
+    };
+    assert!(Lane::from_bytes(&good.to_bytes()).is_ok());
+    let bad = [
+        Lane { cells: vec![cell("b", Vec::new()), cell("a", Vec::new())], ..Lane::default() },
+        Lane { cells: vec![cell("a", Vec::new()), cell("a", Vec::new())], ..Lane::default() },
+        Lane { cells: vec![cell("a", vec![seen(1, true, 1), seen(1, false, 2)])], ..Lane::default() },
+        Lane { cells: vec![cell("a", vec![seen(1, true, 1), seen(1, true, 2)])], ..Lane::default() },
+        Lane { floors: vec![floor(2, 1), floor(1, 2)], ..Lane::default() },
+        Lane { floors: vec![floor(1, 1), floor(1, 2)], ..Lane::default() },
+    ];
+    for lane in bad {
+        assert!(Lane::from_bytes(&lane.to_bytes()).is_err(), "{lane:?}");
     }
 }

@@ -90,17 +90,24 @@ pub(crate) fn forget(tx: &Transaction<'_>, replica: ReplicaId, seq: u64) -> Resu
 /// Keeps a part of a snapshot.
 pub(crate) fn keep_part(tx: &Transaction<'_>, part: &SnapshotPart) -> Result<()> {
     let header = &part.header;
-    tx.prepare_cached("INSERT OR REPLACE INTO _driftless_snapshot (snapshot, idx, part) VALUES (?1, ?2, ?3)")
-        .and_then(|mut statement| statement.execute((header.snapshot, header.index, &part.bytes()[..])))
-        .doing("keeping a part of a snapshot")?;
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO _driftless_snapshot (snapshot, idx, last, part) VALUES (?1, ?2, ?3, ?4)",
+    )
+    .and_then(|mut statement| {
+        statement.execute((header.snapshot, header.index, header.last, &part.bytes()[..]))
+    })
+    .doing("keeping a part of a snapshot")?;
     Ok(())
 }
 
-/// How many parts of a snapshot are here.
-pub(crate) fn parts(connection: &Connection, snapshot: &[u8; 16]) -> Result<u32> {
+/// A snapshot of which all parts are here, and the index of its last part.
+pub(crate) fn complete_snapshot(connection: &Connection) -> Result<Option<([u8; 16], u32)>> {
     connection
-        .prepare_cached("SELECT count(*) FROM _driftless_snapshot WHERE snapshot = ?1")
-        .and_then(|mut statement| statement.query_row([snapshot], |row| row.get(0)))
+        .prepare_cached(
+            "SELECT s.snapshot, s.idx FROM _driftless_snapshot s WHERE s.last AND s.idx + 1 =
+             (SELECT count(*) FROM _driftless_snapshot p WHERE p.snapshot = s.snapshot) LIMIT 1",
+        )
+        .and_then(|mut statement| statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .doing("reading a snapshot")
 }
 
@@ -113,7 +120,14 @@ pub(crate) fn part(connection: &Connection, snapshot: &[u8; 16], index: u32) -> 
     Ok(frame.map(|frame| SnapshotPart::from_bytes(Bytes::from(frame))).transpose()?)
 }
 
-/// Forgets every part of every snapshot: the last one is applied, or a new connection begins anew.
+/// Forgets one snapshot: it is applied.
+pub(crate) fn forget_snapshot(tx: &Transaction<'_>, snapshot: &[u8; 16]) -> Result<()> {
+    tx.execute("DELETE FROM _driftless_snapshot WHERE snapshot = ?1", [snapshot])
+        .doing("forgetting a snapshot")?;
+    Ok(())
+}
+
+/// Forgets every part of every snapshot: a new connection begins anew.
 pub(crate) fn forget_snapshots(tx: &Transaction<'_>) -> Result<()> {
     tx.execute("DELETE FROM _driftless_snapshot", []).doing("forgetting a snapshot")?;
     Ok(())

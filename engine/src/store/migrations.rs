@@ -95,6 +95,7 @@ CREATE TABLE _driftless_inbox (
 CREATE TABLE _driftless_snapshot (
   snapshot BLOB NOT NULL,
   idx INTEGER NOT NULL,
+  last INTEGER NOT NULL,            -- 1 for the part with the highest idx
   part BLOB NOT NULL,
   PRIMARY KEY (snapshot, idx)
 );

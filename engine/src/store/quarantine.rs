@@ -23,6 +23,21 @@ pub(crate) fn put(
     Ok(())
 }
 
+/// The changesets that are set aside: (replica, seq).
+pub(crate) fn list(connection: &Connection) -> Result<Vec<(ReplicaId, u64)>> {
+    let doing = "reading the quarantine";
+    let mut statement = connection
+        .prepare("SELECT replica, seq FROM _driftless_quarantine WHERE replica IS NOT NULL")
+        .doing(doing)?;
+    let mut rows = statement.query([]).doing(doing)?;
+    let mut list = Vec::new();
+    while let Some(row) = rows.next().doing(doing)? {
+        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default())?;
+        list.push((replica, row.get::<_, i64>(1).doing(doing)? as u64));
+    }
+    Ok(list)
+}
+
 /// How many frames are set aside.
 pub(crate) fn len(connection: &Connection) -> Result<u64> {
     connection

@@ -30,8 +30,8 @@ use crate::snapshot;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.
 const UNAPPLIED_BYTES: usize = 16 << 20;
-/// What one turn is given to apply, in bytes: a turn holds the write lock.
-const TURN_BYTES: usize = 2 << 20;
+/// What the engine's thread is given to apply at a time, in bytes: other work waits for it.
+const BATCH_BYTES: usize = 2 << 20;
 /// How much of the outbox is read at a time, in bytes.
 const OUTBOX_BYTES: usize = 2 << 20;
 /// Parts of a snapshot that wait to be sent.
@@ -169,6 +169,8 @@ impl Client {
             asked: std::mem::take(&mut self.waiting),
             last_question: 0,
             renaming: false,
+            notes: (0, 0),
+            settled: VecDeque::new(),
             ended: None,
         };
         connection.run(vec![hello]);
@@ -248,6 +250,10 @@ struct Connection {
     last_question: u64,
     /// The file is taking another name: nothing more is read from this connection.
     renaming: bool,
+    /// Notes for the file that were begun, and that are done.
+    notes: (u64, u64),
+    /// Questions to be answered once so many notes are done: whoever asked finds in the file what it was told.
+    settled: VecDeque<(u64, u64)>,
     ended: Option<Ended>,
 }
 
@@ -350,6 +356,15 @@ impl Connection {
         }));
     }
 
+    fn answer_settled(&mut self) {
+        while let Some(&(notes, id)) = self.settled.front()
+            && notes <= self.notes.1
+        {
+            self.settled.pop_front();
+            self.settle(id, Ok(()));
+        }
+    }
+
     fn settle(&mut self, id: u64, answer: Result<()>) {
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             let _ = self.waiting.swap_remove(at).1.send(answer); // it may have stopped waiting
@@ -393,7 +408,13 @@ impl Connection {
 
     /// This file is a copy of another: it takes a new name, keeping its unsent work, and comes back.
     fn rename(&mut self) {
+        if self.renaming {
+            return;
+        }
         self.renaming = true;
+        // What came in under our own name would count as written here.
+        self.unapplied.clear();
+        self.unapplied_bytes = 0;
         self.ask(|replica| replica.become_new(), Event::Renamed);
     }
 
@@ -402,12 +423,10 @@ impl Connection {
             match action {
                 Action::Send(message) => self.outgoing.push_back(Message::Binary(message.encode())),
                 Action::Deliver(Delivery::Changeset(changeset)) => {
-                    self.unapplied_bytes += changeset.bytes().len();
-                    self.unapplied.push_back(Incoming::Changeset(changeset));
+                    self.receive(Incoming::Changeset(changeset));
                 }
                 Action::Deliver(Delivery::SnapshotPart(part)) => {
-                    self.unapplied_bytes += part.bytes().len();
-                    self.unapplied.push_back(Incoming::SnapshotPart(part));
+                    self.receive(Incoming::SnapshotPart(part));
                 }
                 Action::Judge(welcome) => {
                     let url = self.config.url.clone();
@@ -417,19 +436,30 @@ impl Connection {
                     self.ask(move |replica| replica.outgoing(after, OUTBOX_BYTES), Event::Read);
                 }
                 Action::Acknowledged(seq) => {
+                    self.notes.0 += 1;
                     self.ask(move |replica| replica.acknowledged(seq), Event::Noted);
                 }
                 Action::Confirmed(heads) => {
+                    self.notes.0 += 1;
                     let url = self.config.url.clone();
                     self.ask(move |replica| replica.confirmed(&heads, &url), Event::Noted);
                 }
                 Action::MakeSnapshot => self.make_snapshot(),
-                Action::Settled(id) => self.settle(id, Ok(())),
+                Action::Rename => self.rename(),
+                Action::Settled(id) => {
+                    self.settled.push_back((self.notes.0, id));
+                    self.answer_settled();
+                }
                 Action::Break(code, why) => {
                     self.end(Ended::Broken(format!("the conversation broke ({}): {why}", code.number())));
                 }
             }
         }
+    }
+
+    fn receive(&mut self, incoming: Incoming) {
+        self.unapplied_bytes += incoming.len();
+        self.unapplied.push_back(incoming);
     }
 
     fn ask<T: Send + 'static>(
@@ -452,7 +482,11 @@ impl Connection {
             Event::Judged(Err(error)) | Event::Noted(Err(error)) | Event::Renamed(Err(error)) => {
                 return self.end(Ended::Broken(error.to_string()));
             }
-            Event::Noted(Ok(())) => Vec::new(),
+            Event::Noted(Ok(())) => {
+                self.notes.1 += 1;
+                self.answer_settled();
+                Vec::new()
+            }
             Event::Read(Ok(changesets)) => self.session.outgoing(changesets),
             Event::Read(Err(error)) => return self.end(Ended::Broken(error.to_string())),
             Event::Applied(applied) => {
@@ -482,24 +516,19 @@ impl Connection {
         if self.applying || self.unapplied.is_empty() {
             return;
         }
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = self.unapplied.front()
-            && (batch.is_empty() || bytes < TURN_BYTES)
-        {
-            bytes += match next {
-                Incoming::Changeset(changeset) => changeset.bytes().len(),
-                Incoming::SnapshotPart(part) => part.bytes().len(),
-            };
-            batch.extend(self.unapplied.pop_front());
+        let (mut batch, mut bytes) = (VecDeque::new(), 0);
+        while let Some(next) = self.unapplied.pop_front() {
+            bytes += next.len();
+            batch.push_back(next);
+            if bytes >= BATCH_BYTES {
+                break;
+            }
         }
         self.unapplied_bytes = self.unapplied_bytes.saturating_sub(bytes);
         self.applying = true;
         self.ask(
             move |replica| {
-                let mut turn = replica.turn(&mut batch)?;
-                while turn.more {
-                    turn = replica.turn(&mut Vec::new())?;
-                }
+                while replica.turn(&mut batch)?.more {}
                 replica.vector()
             },
             Event::Applied,
@@ -508,6 +537,7 @@ impl Connection {
 
     /// On a thread and a connection of its own: it reads everything, and the engine goes on meanwhile.
     fn make_snapshot(&mut self) {
+        self.notes.0 += 1;
         let (parts, receiver) = mpsc::channel(SNAPSHOT_PARTS);
         self.snapshot = Some(receiver);
         let worker = self.worker.clone();

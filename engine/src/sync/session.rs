@@ -36,6 +36,8 @@ pub(crate) enum Action {
     Confirmed(StateVector),
     /// The question with this number is settled.
     Settled(u64),
+    /// Take another name and come back: somebody else writes under this one.
+    Rename,
     /// Close, saying this; the other side broke the protocol.
     Break(CloseCode, &'static str),
 }
@@ -135,10 +137,19 @@ impl Session {
             (RelayMessage::Stored(seq), _) => self.on_stored(seq),
             (RelayMessage::SnapshotStored(_), Phase::Filling) => {
                 self.phase = Phase::Live;
-                self.go_on()
+                // Nothing else was sent meanwhile: what the snapshot contains of ours is stored.
+                self.stored = self.sent;
+                let mut actions = vec![Action::Acknowledged(self.stored)];
+                actions.extend(self.go_on());
+                actions
             }
             (RelayMessage::SnapshotStored(_), _) => Vec::new(),
             (RelayMessage::Heads { nonce, heads }, _) => self.on_heads(nonce, heads),
+            // A relay sends back nothing that this connection sent, and nothing that the hello counted: so another
+            // file has this name and has gone on writing.
+            (RelayMessage::Changeset(changeset), _) if changeset.header.replica == self.replica => {
+                vec![Action::Rename]
+            }
             (RelayMessage::Changeset(changeset), _) => vec![Action::Deliver(Delivery::Changeset(changeset))],
             (RelayMessage::SnapshotPart(part), _) => vec![Action::Deliver(Delivery::SnapshotPart(part))],
         }
@@ -273,6 +284,10 @@ impl Session {
     }
 
     fn settle(&mut self) -> Vec<Action> {
+        // What is captured here is in the tables here, although no turn that applies something says so.
+        if let Some(own) = Seq::new(self.captured) {
+            self.applied.raise(self.replica, own);
+        }
         let (stored, applied) = (self.stored, &self.applied);
         let is_settled = |question: &Question| {
             question.target <= stored && question.heads.as_ref().is_some_and(|heads| applied.covers(heads))
@@ -360,7 +375,35 @@ mod tests {
         let part = SnapshotPart::seal(header, &BodyBuilder::new().finish());
         assert!(matches!(session.snapshot_part(part), Action::Send(ClientMessage::SnapshotPart(_))));
         let stored = session.on_message(RelayMessage::SnapshotStored([1; 16]));
-        assert!(matches!(stored[..], [Action::ReadOutbox { after: 7 }]));
+        assert!(matches!(stored[..], [Action::Acknowledged(7), Action::ReadOutbox { after: 7 }]));
+    }
+
+    /// What a snapshot contained was never counted as stored, so that whoever waited for agreement waited for ever.
+    #[test]
+    fn a_question_is_settled_by_a_snapshot_that_contains_what_it_waits_for() {
+        let mut session = session(&[(1, 7)]);
+        session.on_message(welcome(&[]));
+        session.proceed(0, true);
+        let header = driftless_protocol::SnapshotHeader {
+            snapshot: [1; 16],
+            index: 0,
+            last: true,
+            vector: vector(&[(1, 7)]),
+        };
+        session.snapshot_part(SnapshotPart::seal(header, &BodyBuilder::new().finish()));
+        session.on_message(RelayMessage::SnapshotStored([1; 16]));
+        assert!(matches!(session.ask(1, 7)[..], [Action::Send(ClientMessage::AskHeads(1))]));
+        let heads = RelayMessage::Heads { nonce: 1, heads: vector(&[(1, 7)]) };
+        assert!(matches!(session.on_message(heads)[..], [Action::Confirmed(_), Action::Settled(1)]));
+    }
+
+    #[test]
+    fn a_changeset_under_our_own_name_that_we_did_not_write_makes_us_take_another() {
+        let mut session = session(&[(1, 2)]);
+        session.on_message(welcome(&[(1, 2)]));
+        session.proceed(2, false);
+        let foreign = session.on_message(RelayMessage::Changeset(changeset(3)));
+        assert!(matches!(foreign[..], [Action::Rename]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! turns as long as there is something to capture. It ends when all handles are gone or when told to; what it was
 //! doing is finished first, and what was committed is captured at the next opening if not now.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -182,7 +183,7 @@ impl Thread {
 
     /// Fails with a text if it makes no sense to go on.
     fn take_turn(&mut self) -> std::result::Result<Turn, Option<String>> {
-        let turn = self.replica.turn(&mut Vec::new());
+        let turn = self.replica.turn(&mut VecDeque::new());
         self.publish();
         match turn {
             Ok(turn) => {

@@ -3,7 +3,9 @@
 #![no_main]
 
 use driftless_protocol::changeset::BodyBuilder;
-use driftless_protocol::{Changeset, ChangesetHeader, Part, ReplicaId, RowKey, Seq, StateVector, Value, WriterId};
+use driftless_protocol::{
+    Changeset, ChangesetHeader, Part, ReplicaId, RowKey, Seq, StateVector, Value, WriterId,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -38,3 +38,15 @@ fn on_a_small_stack(limit: Duration, cases: impl FnOnce(&dyn Fn(String, &[u8])) 
         panic!("{} failed: {}", last.0, hex::encode(&last.1));
     }
 }
+
+#[test]
+fn bytes_left_over_are_refused() {
+    use driftless_protocol::canonical::CanonicalError;
+    use driftless_protocol::validate::{InvalidUpdate, row_update, state_vector, text_update};
+
+    let trailing = Err(InvalidUpdate::Bytes(CanonicalError::Trailing));
+    assert!(row_update(&[0, 0]).is_ok() && text_update(&[0, 0]).is_ok() && state_vector(&[0]).is_ok());
+    assert_eq!(row_update(&[0, 0, 0]).map(drop), trailing);
+    assert_eq!(text_update(&[0, 0, 0]).map(drop), trailing);
+    assert_eq!(state_vector(&[0, 0]), trailing);
+}
