@@ -42,8 +42,6 @@ pub(crate) struct Limits {
 /// What one turn captured.
 #[derive(Debug, Default)]
 pub(crate) struct Captured {
-    /// Changesets made.
-    pub(crate) changesets: usize,
     /// Marks consumed, those of the backlog included.
     pub(crate) marks: usize,
     /// Rows that had changed.
@@ -67,9 +65,9 @@ pub(crate) fn run(
         captured.marks = marks.len();
         let bodies = capture_marks(tx, catalog, author, limits, marks, Kind::Written, &mut captured)?;
         dirty::forget(tx, last)?;
-        captured.changesets += seal(tx, author, bodies, drained, now)?;
+        seal(tx, author, bodies, drained, now)?;
     } else if identity::group_open(tx)? {
-        captured.changesets += seal(tx, author, Vec::new(), true, now)?;
+        seal(tx, author, Vec::new(), true, now)?;
     }
     if drained && captured.marks < limits.rows && !backlog::is_empty(tx)? {
         let marks = dirty::read_backlog(tx, limits.rows - captured.marks)?;
@@ -79,7 +77,7 @@ pub(crate) fn run(
             backlog::forget(tx, last)?;
             for body in bodies {
                 // Rows that were found here are not one transaction.
-                captured.changesets += seal(tx, author, vec![body], true, now)?;
+                seal(tx, author, vec![body], true, now)?;
             }
         }
     }
@@ -247,8 +245,8 @@ fn finder(table: &str, key: &RowKey, changes: &[row_doc::Change<'_>]) -> WriterI
 }
 
 /// Numbers the bodies as changesets of ours and puts them into the outbox. `ends`: the log is drained, so that the
-/// last one ends whole transactions. Returns how many changesets were made.
-fn seal(tx: &Transaction<'_>, author: Author, mut bodies: Vec<Body>, ends: bool, now: i64) -> Result<usize> {
+/// last one ends whole transactions.
+fn seal(tx: &Transaction<'_>, author: Author, mut bodies: Vec<Body>, ends: bool, now: i64) -> Result<()> {
     let mut open = identity::group_open(tx)?;
     let was_open = open;
     if bodies.is_empty() && open && ends {
@@ -283,5 +281,5 @@ fn seal(tx: &Transaction<'_>, author: Author, mut bodies: Vec<Body>, ends: bool,
     if open != was_open {
         identity::set_group_open(tx, open)?;
     }
-    Ok(count)
+    Ok(())
 }

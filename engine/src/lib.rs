@@ -1,5 +1,37 @@
-//! Keeps many copies of a SQLite database in agreement with no primary.
-#![allow(dead_code)]
+//! Keeps many copies of a SQLite database in agreement, with no primary.
+//!
+//! The app goes on using SQLite: its own connections, plain SQL, no extension. An [`Engine`] opens the same file, watches
+//! what is written to the tables it was told to [track](Engine::track), and [syncs](Engine::sync) with a relay in the
+//! background. Concurrent writes converge; where two collide, one is shown and the other kept in [`conflicts`].
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("app.db");
+//! use driftless::{Config, Engine, FeedEvent, Origin, TableOptions};
+//!
+//! // The app's own database and connection.
+//! let app = rusqlite::Connection::open(&path)?;
+//! app.execute_batch("CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT)")?;
+//!
+//! let engine = Engine::open(&path, Config::default())?;
+//! engine.track(&["notes"], TableOptions::default())?;
+//! let mut changes = engine.changes()?;
+//!
+//! app.execute("INSERT INTO notes VALUES ('n1', 'buy milk')", [])?;
+//!
+//! let Some(FeedEvent::Changed(changed)) = changes.next_blocking() else { panic!("the engine stopped") };
+//! assert_eq!(changed.origin, Origin::Local);
+//! assert_eq!(changed.rows[0].table, "notes");
+//! assert_eq!(driftless::status(&path)?.unsent.changesets, 2); // the table's definition, and the row
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With a relay, two more lines: `let sync = engine.sync(SyncConfig::new("ws://127.0.0.1:7420/demo"))?;` and, to wait for
+//! agreement, `sync.sync_now(timeout)?`.
+//!
+//! The words (replica, space, changeset, capture …) are defined in ARCHITECTURE.md.
 
 mod apply;
 mod capture;

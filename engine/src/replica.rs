@@ -62,8 +62,6 @@ impl Incoming {
 pub(crate) struct Turn {
     /// Marks of the dirty log and the backlog that were consumed.
     pub(crate) marks: usize,
-    /// Changesets of ours that were made.
-    pub(crate) captured: usize,
     /// Whether there is more to do right now.
     pub(crate) more: bool,
 }
@@ -310,7 +308,7 @@ impl Replica {
 
         // 2 capture
         let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
-        let mut turn = Turn { marks: captured.marks, captured: captured.changesets, more: !captured.drained };
+        let mut turn = Turn { marks: captured.marks, more: !captured.drained };
 
         // 3 apply and 4 materialize, never over an edit that is not captured yet
         let mut merge = Merge {

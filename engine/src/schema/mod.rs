@@ -55,11 +55,6 @@ impl Table {
         RowKey::encode(values.iter().zip(&self.key).map(|(value, key)| (value, key.collation)))
     }
 
-    /// Where the column of that folded name stands.
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| column.name == name)
-    }
-
     /// `"k1" COLLATE … = ?1 AND …`, comparing as the primary key does.
     pub(crate) fn key_condition(&self) -> String {
         let terms = self.key.iter().enumerate().map(|(n, key)| {
@@ -126,9 +121,5 @@ impl Catalog {
     /// The tracked table of that number.
     pub(crate) fn get(&self, id: i64) -> Option<&Tracked> {
         self.tables.binary_search_by_key(&id, |table| table.id).ok().map(|at| &self.tables[at])
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Tracked> {
-        self.tables.iter()
     }
 }

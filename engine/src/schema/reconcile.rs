@@ -27,20 +27,6 @@ pub(crate) fn run(tx: &Transaction<'_>, now: i64) -> Result<Catalog> {
     Ok(Catalog::new(tracked))
 }
 
-/// The tables as they were last reconciled, without changing anything.
-pub(crate) fn catalog(connection: &Connection) -> Result<Catalog> {
-    let mut tracked = vec![own(connection)?];
-    for entry in tables::all(connection)? {
-        if entry.id == DEFINITIONS || entry.state != State::Tracked {
-            continue;
-        }
-        if let Some(Ok(table)) = introspect::table(connection, &entry.name)? {
-            tracked.push(Tracked::new(entry.id, entry.options, table));
-        }
-    }
-    Ok(Catalog::new(tracked))
-}
-
 fn own(connection: &Connection) -> Result<Tracked> {
     Ok(Tracked::new(DEFINITIONS, Default::default(), definitions::own_table(connection)?))
 }

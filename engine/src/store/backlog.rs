@@ -21,15 +21,6 @@ pub(crate) fn forget_table(tx: &Transaction<'_>, table: i64) -> Result<()> {
     Ok(())
 }
 
-/// How many rows wait in the backlog.
-pub(crate) fn len(connection: &Connection) -> Result<u64> {
-    connection
-        .prepare_cached("SELECT count(*) FROM _driftless_backlog")
-        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
-        .map(|count| count as u64)
-        .doing("reading the backlog")
-}
-
 /// Whether the backlog is empty.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
     connection

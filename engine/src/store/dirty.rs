@@ -82,14 +82,6 @@ pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Whether nothing is marked.
-pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
-    connection
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_dirty)")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .doing("reading the dirty log")
-}
-
 /// Marks one row of a side table, as a trigger would.
 pub(crate) fn mark(tx: &Transaction<'_>, table: i64, at: i64, key: &str) -> Result<()> {
     tx.prepare_cached("INSERT INTO _driftless_dirty (tbl, at, k0) VALUES (?1, ?2, ?3)")
