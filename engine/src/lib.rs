@@ -44,6 +44,8 @@ mod engine;
 mod error;
 mod lock;
 mod materialize;
+mod merge;
+mod naming;
 mod replica;
 mod row_doc;
 mod schema;
@@ -51,6 +53,7 @@ mod snapshot;
 mod status;
 mod store;
 mod sync;
+mod time;
 mod tracking;
 
 pub use changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};

@@ -7,55 +7,35 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use driftless_protocol::message::{Head, Welcome};
-use driftless_protocol::{
-    Changeset, ChangesetHeader, ReplicaId, Seq, SnapshotPart, SpaceId, StateVector, WriterId,
-};
+use driftless_protocol::message::Welcome;
+use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector, WriterId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
-use crate::apply::{self, TableNumbers, Touched, TouchedRows};
+use crate::apply::{TableNumbers, TouchedRows};
 use crate::capture::{self, Author, Limits};
 use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{Config, TableOptions};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
 use crate::lock::EngineLock;
-use crate::materialize::{self, Outcome, RolledBack};
+use crate::materialize::RolledBack;
+use crate::merge::{Flow, Incoming, Merge};
+use crate::naming::{is_foreign, take_new_name};
 use crate::schema::eligibility::Refusal;
 use crate::schema::{Catalog, definitions, reconcile};
 use crate::store::tables::State;
-use crate::store::{
-    self, backlog, documents, identity, inbox, migrations, outbox, parked, progress, quarantine, tables,
-};
+use crate::store::{self, backlog, identity, inbox, migrations, outbox, parked, progress, tables};
+use crate::time::now;
 use crate::tracking;
 
-/// Touched rows are written to their tables when they take this much memory, in bytes.
-const TOUCHED_BYTES: usize = 16 << 20;
 /// Sizes of the first turn; later ones fit what was measured.
 const FIRST_TURN_ROWS: usize = 1000;
 const FIRST_TURN_BYTES: usize = 64 << 10;
 /// After so many turns that left a transaction half captured, one takes all that there is.
 const MOST_PARTIAL_TURNS: u32 = 1000;
-
-/// What comes in from a relay.
-#[derive(Debug, Clone)]
-pub(crate) enum Incoming {
-    Changeset(Changeset),
-    SnapshotPart(SnapshotPart),
-}
-
-impl Incoming {
-    /// Its size as it travelled, in bytes.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Changeset(changeset) => changeset.bytes().len(),
-            Self::SnapshotPart(part) => part.bytes().len(),
-        }
-    }
-}
 
 /// What a turn did.
 #[derive(Debug, Clone, Default)]
@@ -107,11 +87,6 @@ pub(crate) struct Replica {
     shunned: HashSet<RolledBack>,
     feed: broadcast::Sender<Changes>,
     _lock: EngineLock,
-}
-
-/// Milliseconds since 1970 by this machine's clock.
-pub(crate) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
@@ -453,47 +428,6 @@ impl Replica {
     }
 }
 
-/// Whether the relay holds something of ours that this file never wrote.
-fn is_foreign(tx: &Transaction<'_>, own: Head, last: u64) -> Result<bool> {
-    if own.seq.get() > last {
-        return Ok(true);
-    }
-    let Some(stored) = own.checksum else { return Ok(false) };
-    let ours = outbox::get(tx, own.seq.get())?;
-    Ok(ours.is_some_and(|changeset| changeset.checksum() != stored))
-}
-
-/// A new replica id. What a relay had acknowledged stays under the old one, whose original may live on; the rest
-/// is renumbered under the new. A transaction that was sent only in part goes again from its beginning.
-fn take_new_name(tx: &Transaction<'_>) -> Result<ReplicaId> {
-    let old = identity::replica(tx)?;
-    let new = ReplicaId::random();
-    let last = progress::vector(tx)?.get(old);
-    let shared = match outbox::group_end(tx, identity::acked(tx)?)? {
-        Some(end) => end,
-        None => outbox::first(tx)?.map_or(last, |first| first - 1),
-    };
-    let unsent = outbox::read(tx, shared, usize::MAX)?;
-    outbox::clear(tx)?;
-    progress::put(tx, old, shared)?;
-    for (n, changeset) in unsent.iter().enumerate() {
-        let mut header: ChangesetHeader = changeset.header.clone();
-        header.replica = new;
-        let broken = || Error::Damaged { table: "_driftless_outbox", what: "there is no seq left".into() };
-        header.seq = Seq::new(n as u64 + 1).ok_or_else(broken)?;
-        if n == 0
-            && let Some(shared) = Seq::new(shared)
-        {
-            header.after.raise(old, shared);
-        }
-        outbox::push(tx, &changeset.reissue(header))?;
-    }
-    progress::raise(tx, new, unsent.len() as u64)?;
-    identity::set_acked(tx, 0)?;
-    identity::set_replica(tx, new)?;
-    Ok(new)
-}
-
 /// Takes over the options that the space has for tables. Returns whether any changed.
 fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
     let mut renewed = false;
@@ -520,185 +454,6 @@ fn schema_version(connection: &Connection) -> Result<i64> {
 
 fn data_version(connection: &Connection) -> Result<i64> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0)).doing("reading the data version")
-}
-
-/// Whether a turn can go on, or must begin again.
-enum Flow {
-    GoOn,
-    RolledBack(RolledBack),
-}
-
-/// The second half of a turn: apply, materialize, progress.
-struct Merge<'a> {
-    tx: &'a Transaction<'a>,
-    catalog: &'a Catalog,
-    own: ReplicaId,
-    shunned: &'a HashSet<RolledBack>,
-    vector: StateVector,
-    numbers: TableNumbers,
-    touched: TouchedRows,
-    changed: Vec<ChangedRow>,
-    definitions: bool,
-}
-
-impl Merge<'_> {
-    /// Keeps everything for a later turn.
-    fn keep(&mut self, incoming: &[Incoming]) -> Result<Flow> {
-        for one in incoming {
-            match one {
-                Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
-                Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
-            }
-        }
-        Ok(Flow::GoOn)
-    }
-
-    fn keep_changeset(&mut self, changeset: &Changeset) -> Result<()> {
-        if changeset.header.seq.get() > self.vector.get(changeset.header.replica) {
-            inbox::keep(self.tx, changeset)?;
-        }
-        Ok(())
-    }
-
-    /// Applies what can be applied, keeps the rest, and applies what was kept before and is ready now.
-    fn receive(&mut self, incoming: &[Incoming]) -> Result<Flow> {
-        for one in incoming {
-            match one {
-                Incoming::Changeset(changeset) if delivery::is_next(&self.vector, &changeset.header) => {
-                    if let Flow::RolledBack(row) = self.apply(std::slice::from_ref(changeset))? {
-                        return Ok(Flow::RolledBack(row));
-                    }
-                }
-                Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
-                Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
-            }
-        }
-        if let Flow::RolledBack(row) = self.apply_snapshots()? {
-            return Ok(Flow::RolledBack(row));
-        }
-        for transaction in delivery::ready(self.tx, &self.vector)? {
-            let changesets = delivery::take(self.tx, &transaction)?;
-            if let Flow::RolledBack(row) = self.apply(&changesets)? {
-                return Ok(Flow::RolledBack(row));
-            }
-        }
-        self.materialize()
-    }
-
-    /// Applies the changesets of one transaction, or sets them aside together.
-    fn apply(&mut self, transaction: &[Changeset]) -> Result<Flow> {
-        let applied = self.guarded(|merge| {
-            for changeset in transaction {
-                merge.apply_body(&changeset.body()?)?;
-            }
-            Ok(())
-        })?;
-        if let Err(error) = applied {
-            let first = transaction.first().map(|c| (c.header.replica.short(), c.header.seq.get()));
-            tracing::error!(?first, %error, "a changeset could not be applied and is set aside");
-            for changeset in transaction {
-                let from = Some((changeset.header.replica, changeset.header.seq.get()));
-                quarantine::put(self.tx, from, &error.to_string(), now(), changeset.bytes())?;
-            }
-        }
-        for changeset in transaction {
-            let header = &changeset.header;
-            self.vector.raise(header.replica, header.seq);
-            progress::raise(self.tx, header.replica, header.seq.get())?;
-        }
-        self.materialize_if_many()
-    }
-
-    fn apply_body(&mut self, body: &driftless_protocol::changeset::Body) -> Result<()> {
-        apply::body(self.tx, &mut self.numbers, body, self.own, &mut self.touched)
-    }
-
-    /// Runs `work` under a savepoint. If it fails because of the bytes that came in, it is undone, and the inner
-    /// result is the error; other errors end the turn.
-    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<Result<()>> {
-        let doing = "applying changesets";
-        self.tx.execute_batch("SAVEPOINT _driftless_apply").doing(doing)?;
-        // Written already or not touched by what is undone: never both.
-        let touched = std::mem::take(&mut self.touched);
-        let result = work(self);
-        match result {
-            Ok(()) => {
-                self.tx.execute_batch("RELEASE _driftless_apply").doing(doing)?;
-                let fresh = std::mem::replace(&mut self.touched, touched);
-                self.touched.append(fresh);
-                Ok(Ok(()))
-            }
-            Err(error) if error.blames_input() => {
-                self.tx
-                    .execute_batch("ROLLBACK TO _driftless_apply; RELEASE _driftless_apply")
-                    .doing(doing)?;
-                self.touched = touched;
-                self.numbers = TableNumbers::default();
-                Ok(Err(error))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Applies every snapshot of which all parts are here.
-    fn apply_snapshots(&mut self) -> Result<Flow> {
-        while let Some((snapshot, last)) = inbox::complete_snapshot(self.tx)? {
-            let mut vector = StateVector::new();
-            let applied = self.guarded(|merge| {
-                for index in 0..=last {
-                    if let Some(part) = inbox::part(merge.tx, &snapshot, index)? {
-                        merge.apply_body(&part.body()?)?;
-                        vector = part.header.vector;
-                    }
-                }
-                Ok(())
-            })?;
-            if let Err(error) = applied {
-                tracing::error!(%error, "a snapshot could not be applied and is set aside");
-                if let Some(part) = inbox::part(self.tx, &snapshot, last)? {
-                    quarantine::put(self.tx, None, &error.to_string(), now(), part.bytes())?;
-                }
-            } else {
-                for (replica, seq) in vector.iter() {
-                    progress::raise(self.tx, replica, seq.get())?;
-                    inbox::forget(self.tx, replica, seq.get())?;
-                }
-                self.vector.merge(&vector);
-            }
-            inbox::forget_snapshot(self.tx, &snapshot)?;
-            if let Flow::RolledBack(row) = self.materialize_if_many()? {
-                return Ok(Flow::RolledBack(row));
-            }
-        }
-        Ok(Flow::GoOn)
-    }
-
-    fn materialize_if_many(&mut self) -> Result<Flow> {
-        if self.touched.bytes() > TOUCHED_BYTES { self.materialize() } else { Ok(Flow::GoOn) }
-    }
-
-    fn materialize(&mut self) -> Result<Flow> {
-        let touched = self.touched.take();
-        match materialize::run(self.tx, self.catalog, touched, self.shunned)? {
-            Outcome::Done(done) => {
-                self.definitions |= done.definitions;
-                self.changed.extend(done.changed);
-                Ok(Flow::GoOn)
-            }
-            Outcome::RolledBack(row) => Ok(Flow::RolledBack(row)),
-        }
-    }
-
-    /// Materializes documents whose table or column has just appeared.
-    fn refresh(&mut self, limit: usize) -> Result<Flow> {
-        for (table, key) in backlog::take_refresh(self.tx, limit)? {
-            let Some(stored) = documents::get(self.tx, table, &key)? else { continue };
-            let key = driftless_protocol::RowKey::from_bytes(&key)
-                .map_err(|error| Error::Damaged { table: "_driftless_refresh", what: error.to_string() })?;
-            self.touched.push(Touched { table, key, new: false, document: Some(stored.body) });
-        }
-        self.materialize()
-    }
 }
 
 /// Tables that were tracked, and those that could not be.

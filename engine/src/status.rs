@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};
-use crate::replica::now;
+
 use crate::schema::introspect;
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, identity, inbox, outbox, progress, quarantine, quote};
+use crate::time::now;
 
 /// How a file is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]

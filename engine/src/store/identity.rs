@@ -17,7 +17,6 @@ use driftless_protocol::{ReplicaId, SpaceId};
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::migrations::FORMAT;
 use crate::error::{Doing, Error, Result};
 
 fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
@@ -34,8 +33,8 @@ fn set(tx: &Connection, name: &str, value: impl ToSql) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn initialize(tx: &Transaction<'_>, path: &Path) -> Result<()> {
-    set(tx, "format", FORMAT)?;
+pub(super) fn initialize(tx: &Transaction<'_>, path: &Path, format: i64) -> Result<()> {
+    set(tx, "format", format)?;
     set(tx, "replica", ReplicaId::random().as_bytes())?;
     match inode_of(path)? {
         Some(inode) => set_inode(tx, inode),

@@ -188,7 +188,7 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path) -> Result<bool> {
         FORMAT => Ok(false),
         0 => {
             tx.execute_batch(FORMAT_1).doing("creating the side tables")?;
-            identity::initialize(tx, path)?;
+            identity::initialize(tx, path, FORMAT)?;
             tracing::info!(path = %path.display(), format = FORMAT, "side tables created");
             Ok(true)
         }

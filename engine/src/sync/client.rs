@@ -25,7 +25,8 @@ use super::session::{Action, Delivery, Session};
 use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
-use crate::replica::{Incoming, Verdict};
+use crate::merge::Incoming;
+use crate::replica::Verdict;
 use crate::snapshot;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.

@@ -1,0 +1,218 @@
+//! The second half of a turn: what came in is applied in causal order, and what that touched is written to the tables.
+//!
+//! What cannot be applied because of its own bytes is undone to a savepoint and set aside; it counts as held, so that it
+//! holds nothing else up.
+
+use std::collections::HashSet;
+
+use driftless_protocol::changeset::Body;
+use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, StateVector};
+use rusqlite::Transaction;
+
+use crate::apply::{self, TableNumbers, Touched, TouchedRows};
+use crate::changes::ChangedRow;
+use crate::delivery;
+use crate::error::{Doing, Error, Result};
+use crate::materialize::{self, Outcome, RolledBack};
+use crate::schema::Catalog;
+use crate::store::{backlog, documents, inbox, progress, quarantine};
+use crate::time::now;
+
+/// Touched rows are written to their tables when they take this much memory, in bytes.
+const TOUCHED_BYTES: usize = 16 << 20;
+
+/// What comes in from a relay.
+#[derive(Debug, Clone)]
+pub(crate) enum Incoming {
+    Changeset(Changeset),
+    SnapshotPart(SnapshotPart),
+}
+
+impl Incoming {
+    /// Its size as it travelled, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Changeset(changeset) => changeset.bytes().len(),
+            Self::SnapshotPart(part) => part.bytes().len(),
+        }
+    }
+}
+
+/// Whether a turn can go on, or must begin again.
+pub(crate) enum Flow {
+    GoOn,
+    RolledBack(RolledBack),
+}
+
+/// The second half of a turn: apply, materialize, progress.
+pub(crate) struct Merge<'a> {
+    pub(crate) tx: &'a Transaction<'a>,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) own: ReplicaId,
+    pub(crate) shunned: &'a HashSet<RolledBack>,
+    pub(crate) vector: StateVector,
+    pub(crate) numbers: TableNumbers,
+    pub(crate) touched: TouchedRows,
+    pub(crate) changed: Vec<ChangedRow>,
+    pub(crate) definitions: bool,
+}
+
+impl Merge<'_> {
+    /// Keeps everything for a later turn.
+    pub(crate) fn keep(&mut self, incoming: &[Incoming]) -> Result<Flow> {
+        for one in incoming {
+            match one {
+                Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
+                Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
+            }
+        }
+        Ok(Flow::GoOn)
+    }
+
+    fn keep_changeset(&mut self, changeset: &Changeset) -> Result<()> {
+        if changeset.header.seq.get() > self.vector.get(changeset.header.replica) {
+            inbox::keep(self.tx, changeset)?;
+        }
+        Ok(())
+    }
+
+    /// Applies what can be applied, keeps the rest, and applies what was kept before and is ready now.
+    pub(crate) fn receive(&mut self, incoming: &[Incoming]) -> Result<Flow> {
+        for one in incoming {
+            match one {
+                Incoming::Changeset(changeset) if delivery::is_next(&self.vector, &changeset.header) => {
+                    if let Flow::RolledBack(row) = self.apply(std::slice::from_ref(changeset))? {
+                        return Ok(Flow::RolledBack(row));
+                    }
+                }
+                Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
+                Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
+            }
+        }
+        if let Flow::RolledBack(row) = self.apply_snapshots()? {
+            return Ok(Flow::RolledBack(row));
+        }
+        for transaction in delivery::ready(self.tx, &self.vector)? {
+            let changesets = delivery::take(self.tx, &transaction)?;
+            if let Flow::RolledBack(row) = self.apply(&changesets)? {
+                return Ok(Flow::RolledBack(row));
+            }
+        }
+        self.materialize()
+    }
+
+    /// Applies the changesets of one transaction, or sets them aside together.
+    fn apply(&mut self, transaction: &[Changeset]) -> Result<Flow> {
+        let applied = self.guarded(|merge| {
+            for changeset in transaction {
+                merge.apply_body(&changeset.body()?)?;
+            }
+            Ok(())
+        })?;
+        if let Err(error) = applied {
+            let first = transaction.first().map(|c| (c.header.replica.short(), c.header.seq.get()));
+            tracing::error!(?first, %error, "a changeset could not be applied and is set aside");
+            for changeset in transaction {
+                let from = Some((changeset.header.replica, changeset.header.seq.get()));
+                quarantine::put(self.tx, from, &error.to_string(), now(), changeset.bytes())?;
+            }
+        }
+        for changeset in transaction {
+            let header = &changeset.header;
+            self.vector.raise(header.replica, header.seq);
+            progress::raise(self.tx, header.replica, header.seq.get())?;
+        }
+        self.materialize_if_many()
+    }
+
+    fn apply_body(&mut self, body: &Body) -> Result<()> {
+        apply::body(self.tx, &mut self.numbers, body, self.own, &mut self.touched)
+    }
+
+    /// Runs `work` under a savepoint. If it fails because of the bytes that came in, it is undone, and the inner
+    /// result is the error; other errors end the turn.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<Result<()>> {
+        let doing = "applying changesets";
+        self.tx.execute_batch("SAVEPOINT _driftless_apply").doing(doing)?;
+        // Written already or not touched by what is undone: never both.
+        let touched = std::mem::take(&mut self.touched);
+        let result = work(self);
+        match result {
+            Ok(()) => {
+                self.tx.execute_batch("RELEASE _driftless_apply").doing(doing)?;
+                let fresh = std::mem::replace(&mut self.touched, touched);
+                self.touched.append(fresh);
+                Ok(Ok(()))
+            }
+            Err(error) if error.blames_input() => {
+                self.tx
+                    .execute_batch("ROLLBACK TO _driftless_apply; RELEASE _driftless_apply")
+                    .doing(doing)?;
+                self.touched = touched;
+                self.numbers = TableNumbers::default();
+                Ok(Err(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies every snapshot of which all parts are here.
+    fn apply_snapshots(&mut self) -> Result<Flow> {
+        while let Some((snapshot, last)) = inbox::complete_snapshot(self.tx)? {
+            let mut vector = StateVector::new();
+            let applied = self.guarded(|merge| {
+                for index in 0..=last {
+                    if let Some(part) = inbox::part(merge.tx, &snapshot, index)? {
+                        merge.apply_body(&part.body()?)?;
+                        vector = part.header.vector;
+                    }
+                }
+                Ok(())
+            })?;
+            if let Err(error) = applied {
+                tracing::error!(%error, "a snapshot could not be applied and is set aside");
+                if let Some(part) = inbox::part(self.tx, &snapshot, last)? {
+                    quarantine::put(self.tx, None, &error.to_string(), now(), part.bytes())?;
+                }
+            } else {
+                for (replica, seq) in vector.iter() {
+                    progress::raise(self.tx, replica, seq.get())?;
+                    inbox::forget(self.tx, replica, seq.get())?;
+                }
+                self.vector.merge(&vector);
+            }
+            inbox::forget_snapshot(self.tx, &snapshot)?;
+            if let Flow::RolledBack(row) = self.materialize_if_many()? {
+                return Ok(Flow::RolledBack(row));
+            }
+        }
+        Ok(Flow::GoOn)
+    }
+
+    fn materialize_if_many(&mut self) -> Result<Flow> {
+        if self.touched.bytes() > TOUCHED_BYTES { self.materialize() } else { Ok(Flow::GoOn) }
+    }
+
+    fn materialize(&mut self) -> Result<Flow> {
+        let touched = self.touched.take();
+        match materialize::run(self.tx, self.catalog, touched, self.shunned)? {
+            Outcome::Done(done) => {
+                self.definitions |= done.definitions;
+                self.changed.extend(done.changed);
+                Ok(Flow::GoOn)
+            }
+            Outcome::RolledBack(row) => Ok(Flow::RolledBack(row)),
+        }
+    }
+
+    /// Materializes documents whose table or column has just appeared.
+    pub(crate) fn refresh(&mut self, limit: usize) -> Result<Flow> {
+        for (table, key) in backlog::take_refresh(self.tx, limit)? {
+            let Some(stored) = documents::get(self.tx, table, &key)? else { continue };
+            let key = RowKey::from_bytes(&key)
+                .map_err(|error| Error::Damaged { table: "_driftless_refresh", what: error.to_string() })?;
+            self.touched.push(Touched { table, key, new: false, document: Some(stored.body) });
+        }
+        self.materialize()
+    }
+}
