@@ -104,9 +104,11 @@ impl Relay {
     /// [`Limits::shutdown_timeout`](crate::Limits::shutdown_timeout) are cut.
     ///
     /// Dropping the future half-way ends the relay at once.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         let inner = Arc::clone(&self.inner);
         self.accepting.abort();
+        // Until the task has ended it holds the listener, and another relay could not have the port.
+        let _aborted = (&mut self.accepting).await;
         inner.shared.draining.cancel();
         inner.tasks.close();
         if tokio::time::timeout(inner.shared.limits.shutdown_timeout, inner.tasks.wait()).await.is_err() {

@@ -360,6 +360,20 @@ mod tests {
         assert!(matches!(session.applied(vector(&[(1, 1), (2, 5)]))[..], [Action::Settled(9)]));
     }
 
+    /// What was captured after the hello was never counted as applied, so that the relay's heads, which count it once
+    /// it is stored, were never covered.
+    #[test]
+    fn a_question_is_settled_when_the_relay_counts_what_was_captured_since_the_hello() {
+        let mut session = session(&[]);
+        session.on_message(welcome(&[]));
+        session.proceed(0, false);
+        session.ask(3, 1);
+        session.outgoing(vec![changeset(1)]);
+        session.on_message(RelayMessage::Stored(Seq::FIRST));
+        let heads = RelayMessage::Heads { nonce: 1, heads: vector(&[(1, 1)]) };
+        assert!(matches!(session.on_message(heads)[..], [Action::Confirmed(_), Action::Settled(3)]));
+    }
+
     #[test]
     fn a_relay_that_lost_its_data_gets_a_snapshot_before_anything_else() {
         let mut session = session(&[(1, 7), (2, 2)]);

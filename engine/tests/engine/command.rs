@@ -1,0 +1,194 @@
+//! The command from outside: exit codes, what goes to stdout, and the keys of its JSON, which scripts rely on.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+
+use crate::support::File;
+
+const T: &str = "CREATE TABLE t (k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1), ('b', 2)";
+
+fn driftless(args: &[&str], file: &Path) -> Output {
+    // The command, then the file, then the rest.
+    let (command, rest) = args.split_first().expect("a command");
+    Command::new(env!("CARGO_BIN_EXE_driftless")).arg(command).arg(file).args(rest).output().expect("it runs")
+}
+
+#[track_caller]
+fn fails(args: &[&str], file: &Path, code: i32, says: &str) {
+    let output = driftless(args, file);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
+    assert!(errors.contains(says), "{args:?}: {errors}");
+    assert!(output.stdout.is_empty(), "{args:?}: results only go to stdout");
+}
+
+#[track_caller]
+fn succeeds(args: &[&str], file: &Path) -> String {
+    let output = driftless(args, file);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[track_caller]
+fn json(args: &[&str], file: &Path) -> Json {
+    serde_json::from_str(&succeeds(args, file)).expect("JSON")
+}
+
+#[track_caller]
+fn assert_keys(json: &Json, expected: &[&str]) {
+    let mut keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, expected);
+}
+
+#[test]
+fn help_names_the_exit_codes() {
+    let output = Command::new(env!("CARGO_BIN_EXE_driftless")).arg("--help").output().expect("it runs");
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success());
+    assert!(help.contains("Exit codes: 0 done"), "{help}");
+    for command in ["track", "untrack", "sync", "status", "conflicts", "clone"] {
+        assert!(help.contains(command), "{help}");
+    }
+}
+
+#[test]
+fn each_local_failure_has_its_exit_code_and_changes_nothing() {
+    let file =
+        File::new(&format!("{T}; CREATE TABLE no_key (v); CREATE TABLE numbered (id INTEGER PRIMARY KEY)"));
+    let missing = file.beside("missing.db");
+    let text = file.beside("text.db");
+    std::fs::write(
+        &text,
+        "no database, but long enough to hold a header of a hundred bytes if it were one ".repeat(4),
+    )
+    .expect("written");
+    for command in ["status", "conflicts"] {
+        fails(&[command], &missing, 3, "there is no file");
+        fails(&[command], &text, 3, "not a SQLite database");
+        fails(&[command], file.path(), 3, "not tracked by Driftless yet");
+    }
+    fails(&["track", "t"], &missing, 3, "there is no file");
+    fails(&["track", "t"], &text, 3, "not a SQLite database");
+    fails(&["track", "nothing"], file.path(), 3, "there is no such table");
+    fails(&["track", "no_key"], file.path(), 3, "no PRIMARY KEY");
+    fails(&["track", "numbered"], file.path(), 3, "--allow-integer-key");
+    fails(&["track"], file.path(), 2, "Usage");
+    fails(&["untrack", "t"], file.path(), 3, "not tracked by Driftless yet");
+    fails(&["sync", "http://127.0.0.1:1/space"], file.path(), 2, "is not the address of a space");
+    fails(&["nonsense"], file.path(), 2, "Usage");
+    assert!(!missing.exists());
+    assert_eq!(
+        file.number("SELECT count(*) FROM sqlite_master WHERE name LIKE '%driftless%'"),
+        0,
+        "nothing changed"
+    );
+}
+
+#[test]
+fn clone_refuses_a_file_that_is_there() {
+    let file = File::new(T);
+    let url = "ws://127.0.0.1:1/space";
+    let clone = |url: &str, to: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_driftless")).args(["clone", url]).arg(to).output().expect("it runs")
+    };
+    let output = clone(url, file.path());
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = clone("nonsense", &file.beside("new.db"));
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!file.beside("new.db").exists());
+    assert_eq!(file.rows("t").len(), 2);
+}
+
+#[test]
+fn a_second_engine_is_refused_with_a_code_of_its_own() {
+    let file = File::tracked(T, &["t"]);
+    let engine = file.engine();
+    fails(&["sync", "--once", "ws://127.0.0.1:1/space"], file.path(), 4, "another Driftless engine");
+    succeeds(&["status"], file.path());
+    succeeds(&["conflicts"], file.path());
+    engine.close();
+}
+
+#[test]
+fn a_relay_that_does_not_answer_is_no_connection() {
+    let file = File::tracked(T, &["t"]);
+    fails(&["sync", "ws://127.0.0.1:1/space", "--once", "--timeout", "1"], file.path(), 5, "");
+}
+
+#[test]
+fn track_says_what_it_did_and_untrack_undoes_it() {
+    let file = File::new(&format!("{T}; CREATE TABLE no_key (v)"));
+    let tracked = json(&["track", "--all", "--json"], file.path());
+    assert_keys(&tracked, &["captured", "left_out", "tracked"]);
+    assert_eq!(tracked["tracked"], serde_json::json!(["t"]));
+    assert_eq!(tracked["left_out"][0]["table"], "no_key");
+    assert_eq!(tracked["captured"], true);
+    assert_eq!(succeeds(&["untrack", "t"], file.path()), "no longer tracking t\n");
+    fails(&["untrack", "t"], file.path(), 3, "not tracked");
+}
+
+#[test]
+fn golden_keys_of_status() {
+    let file = File::tracked(T, &["t"]);
+    file.run("UPDATE t SET v = 3 WHERE k = 'a'");
+    let status = json(&["status", "--json"], file.path());
+    assert_keys(
+        &status,
+        &[
+            "conflicts",
+            "lag_ms",
+            "last_contact",
+            "quarantined",
+            "replica",
+            "space",
+            "tables",
+            "unsent",
+            "vector",
+            "waiting",
+        ],
+    );
+    let table = &status["tables"][0];
+    assert_keys(
+        table,
+        &["deletes_win", "documents", "local_only", "parked", "pending", "reason", "state", "table"],
+    );
+    assert_eq!((&table["table"], &table["state"]), (&Json::from("t"), &Json::from("tracked")));
+    assert_eq!((table["documents"].as_u64(), table["pending"].as_u64()), (Some(2), Some(1)));
+    assert_keys(&status["unsent"], &["bytes", "changesets"]);
+    assert!(status["lag_ms"].as_u64() > Some(0));
+    assert!(status["space"].is_null() && status["last_contact"].is_null());
+    let replica = status["replica"].as_str().expect("an id");
+    assert!(status["vector"][replica].as_u64().is_some());
+    assert!(succeeds(&["status"], file.path()).contains("tracked"));
+}
+
+/// A conflict takes two replicas, so this one is written where the engine would list it.
+#[test]
+fn golden_keys_of_conflicts() {
+    let file = File::tracked(T, &["t"]);
+    assert_eq!(json(&["conflicts", "--json"], file.path()), serde_json::json!({ "conflicts": [] }));
+    file.run(
+        "INSERT INTO _driftless_conflicts (tbl, key, pk, col, shown, value, at, writer)
+         SELECT r.tbl, r.key, '''a''', 'v', 1, 7, 1700000000000, 99 FROM _driftless_rows r
+         JOIN _driftless_tables t ON t.id = r.tbl WHERE t.name = 't' ORDER BY r.key LIMIT 1;
+         INSERT INTO _driftless_conflicts (tbl, key, pk, col, shown, value, at, writer)
+         SELECT tbl, key, pk, col, 0, v.column1, 0, v.column2 FROM _driftless_conflicts,
+         (VALUES (x'00ff', 1), (CAST(x'ff' AS TEXT), 2), (9e999, 3), (NULL, 4), (0.5, 5), ('text', 6), (9223372036854775807, 7)) v",
+    );
+    let conflicts = json(&["conflicts", "--json"], file.path());
+    let conflict = &conflicts["conflicts"][0];
+    assert_keys(conflict, &["column", "kept", "key", "shown", "table"]);
+    assert_keys(&conflict["shown"], &["at", "replica", "value"]);
+    assert_eq!(conflict["shown"]["value"], 7);
+    assert_eq!(conflict["shown"]["at"], 1_700_000_000_000_i64);
+    let kept: Vec<&Json> =
+        conflict["kept"].as_array().expect("a list").iter().map(|kept| &kept["value"]).collect();
+    let expected = serde_json::json!([
+        i64::MAX, "text", 0.5, null, { "real": "Infinity" }, { "text_hex": "ff" }, { "blob_hex": "00ff" }
+    ]);
+    assert_eq!(serde_json::json!(kept), expected);
+    assert!(succeeds(&["conflicts"], file.path()).contains("shown  7"));
+}

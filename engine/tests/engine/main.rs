@@ -1,0 +1,10 @@
+//! The engine from outside: through its public API, with plain connections as the user.
+
+mod capture;
+#[cfg(feature = "cli")]
+mod command;
+mod formats;
+mod outcome;
+mod schema_change;
+mod support;
+mod values;

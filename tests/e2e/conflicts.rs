@@ -1,0 +1,224 @@
+//! Two replicas that wrote the same row while they were apart.
+
+use driftless::{Conflict, ReplicaId, TableOptions, Value};
+use driftless_tests::{Node, TestRelay, agree, eventually, query};
+use tempfile::TempDir;
+
+const NOTES: &str = "
+CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, body TEXT, stars INTEGER);
+INSERT INTO notes VALUES ('n', 'title', 'body', 1), ('m', 'other', 'text', 2);
+";
+
+/// Two replicas in agreement about [`NOTES`], and cut off from each other.
+struct Pair {
+    a: Node,
+    b: Node,
+    relay: TestRelay,
+    _folder: TempDir,
+}
+
+impl Pair {
+    fn apart(statements: &str, options: TableOptions) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let relay = TestRelay::in_memory();
+        let [a, b] = ["a.db", "b.db"].map(|name| {
+            let path = folder.path().join(name);
+            driftless_tests::create_database(&path, statements);
+            let node = Node::open(&path);
+            node.track_all(options);
+            node
+        });
+        let mut pair = Self { a, b, relay, _folder: folder };
+        pair.meet();
+        pair.part();
+        pair
+    }
+
+    fn part(&mut self) {
+        self.a.go_offline();
+        self.b.go_offline();
+    }
+
+    fn meet(&mut self) {
+        let url = self.relay.url("notes");
+        self.a.go_online(&url);
+        self.b.go_online(&url);
+        agree(&[&self.a, &self.b]);
+    }
+
+    fn shown(&self, select: &str) -> String {
+        let [a, b] = [&self.a, &self.b].map(|node| query(node.path(), select).join("; "));
+        assert_eq!(a, b, "{select}");
+        a
+    }
+
+    fn conflicts(&self) -> Vec<Conflict> {
+        self.a.conflicts() // `agree` has compared them with the other's
+    }
+
+    fn replica(&self, node: &Node) -> ReplicaId {
+        node.status().replica
+    }
+}
+
+/// Waits until the clock that the triggers read has moved on, so that the next write is the later one.
+fn later() {
+    let now = || {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis()
+    };
+    let begun = now();
+    eventually("the next millisecond", || (now() > begun + 1).then_some(()));
+}
+
+#[test]
+fn of_two_values_in_one_column_the_later_shows_and_the_other_is_kept_with_author_and_time() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    pair.a.sql("UPDATE notes SET title = 'by a' WHERE id = 'n'");
+    later();
+    pair.b.sql("UPDATE notes SET title = 'by b' WHERE id = 'n'");
+    pair.meet();
+
+    assert_eq!(pair.shown("SELECT title FROM notes WHERE id = 'n'"), "'by b'");
+    let conflicts = pair.conflicts();
+    let [conflict] = &conflicts[..] else { panic!("{conflicts:#?}") };
+    assert_eq!((&*conflict.table, &*conflict.key, &*conflict.column), ("notes", "'n'", "title"));
+    assert_eq!(conflict.shown.value, Value::text("by b"));
+    assert_eq!(conflict.shown.replica, Some(pair.replica(&pair.b)));
+    let [kept] = &conflict.kept[..] else { panic!("{conflict:#?}") };
+    assert_eq!(kept.value, Value::text("by a"));
+    assert_eq!(kept.replica, Some(pair.replica(&pair.a)));
+    assert!(kept.at.is_some() && kept.at < conflict.shown.at, "{conflict:#?}");
+    assert_eq!((pair.a.status().conflicts, pair.b.status().conflicts), (1, 1));
+    // What an app reads through its own connection.
+    let view =
+        "SELECT \"column\", value, shown, written_at IS NOT NULL, length(replica) FROM driftless_conflicts
+                ORDER BY shown";
+    assert_eq!(pair.shown(view), "'title', 'by a', 0, 1, 32; 'title', 'by b', 1, 1, 32");
+}
+
+#[test]
+fn an_ordinary_update_settles_a_conflict_on_both() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    pair.a.sql("UPDATE notes SET title = 'by a', stars = 5 WHERE id = 'n'");
+    pair.b.sql("UPDATE notes SET title = 'by b', stars = 6 WHERE id = 'n'");
+    pair.meet();
+    assert_eq!(pair.conflicts().len(), 2);
+
+    pair.a.sql("UPDATE notes SET title = 'by both' WHERE id = 'n'");
+    agree(&[&pair.a, &pair.b]);
+    let left: Vec<String> = pair.conflicts().into_iter().map(|conflict| conflict.column).collect();
+    assert_eq!(left, ["stars"], "what nobody wrote again is still in conflict");
+    assert_eq!(pair.shown("SELECT title FROM notes WHERE id = 'n'"), "'by both'");
+
+    pair.b.sql("UPDATE notes SET stars = 7 WHERE id = 'n'");
+    agree(&[&pair.a, &pair.b]);
+    assert_eq!(pair.conflicts(), []);
+}
+
+#[test]
+fn different_columns_of_one_row_both_stay() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    pair.a.sql("UPDATE notes SET title = 'by a' WHERE id = 'n'");
+    pair.b.sql("UPDATE notes SET body = 'by b', stars = NULL WHERE id = 'n'");
+    pair.meet();
+    assert_eq!(pair.shown("SELECT * FROM notes WHERE id = 'n'"), "'n', 'by a', 'by b', NULL");
+    assert_eq!(pair.conflicts(), []);
+}
+
+#[test]
+fn equal_values_are_no_conflict() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    for node in [&pair.a, &pair.b] {
+        node.sql(
+            "UPDATE notes SET title = 'the same' WHERE id = 'n'; INSERT INTO notes VALUES ('x', 'y', 'z', 0)",
+        );
+    }
+    pair.meet();
+    assert_eq!(pair.conflicts(), []);
+    // Equal only to people: the integer 5 and the real 5.0 are two values where a column takes both.
+    assert_eq!(pair.shown("SELECT count(*) FROM notes"), "3");
+}
+
+#[test]
+fn an_edit_wins_over_a_delete_whoever_was_later() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    pair.a.sql("DELETE FROM notes WHERE id = 'n'");
+    pair.b.sql("DELETE FROM notes WHERE id = 'm'");
+    later();
+    pair.b.sql("UPDATE notes SET stars = 9 WHERE id = 'n'");
+    pair.a.sql("UPDATE notes SET stars = 8 WHERE id = 'm'");
+    pair.meet();
+    assert_eq!(
+        pair.shown("SELECT * FROM notes ORDER BY id"),
+        "'m', 'other', 'text', 8; 'n', 'title', 'body', 9",
+        "and the rows come back whole"
+    );
+    // A delete by somebody who has seen the edit is a delete.
+    pair.a.sql("DELETE FROM notes");
+    agree(&[&pair.a, &pair.b]);
+    assert_eq!(pair.shown("SELECT count(*) FROM notes"), "0");
+}
+
+#[test]
+fn an_edit_wins_over_a_delete_that_was_later_too() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    pair.a.sql("UPDATE notes SET stars = 9 WHERE id = 'n'");
+    later();
+    pair.b.sql("DELETE FROM notes WHERE id = 'n'");
+    pair.meet();
+    assert_eq!(pair.shown("SELECT stars FROM notes WHERE id = 'n'"), "9");
+}
+
+#[test]
+fn a_delete_wins_where_the_table_says_so() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default().deletes_win());
+    pair.a.sql("DELETE FROM notes WHERE id = 'n'");
+    later();
+    pair.b.sql("UPDATE notes SET stars = 9 WHERE id = 'n'");
+    pair.meet();
+    assert_eq!(pair.shown("SELECT id FROM notes"), "'m'");
+    assert_eq!(pair.conflicts(), []);
+}
+
+#[test]
+fn two_inserts_under_one_key_become_one_row_and_what_differs_is_in_conflict() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    pair.a.sql("INSERT INTO notes VALUES ('x', 'same', 'by a', 1)");
+    later();
+    pair.b.sql("INSERT INTO notes VALUES ('x', 'same', 'by b', 1)");
+    pair.meet();
+    assert_eq!(pair.shown("SELECT * FROM notes WHERE id = 'x'"), "'x', 'same', 'by b', 1");
+    let conflicts = pair.conflicts();
+    assert_eq!(conflicts.iter().map(|c| &*c.column).collect::<Vec<_>>(), ["body"]);
+}
+
+#[test]
+fn a_clock_years_ahead_does_not_undo_what_was_written_having_seen_its_value() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    // As a's triggers would have marked it with a clock that runs in the year 2100: written by hand before the
+    // engine looks, so the engine is closed meanwhile.
+    pair.a.close();
+    pair.a.sql(
+        "UPDATE notes SET title = 'from 2100' WHERE id = 'n';
+         UPDATE _driftless_dirty SET at = 4102444800000",
+    );
+    pair.a.reopen();
+    pair.meet();
+    assert_eq!(pair.shown("SELECT title FROM notes WHERE id = 'n'"), "'from 2100'");
+
+    pair.b.sql("UPDATE notes SET title = 'from today' WHERE id = 'n'");
+    agree(&[&pair.a, &pair.b]);
+    assert_eq!(pair.shown("SELECT title FROM notes WHERE id = 'n'"), "'from today'");
+    assert_eq!(pair.conflicts(), []);
+}
+
+#[test]
+fn rows_that_both_found_when_they_tracked_the_same_table_are_not_in_conflict() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    assert_eq!(pair.conflicts(), []);
+    // And an edit of one meets no ghost of what the other found.
+    pair.a.sql("UPDATE notes SET title = 'edited'");
+    pair.meet();
+    assert_eq!(pair.conflicts(), []);
+    assert_eq!(pair.shown("SELECT DISTINCT title FROM notes"), "'edited'");
+}

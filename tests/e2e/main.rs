@@ -1,0 +1,11 @@
+//! Scenarios with two replicas or a relay: the modules are their subjects, the names of the tests their claims.
+
+mod api;
+mod bad_input;
+mod conflicts;
+mod copies;
+mod crash;
+mod real_data;
+mod three_replicas;
+mod transactions_whole;
+mod values;
