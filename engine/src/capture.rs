@@ -63,7 +63,7 @@ pub(crate) fn run(
     let drained = marks.len() < limits.rows;
     if let Some(last) = marks.last().map(|mark| mark.id) {
         captured.marks = marks.len();
-        let bodies = capture_marks(tx, catalog, author, limits, marks, Kind::Written, &mut captured)?;
+        let bodies = capture_marks(tx, catalog, author, limits, (marks, Kind::Written), now, &mut captured)?;
         dirty::forget(tx, last)?;
         seal(tx, author, bodies, drained, now)?;
     } else if identity::group_open(tx)? {
@@ -73,7 +73,8 @@ pub(crate) fn run(
         let marks = dirty::read_backlog(tx, limits.rows - captured.marks)?;
         if let Some(last) = marks.last().map(|mark| mark.id) {
             captured.marks += marks.len();
-            let bodies = capture_marks(tx, catalog, author, limits, marks, Kind::Found, &mut captured)?;
+            let bodies =
+                capture_marks(tx, catalog, author, limits, (marks, Kind::Found), now, &mut captured)?;
             backlog::forget(tx, last)?;
             for body in bodies {
                 // Rows that were found here are not one transaction.
@@ -97,8 +98,8 @@ fn capture_marks(
     catalog: &Catalog,
     author: Author,
     limits: Limits,
-    marks: Vec<Mark>,
-    kind: Kind,
+    (marks, kind): (Vec<Mark>, Kind),
+    now: i64,
     captured: &mut Captured,
 ) -> Result<Vec<Body>> {
     // Each row once, with the time of its last mark, in the order of the keys: that is the order of the index.
@@ -115,7 +116,7 @@ fn capture_marks(
             // Such rows have no name that another replica could know them by: they stay here, and status counts
             // the ones with NULL.
             Err(KeyError::Null) => {}
-            Err(error) => tracing::warn!(table = %tracked.name, %error, "a row stays local"),
+            Err(error) => park_nameless(tx, tracked, &mark, error)?,
         }
     }
     let has_conflicts = !conflicts::is_empty(tx)?;
@@ -123,7 +124,7 @@ fn capture_marks(
     let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
     for ((table, key), mark) in rows {
         let Some(tracked) = catalog.get(table) else { continue };
-        let row = Row { tracked, key: &key, mark: &mark, kind };
+        let row = Row { tracked, key: &key, mark: &mark, kind, now };
         let Some(update) = capture_row(tx, row, author, has_conflicts, has_parked)? else { continue };
         body.author(author.writer, author.replica);
         body.row(&tracked.name, &key, &update);
@@ -143,11 +144,36 @@ fn capture_marks(
     Ok(bodies)
 }
 
+/// Lists a row whose key cannot travel among the parked ones, under a digest of the key; takes it off when it is gone.
+fn park_nameless(tx: &Transaction<'_>, tracked: &Tracked, mark: &Mark, error: KeyError) -> Result<()> {
+    let doing = "reading a row to capture it";
+    let mut hasher = blake3::Hasher::new();
+    for value in &mark.key {
+        hasher.update(&value.to_bytes());
+    }
+    let digest = hasher.finalize();
+    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
+    let binds = rusqlite::params_from_iter(mark.key.iter().map(Bind));
+    if select.exists(binds).doing(doing)? {
+        let pk = format!("a key of {} bytes", mark.key.iter().map(Value::payload_len).sum::<usize>());
+        parked::put_as(
+            tx,
+            tracked.id,
+            digest.as_bytes(),
+            &pk,
+            &format!("{error}: the row stays in this file"),
+        )
+    } else {
+        parked::remove_as(tx, tracked.id, digest.as_bytes())
+    }
+}
+
 struct Row<'a> {
     tracked: &'a Tracked,
     key: &'a RowKey,
     mark: &'a Mark,
     kind: Kind,
+    now: i64,
 }
 
 /// Brings one row's document up to the row. Returns the update for others, if the document changed.
@@ -158,7 +184,7 @@ fn capture_row(
     has_conflicts: bool,
     has_parked: bool,
 ) -> Result<Option<Vec<u8>>> {
-    let Row { tracked, key, mark, kind } = row;
+    let Row { tracked, key, mark, kind, now } = row;
     let doing = "reading a row to capture it";
     let stored = documents::get(tx, tracked.id, key.as_bytes())?;
     let lanes = stored.as_ref().map(|stored| row_doc::lanes(&stored.body)).transpose()?;
@@ -199,9 +225,13 @@ fn capture_row(
         return Ok(None);
     }
     let first = stored.is_none();
-    let found = kind == Kind::Found || tracked.id == DEFINITIONS;
-    let (writer, time) =
-        if first && found { (finder(&tracked.name, key, &changes), 0) } else { (author.writer, mark.at) };
+    let (writer, time) = match kind {
+        _ if first && tracked.id == DEFINITIONS => (finder(&tracked.name, key, &changes), 0),
+        Kind::Found if first => (finder(&tracked.name, key, &changes), 0),
+        // Found changed, as after the table was made anew: nobody knows when it was written.
+        Kind::Found => (author.writer, now),
+        Kind::Written => (author.writer, mark.at),
+    };
     let written = row_doc::write(stored.as_ref().map(|stored| &stored.body[..]), writer, time, changes)?;
     documents::put(
         tx,

@@ -96,6 +96,11 @@ impl SyncConfig {
         }
     }
 
+    /// Checks the address without connecting. Fails with [`Error::BadUrl`](crate::Error::BadUrl).
+    pub fn check(&self) -> crate::Result<()> {
+        crate::sync::address::Address::parse(&self.url).map(|_| ())
+    }
+
     /// With a token.
     pub fn token(mut self, token: Option<String>) -> Self {
         self.token = token;

@@ -11,7 +11,14 @@ use crate::error::{Error, Result};
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub(crate) struct EngineLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for EngineLock {
+    fn drop(&mut self) {
+        // Closing the file would leave the lock with a child that inherited it; unlocking takes it from all.
+        let _ = self.file.unlock(); // closing follows
+    }
 }
 
 /// Where the lock of a database is.
@@ -48,7 +55,7 @@ impl EngineLock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::changes::ChangedRow;
 use crate::error::{Doing, Error, Result};
 use crate::row_doc;
 use crate::row_doc::resolve::RowState;
-use crate::schema::{Catalog, Tracked};
+use crate::schema::{Catalog, Tracked, insert_sql};
 use crate::store::tables::DEFINITIONS;
 use crate::store::{Bind, conflicts, documents, parked, quote, value};
 
@@ -194,22 +194,16 @@ fn is_taken(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
 
-/// `OR ABORT` overrides the conflict clauses that the table's own constraints may have: one of `ROLLBACK` would end
-/// the whole turn, one of `REPLACE` would remove somebody's row.
 fn insert(
     tx: &Transaction<'_>,
     tracked: &Tracked,
     wanted: &[(usize, Cow<'_, Value<'_>>)],
 ) -> rusqlite::Result<()> {
-    let names: Vec<String> =
-        wanted.iter().map(|(at, _)| quote(&tracked.table.columns[*at].spelled)).collect();
-    let places = vec!["?"; names.len()].join(", ");
-    let sql = format!(
-        "INSERT OR ABORT INTO main.{} ({}) VALUES ({places})",
-        quote(&tracked.table.spelled),
-        names.join(", ")
-    );
-    let mut insert = tx.prepare_cached(&sql)?;
+    let mut insert = if wanted.len() == tracked.table.columns.len() {
+        tx.prepare_cached(&tracked.insert)?
+    } else {
+        tx.prepare_cached(&insert_sql(&tracked.table, wanted.iter().map(|(at, _)| *at)))?
+    };
     insert.execute(params_from_iter(wanted.iter().map(|(_, value)| Bind(value)))).map(|_| ())
 }
 

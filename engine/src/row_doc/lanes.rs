@@ -9,7 +9,6 @@
 
 use std::borrow::Cow;
 
-use driftless_protocol::canonical::CanonicalError;
 use driftless_protocol::lane::{Cell, Floor, LIFE, Lane, LaneName, Seen};
 use driftless_protocol::{Value, WriterId};
 
@@ -39,10 +38,9 @@ pub(crate) struct Lanes<'a> {
 }
 
 impl<'a> Lanes<'a> {
-    /// Parses the lanes, which must ascend by name.
-    pub(crate) fn parse(present: Vec<(LaneName<'a>, &'a [u8])>) -> Result<Self, CanonicalError> {
-        let parsed = present.into_iter().map(|(name, bytes)| Ok((name, Lane::from_bytes(bytes)?)));
-        Ok(Self { present: parsed.collect::<Result<_, CanonicalError>>()? })
+    /// From parsed lanes, which must ascend by name.
+    pub(crate) fn new(present: Vec<(LaneName<'a>, Lane<'a>)>) -> Self {
+        Self { present }
     }
 
     pub(crate) fn get(&self, name: &LaneName<'_>) -> Option<&Lane<'a>> {
@@ -85,7 +83,10 @@ impl<'a> Lanes<'a> {
         let mut plan = Plan { written: Vec::with_capacity(1), removed: Vec::new() };
         let is_large =
             |change: &Change<'_>| change.column != LIFE && change.value.payload_len() > LARGE_VALUE_BYTES;
-        let (large, small): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_large);
+        let (mut large, small): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_large);
+        // By name, whatever the order of the table's columns: a row that is found in two copies of a file, whose
+        // columns may be ordered otherwise, must make the same document in both.
+        large.sort_by(|a, b| a.column.cmp(&b.column));
         self.write_lane(LaneName::main(writer), time, small, &mut plan);
         for change in large {
             let name = LaneName { writer, column: Some(change.column.clone()) };

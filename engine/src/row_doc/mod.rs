@@ -33,9 +33,6 @@ pub enum RowDocError {
     /// The validator refuses the update.
     #[error("the update of a row is refused: {0}")]
     Invalid(#[from] InvalidUpdate),
-    /// A lane in the stored document is damaged.
-    #[error("a lane of the row document is malformed: {0}")]
-    Lane(#[from] driftless_protocol::canonical::CanonicalError),
     /// Yrs refuses what the validator let through.
     #[error("Yrs refuses the update: {0}")]
     Yrs(String),
@@ -55,8 +52,8 @@ pub(crate) struct Written {
 
 /// The lanes present in a stored document, parsed. Fails if the document is damaged.
 pub(crate) fn lanes(document: &[u8]) -> Result<Lanes<'_>, RowDocError> {
-    let present = validate::row_update(document)?.lanes().ok_or(RowDocError::Pending)?;
-    Ok(Lanes::parse(present)?)
+    let present = validate::row_update(document)?.into_lanes().ok_or(RowDocError::Pending)?;
+    Ok(Lanes::new(present))
 }
 
 /// Writes `changes` at `time` as `writer` into a document (none: a new one).

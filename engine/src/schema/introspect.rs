@@ -41,9 +41,9 @@ pub(crate) fn table(connection: &Connection, name: &str) -> Result<Option<Look>>
     if kind == "view" {
         return Ok(Some(Err(Refusal::View)));
     }
-    let kind: String = connection
-        .query_row("SELECT type FROM pragma_table_list(?1) WHERE schema = 'main'", [&spelled], |row| {
-            row.get(0)
+    let (kind, without_rowid): (String, bool) = connection
+        .query_row("SELECT type, wr FROM pragma_table_list(?1) WHERE schema = 'main'", [&spelled], |row| {
+            Ok((row.get(0)?, row.get(1)?))
         })
         .doing(doing)?;
     let refusal = match kind.as_str() {
@@ -57,7 +57,7 @@ pub(crate) fn table(connection: &Connection, name: &str) -> Result<Option<Look>>
     };
     match refusal {
         Some(refusal) => Ok(Some(Err(refusal))),
-        None => Ok(Some(ordinary(connection, spelled, sql)?)),
+        None => Ok(Some(ordinary(connection, spelled, sql, without_rowid)?)),
     }
 }
 
@@ -68,11 +68,11 @@ pub(crate) fn own(connection: &Connection, name: &'static str) -> Result<Table> 
             row.get(0)
         })
         .doing("reading the schema")?;
-    ordinary(connection, name.to_owned(), sql)?
+    ordinary(connection, name.to_owned(), sql, true)?
         .map_err(|refusal| Error::Damaged { table: name, what: refusal.to_string() })
 }
 
-fn ordinary(connection: &Connection, spelled: String, sql: String) -> Result<Look> {
+fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid: bool) -> Result<Look> {
     let doing = "reading the schema";
     let mut statement = connection
         .prepare("SELECT name, dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")
@@ -106,14 +106,22 @@ fn ordinary(connection: &Connection, spelled: String, sql: String) -> Result<Loo
         spelled,
         columns,
         integer_key: true,
+        rowid: None,
         unique: Vec::new(),
         sql,
         indexes: Vec::new(),
     };
-    read_indexes(connection, &mut table)
+    if let Err(refusal) = read_indexes(connection, &mut table)? {
+        return Ok(Err(refusal));
+    }
+    if !without_rowid && !table.integer_key {
+        let hidden = |name: &&str| table.columns.iter().any(|column| column.name == *name);
+        table.rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !hidden(name));
+    }
+    Ok(Ok(table))
 }
 
-fn read_indexes(connection: &Connection, table: &mut Table) -> Result<Look> {
+fn read_indexes(connection: &Connection, table: &mut Table) -> Result<std::result::Result<(), Refusal>> {
     let doing = "reading the indexes";
     let mut statement = connection
         .prepare("SELECT name, \"unique\", origin FROM pragma_index_list(?1) ORDER BY name")
@@ -156,7 +164,7 @@ fn read_indexes(connection: &Connection, table: &mut Table) -> Result<Look> {
         .query_map([&table.spelled], |row| row.get(0))
         .and_then(|rows| rows.collect())
         .doing(doing)?;
-    Ok(Ok(table.clone()))
+    Ok(Ok(()))
 }
 
 /// The value of a DEFAULT, if it is a constant. No DEFAULT is NULL.

@@ -41,6 +41,8 @@ pub(crate) struct Table {
     pub(crate) key: Vec<KeyColumn>,
     /// Whether the key is an alias of the rowid.
     pub(crate) integer_key: bool,
+    /// A name by which SQL reaches the rowid, where there is one beside the key and no column hides it.
+    pub(crate) rowid: Option<&'static str>,
     /// The columns of each UNIQUE index beside the key; `None` stands for an expression.
     pub(crate) unique: Vec<Vec<Option<String>>>,
     /// The CREATE TABLE statement.
@@ -89,6 +91,8 @@ pub(crate) struct Tracked {
     pub(crate) select: String,
     /// Deletes a row by key.
     pub(crate) delete: String,
+    /// Inserts a row that has a value for every column.
+    pub(crate) insert: String,
 }
 
 impl Tracked {
@@ -101,9 +105,20 @@ impl Tracked {
             options,
             select: format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
             delete: format!("DELETE FROM main.{name} WHERE {condition}"),
+            insert: insert_sql(&table, 0..table.columns.len()),
             table,
         }
     }
+}
+
+/// Inserts a row with values for the columns at these places.
+///
+/// `OR ABORT` overrides the conflict clauses that the table's own constraints may have: one of `ROLLBACK` would end the
+/// whole turn, one of `REPLACE` would remove somebody's row.
+pub(crate) fn insert_sql(table: &Table, places: impl Iterator<Item = usize>) -> String {
+    let names: Vec<String> = places.map(|at| quote(&table.columns[at].spelled)).collect();
+    let values = vec!["?"; names.len()].join(", ");
+    format!("INSERT OR ABORT INTO main.{} ({}) VALUES ({values})", quote(&table.spelled), names.join(", "))
 }
 
 /// The tracked tables, by number and by name.

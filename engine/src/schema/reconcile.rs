@@ -54,17 +54,17 @@ fn renew(tx: &Transaction<'_>, mut entry: Entry, now: i64) -> Result<Option<Trac
         return lose(tx, entry, State::Unfit, &reason);
     }
     let columns = column_shape(&table);
-    let (added, present) = (columns != old_columns, triggers_present(tx, &entry, &table)?);
+    let (changed, present) = (columns != old_columns, triggers_present(tx, &entry, &table)?);
     let back = entry.state != State::Tracked;
-    if present == Presence::AsExpected && !added && !back {
+    if present == Presence::AsExpected && !changed && !back && entry.spelled == table.spelled {
         return Ok(Some(Tracked::new(entry.id, entry.options, table)));
     }
     install(tx, entry.id, &table)?;
-    if present == Presence::Missing || back {
-        tracing::info!(table = %entry.spelled, "triggers renewed; all rows are captured again");
+    if present == Presence::Missing || changed || back {
+        // Rows may have been written unseen, or have values in a column that no document names yet, as after a
+        // rename; documents may have rows that the table lacks, or values for a column that has just appeared.
+        tracing::info!(table = %entry.spelled, "the table changed; all its rows are looked at again");
         enqueue_all(tx, entry.id, &table)?;
-    }
-    if added || back {
         backlog::refresh_table(tx, entry.id)?;
     }
     entry.state = State::Tracked;

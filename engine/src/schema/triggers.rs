@@ -8,6 +8,8 @@
 //! - An append was measured at 1.2 to 1.4 times a bare insert, a set kept with `INSERT OR IGNORE` at up to 2.7.
 //! - `REPLACE` removes rows that stand in its way without firing a DELETE trigger. A row under the same key is
 //!   marked by the INSERT itself; one under another key, reached through a UNIQUE column, by a BEFORE trigger.
+//! - A table whose key is no alias of the rowid has a hidden one, which a statement may name: REPLACE evicts through it
+//!   too. Its own BEFORE triggers fire only where a rowid is given or moved.
 //! - An UPDATE of the key marks the old key and the new; the old only if it differs, which `IS NOT` decides with the
 //!   column's own collation.
 //! - BEFORE triggers do not see defaults of the rowid, so keys are marked AFTER.
@@ -51,13 +53,24 @@ pub(crate) fn all(id: i64, table: &Table) -> Vec<Trigger> {
         triggers.push(trigger(id, table, "replace_insert", "BEFORE INSERT", &evicted));
         triggers.push(trigger(id, table, "replace_update", "BEFORE UPDATE", &evicted));
     }
+    if let Some(rowid) = table.rowid {
+        let evicted = mark_rowid(id, table, rowid);
+        let given = format!("NEW.{rowid} IS NOT -1 AND ");
+        triggers.push(trigger_when(id, table, "rowid_insert", "BEFORE INSERT", &given, &evicted));
+        let moved = format!("NEW.{rowid} IS NOT OLD.{rowid} AND ");
+        triggers.push(trigger_when(id, table, "rowid_update", "BEFORE UPDATE", &moved, &evicted));
+    }
     triggers
 }
 
 fn trigger(id: i64, table: &Table, kind: &str, event: &str, body: &str) -> Trigger {
+    trigger_when(id, table, kind, event, "", body)
+}
+
+fn trigger_when(id: i64, table: &Table, kind: &str, event: &str, when: &str, body: &str) -> Trigger {
     let name = format!("{}{kind}", name_prefix(id));
     let sql = format!(
-        "CREATE TRIGGER {name} {event} ON {} WHEN NOT EXISTS (SELECT 1 FROM _driftless_applying) BEGIN {} END",
+        "CREATE TRIGGER {name} {event} ON {} WHEN {when}NOT EXISTS (SELECT 1 FROM _driftless_applying) BEGIN {} END",
         quote(&table.spelled),
         body.trim_end(),
     );
@@ -100,6 +113,17 @@ fn mark_evicted(id: i64, table: &Table, unique: &[Option<String>]) -> Option<Str
     ))
 }
 
+/// Marks the row that sits at the new rowid, were it to be evicted. Before an insert that names no rowid `NEW.rowid` is
+/// -1; a row that really is inserted at -1 evicts at most the one there, and is not looked for.
+fn mark_rowid(id: i64, table: &Table, rowid: &str) -> String {
+    let (columns, key) = (key_list(table.key.len()), table.key_columns());
+    let name = quote(&table.spelled);
+    format!(
+        "INSERT INTO _driftless_dirty (tbl, at, {columns}) SELECT {id}, {NOW}, {key} FROM {name} \
+         WHERE {rowid} = NEW.{rowid};"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +137,10 @@ mod tests {
 
     #[test]
     fn golden_triggers_of_a_composite_key() {
-        let triggers = all(7, &table("CREATE TABLE t (\"a\"\"b\" TEXT, c, v, PRIMARY KEY (c, \"a\"\"b\"))"));
+        let triggers = all(
+            7,
+            &table("CREATE TABLE t (\"a\"\"b\" TEXT, c, v, PRIMARY KEY (c, \"a\"\"b\")) WITHOUT ROWID"),
+        );
         let now = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)";
         let head = |name: &str, event: &str| {
             format!(
@@ -141,7 +168,7 @@ mod tests {
     #[test]
     fn a_unique_column_beside_the_key_brings_triggers_that_mark_whom_replace_would_evict() {
         let triggers = all(7, &table("CREATE TABLE t (k TEXT PRIMARY KEY, u TEXT UNIQUE)"));
-        assert_eq!(triggers.len(), 5);
+        assert_eq!(triggers.len(), 7);
         assert!(
             triggers[3].sql.contains("BEFORE INSERT") && triggers[3].sql.contains("WHERE \"u\" = NEW.\"u\"")
         );

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use driftless_protocol::Value;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
@@ -60,6 +61,9 @@ pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
              PRAGMA cache_size=-{CACHE_KIB}; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
         ))
         .doing("opening the database")?;
+    // Without this SQLite plans a statement anew whenever a bound value changes that its statistics might speak of:
+    // measured at two fifths of capture's time.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).doing("opening the database")?;
     connection.set_prepared_statement_cache_capacity(256);
     Ok(connection)
 }

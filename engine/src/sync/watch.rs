@@ -13,10 +13,14 @@ use notify::{RecursiveMode, Watcher};
 use super::worker::Worker;
 use crate::error::{Error, Result};
 
+/// How long events are gathered after one was passed on.
+const COALESCE: Duration = Duration::from_millis(3);
+
 /// Watches a database until the worker is gone.
 pub(crate) fn start(path: &Path, poll: Duration, worker: Worker) -> Result<JoinHandle<()>> {
     // One event that waits is as good as many: the channel holds one and further ones are dropped.
     let (events, received) = sync_channel::<()>(1);
+    let quiet = worker.clone();
     let name = path.file_name().map(OsString::from).unwrap_or_default();
     let mut wal = name.clone();
     wal.push("-wal");
@@ -25,7 +29,8 @@ pub(crate) fn start(path: &Path, poll: Duration, worker: Worker) -> Result<JoinH
             !event.kind.is_access()
                 && event.paths.iter().any(|p| p.file_name().is_some_and(|f| f == name || f == wal))
         };
-        if event.as_ref().map_or(true, concerns) {
+        // While the engine itself writes, nearly all events are its own; it looks for others' commits when it is done.
+        if !quiet.is_busy() && event.as_ref().map_or(true, concerns) {
             let _ = events.try_send(());
         }
     });
@@ -44,7 +49,12 @@ pub(crate) fn start(path: &Path, poll: Duration, worker: Worker) -> Result<JoinH
             let _watcher = watcher; // events end when it is dropped
             while !worker.is_closed() {
                 match received.recv_timeout(poll) {
-                    Ok(()) | Err(RecvTimeoutError::Timeout) => worker.nudge(),
+                    Ok(()) => {
+                        worker.nudge();
+                        // A commit is several events; the nudge sees them all.
+                        std::thread::sleep(COALESCE);
+                    }
+                    Err(RecvTimeoutError::Timeout) => worker.nudge(),
                     // No watcher, so nobody can send: sleep the poll away.
                     Err(RecvTimeoutError::Disconnected) => {
                         std::thread::sleep(poll);

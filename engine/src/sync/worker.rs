@@ -46,6 +46,7 @@ pub enum Health {
 pub(crate) struct Worker {
     commands: mpsc::Sender<Command>,
     nudged: Arc<AtomicBool>,
+    busy: Arc<AtomicBool>,
     last_seq: watch::Receiver<u64>,
     health: watch::Receiver<Health>,
 }
@@ -55,6 +56,7 @@ impl Worker {
     pub(crate) fn start(replica: Replica) -> Result<(Self, JoinHandle<()>)> {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let nudged = Arc::new(AtomicBool::new(false));
+        let busy = Arc::new(AtomicBool::new(false));
         let (last_seq_sender, last_seq) = watch::channel(replica.last_seq()?);
         let (health_sender, health) = watch::channel(Health::Well);
         let path = replica.path().to_owned();
@@ -62,6 +64,7 @@ impl Worker {
             replica,
             commands: receiver,
             nudged: nudged.clone(),
+            busy: busy.clone(),
             last_seq: last_seq_sender,
             health: health_sender,
         };
@@ -69,7 +72,7 @@ impl Worker {
             .name("driftless".into())
             .spawn(move || thread.run())
             .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
-        Ok((Self { commands, nudged, last_seq, health }, handle))
+        Ok((Self { commands, nudged, busy, last_seq, health }, handle))
     }
 
     /// Tells the thread that the file may have changed. Never waits; many nudges are one.
@@ -78,6 +81,11 @@ impl Worker {
             // The queue is full: the thread takes a turn after the work that fills it anyway.
             self.nudged.store(false, Ordering::Release);
         }
+    }
+
+    /// Whether the thread is at work, and so writes to the file itself.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
     }
 
     /// Whether the thread has ended.
@@ -139,6 +147,7 @@ struct Thread {
     replica: Replica,
     commands: mpsc::Receiver<Command>,
     nudged: Arc<AtomicBool>,
+    busy: Arc<AtomicBool>,
     last_seq: watch::Sender<u64>,
     health: watch::Sender<Health>,
 }
@@ -150,9 +159,18 @@ impl Thread {
             let command = match self.commands.try_recv() {
                 Ok(command) => Some(command),
                 Err(mpsc::error::TryRecvError::Empty) if more => None,
-                Err(mpsc::error::TryRecvError::Empty) => self.commands.blocking_recv(),
+                Err(mpsc::error::TryRecvError::Empty) => {
+                    self.busy.store(false, Ordering::Release);
+                    // Whatever was committed while nobody listened.
+                    if self.replica.has_foreign_commits().unwrap_or(false) {
+                        more = true;
+                        continue;
+                    }
+                    self.commands.blocking_recv()
+                }
                 Err(mpsc::error::TryRecvError::Disconnected) => break,
             };
+            self.busy.store(true, Ordering::Release);
             match command {
                 Some(Command::Job(job)) => {
                     job(&mut self.replica);

@@ -449,15 +449,6 @@ fn a_row_that_replace_evicts_through_a_unique_index_made_after_tracking() {
     assert_changed(&file, &["'b'", "'c'"]);
 }
 
-/// The index comes and the row goes before any engine has seen the index.
-#[test]
-fn a_row_that_replace_evicts_through_a_unique_index_no_engine_has_seen_yet() {
-    let file = File::tracked(T, &["t"]);
-    file.run("CREATE UNIQUE INDEX by_w ON t (w); INSERT OR REPLACE INTO t VALUES ('d', 4, 'x')");
-    file.capture();
-    file.assert_captured("t");
-}
-
 /// A rowid is a unique column that no index shows: REPLACE evicts whoever has it.
 #[test]
 fn a_row_that_replace_evicts_through_its_hidden_rowid() {

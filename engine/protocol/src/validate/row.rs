@@ -43,7 +43,14 @@ struct Tail<'a> {
     name: LaneName<'a>,
     clock: u32,
     /// `None` if it is a deleted one.
-    value: Option<&'a [u8]>,
+    value: Option<Content<'a>>,
+}
+
+/// A lane as it came, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Content<'a> {
+    bytes: &'a [u8],
+    lane: Lane<'a>,
 }
 
 impl<'a> RowUpdateFacts<'a> {
@@ -73,10 +80,25 @@ impl<'a> RowUpdateFacts<'a> {
             return None;
         }
         let shown = |tail: &Tail<'a>| {
-            let value = tail.value?;
-            (!self.deletes(tail.name.writer, tail.clock)).then(|| (tail.name.clone(), value))
+            let value = tail.value.as_ref()?;
+            (!self.deletes(tail.name.writer, tail.clock)).then(|| (tail.name.clone(), value.bytes))
         };
         let mut lanes: Vec<_> = self.tails.iter().filter_map(shown).collect();
+        lanes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Some(lanes)
+    }
+
+    /// Like [`lanes`](Self::lanes), parsed, as they were when they were checked.
+    pub fn into_lanes(mut self) -> Option<Vec<(LaneName<'a>, Lane<'a>)>> {
+        if !self.is_self_contained() {
+            return None;
+        }
+        let tails = std::mem::take(&mut self.tails);
+        let shown = tails.into_iter().filter_map(|tail| {
+            let deleted = self.deletes(tail.name.writer, tail.clock);
+            tail.value.filter(|_| !deleted).map(|value| (tail.name, value.lane))
+        });
+        let mut lanes: Vec<_> = shown.collect();
         lanes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Some(lanes)
     }
@@ -125,7 +147,7 @@ struct Item<'a> {
     /// The clock of its last value.
     last: u32,
     place: Place<'a>,
-    value: Option<&'a [u8]>,
+    value: Option<Content<'a>>,
     /// Whether a later item has it as its origin.
     followed: bool,
 }
@@ -170,9 +192,9 @@ fn read_run<'a>(
         let (len, value) = match info & 0x0f {
             DELETED => (read_clock(reader, writer)?, None),
             BINARY => {
-                let value = reader.block()?;
-                Lane::from_bytes(value).map_err(|error| InvalidUpdate::Lane(writer, error))?;
-                (1, Some(value))
+                let bytes = reader.block()?;
+                let lane = Lane::from_bytes(bytes).map_err(|error| InvalidUpdate::Lane(writer, error))?;
+                (1, Some(Content { bytes, lane }))
             }
             _ => return Err(InvalidUpdate::Kind(info)),
         };
@@ -243,10 +265,10 @@ fn line_up<'a>(
         } else if let Place::Before(origin) = items[at].place {
             outside.push(origin);
         }
-        let item = &items[at];
+        let item = &mut items[at];
         if let (Place::Key(key), false) = (item.place, item.followed) {
             let name = LaneName::parse(key).map_err(|_| InvalidUpdate::Key(writer))?;
-            tails.push(Tail { name, clock: item.last, value: item.value });
+            tails.push(Tail { name, clock: item.last, value: item.value.take() });
         }
     }
     outside.sort_unstable();

@@ -33,8 +33,10 @@ pub(crate) struct SyncArgs {
 }
 
 pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
+    let config = SyncConfig::new(&args.url).token(args.token.clone());
+    config.check()?;
     let engine = Engine::open(&args.file, Config::default())?;
-    let sync = engine.sync(SyncConfig::new(&args.url).token(args.token.clone()))?;
+    let sync = engine.sync(config)?;
     if args.once { once(args, engine, sync) } else { until_interrupted(args, engine, sync) }
 }
 
