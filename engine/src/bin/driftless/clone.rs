@@ -28,10 +28,10 @@ pub(crate) struct CloneArgs {
 
 pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let spinner = output::spinner(&format!("cloning {}", args.url));
+    let progress = output::Progress::begin(format!("cloning {}", args.url));
     let sync = SyncConfig::new(&args.url).token(args.token.clone());
     let tables = driftless::clone(&args.file, sync, Config::default(), Duration::from_secs(args.timeout))?;
-    spinner.finish_and_clear();
+    drop(progress);
     let documents: u64 = driftless::status(&args.file)?.tables.iter().map(|table| table.documents).sum();
     if args.json {
         let file = args.file.display().to_string();

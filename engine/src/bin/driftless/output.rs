@@ -1,7 +1,8 @@
 //! Printing: values, times and sizes for people and for JSON; progress on a terminal.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use driftless::Value;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -93,15 +94,50 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A spinner with a message that appears after a second, on a terminal only.
-pub(crate) fn spinner(message: &str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// How often progress is told where there is no terminal to draw on.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// Tells that something goes on: drawn on a terminal, a line on stderr now and then elsewhere. Ends when dropped.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    message: Arc<Mutex<String>>,
+    /// Dropped to end the thread that tells.
+    _telling: Option<mpsc::Sender<()>>,
+}
+
+impl Progress {
+    /// Begins, saying `message`.
+    pub(crate) fn begin(message: String) -> Self {
+        let message = Arc::new(Mutex::new(message));
+        let said = message.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if io::stderr().is_terminal() {
+            let bar = ProgressBar::new_spinner().with_message(said);
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            return Self { bar, message, _telling: None };
+        }
+        let (telling, ended) = mpsc::channel::<()>();
+        let (told, begun) = (message.clone(), Instant::now());
+        std::thread::spawn(move || {
+            while ended.recv_timeout(TOLD_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let message = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                eprintln!("driftless: {message} ({})", duration(begun.elapsed()));
+            }
+        });
+        Self { bar: ProgressBar::hidden(), message, _telling: Some(telling) }
     }
-    let spinner = ProgressBar::new_spinner().with_message(message.to_owned());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-        spinner.set_style(style);
+
+    /// Says something else from now on.
+    pub(crate) fn say(&self, message: String) {
+        self.bar.set_message(message.clone());
+        *self.message.lock().unwrap_or_else(PoisonError::into_inner) = message;
     }
-    spinner.enable_steady_tick(Duration::from_millis(120));
-    spinner
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }

@@ -42,11 +42,30 @@ pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
 
 fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let spinner = output::spinner(&format!("syncing {} with {}", args.file.display(), args.url));
-    sync.sync_now(Duration::from_secs(args.timeout))?;
+    let what = format!("syncing {} with {}", args.file.display(), args.url);
+    let progress = output::Progress::begin(what.clone());
+    let synced = std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| sync.sync_now(Duration::from_secs(args.timeout)));
+        while !syncing.is_finished() {
+            std::thread::sleep(Duration::from_millis(20));
+            if begun.elapsed() > Duration::from_secs(1)
+                && let Ok(status) = driftless::status(&args.file)
+            {
+                let rows = status.tables.iter().map(|table| table.documents).sum();
+                let (rows, unsent) = (output::count(rows, "row"), status.unsent.changesets);
+                progress.say(format!("{what}: {rows} here, {} to send", output::count(unsent, "changeset")));
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        }
+        syncing.join()
+    });
+    match synced {
+        Ok(synced) => synced?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
     sync.stop();
     engine.close();
-    spinner.finish_and_clear();
+    drop(progress);
     let status = driftless::status(&args.file)?;
     if args.json {
         return output::json(&json!({

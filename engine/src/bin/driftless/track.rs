@@ -92,7 +92,7 @@ fn capture(file: &Path) -> anyhow::Result<bool> {
         Err(Error::Locked { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let spinner = output::spinner("capturing the rows that are there");
+    let progress = output::Progress::begin("capturing the rows that are there".to_owned());
     let (mut last, mut since) = (u64::MAX, Instant::now());
     let done = loop {
         let pending: u64 = driftless::status(file)?.tables.iter().map(|table| table.pending).sum();
@@ -101,7 +101,7 @@ fn capture(file: &Path) -> anyhow::Result<bool> {
         }
         if pending != last {
             (last, since) = (pending, Instant::now());
-            spinner.set_message(format!("capturing the rows that are there: {pending} to go"));
+            progress.say(format!("capturing the rows that are there: {pending} to go"));
         }
         if engine.is_none() && since.elapsed() > PATIENCE {
             break false;
@@ -115,6 +115,6 @@ fn capture(file: &Path) -> anyhow::Result<bool> {
         engine.capture()?;
         engine.close();
     }
-    spinner.finish_and_clear();
+    drop(progress);
     Ok(done)
 }
