@@ -30,9 +30,9 @@ use crate::replica::Verdict;
 use crate::snapshot;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.
-const UNAPPLIED_BYTES: usize = 16 << 20;
+const UNAPPLIED_BYTES: usize = 8 << 20;
 /// What the engine's thread is given to apply at a time, in bytes: other work waits for it.
-const BATCH_BYTES: usize = 2 << 20;
+const BATCH_BYTES: usize = 1 << 20;
 /// How much of the outbox is read at a time, in bytes.
 const OUTBOX_BYTES: usize = 2 << 20;
 /// Parts of a snapshot that wait to be sent.
