@@ -9,7 +9,7 @@ use rusqlite::Transaction;
 use crate::error::Result;
 use crate::row_doc;
 use crate::store::tables::{self, State};
-use crate::store::{documents, writers};
+use crate::store::{bases, documents, writers};
 
 /// How much memory the documents of touched rows may take, in bytes; beyond, they are read again.
 const DOCUMENT_BYTES: usize = 32 << 20;
@@ -73,21 +73,31 @@ impl TouchedRows {
 /// The numbers of tables by the names under which they travel.
 #[derive(Debug, Default)]
 pub(crate) struct TableNumbers {
-    known: HashMap<String, i64>,
+    known: HashMap<String, Number>,
+}
+
+/// A table's number, and whether it was shown what its documents hold and is no longer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Number {
+    id: i64,
+    given_up: bool,
 }
 
 impl TableNumbers {
     /// The table's number. One that nobody here knows yet gets one: its documents are kept until the app has it.
-    pub(crate) fn get(&mut self, tx: &Transaction<'_>, name: &str) -> Result<i64> {
-        if let Some(&id) = self.known.get(name) {
-            return Ok(id);
+    pub(crate) fn get(&mut self, tx: &Transaction<'_>, name: &str) -> Result<Number> {
+        if let Some(&number) = self.known.get(name) {
+            return Ok(number);
         }
-        let id = match tables::find(tx, name)? {
-            Some(entry) => entry.id,
-            None => tables::add(tx, name, name, State::Unknown)?,
+        let number = match tables::find(tx, name)? {
+            Some(entry) => Number {
+                id: entry.id,
+                given_up: matches!(entry.state, State::Untracked | State::Missing | State::Unfit),
+            },
+            None => Number { id: tables::add(tx, name, name, State::Unknown)?, given_up: false },
         };
-        self.known.insert(name.to_owned(), id);
-        Ok(id)
+        self.known.insert(name.to_owned(), number);
+        Ok(number)
     }
 }
 
@@ -108,12 +118,15 @@ pub(crate) fn body(
     }
     for row in rows {
         let row = row?;
-        let table = numbers.get(tx, row.table)?;
+        let Number { id: table, given_up } = numbers.get(tx, row.table)?;
         let stored = documents::get(tx, table, row.key.as_bytes())?;
         let before = stored.as_ref().map(|stored| &stored.body[..]);
         let document = row_doc::merge(before, row.update)?;
         if before == Some(&document[..]) {
             continue;
+        }
+        if let Some(before) = before.filter(|_| given_up) {
+            bases::keep(tx, table, row.key.as_bytes(), before)?;
         }
         documents::put(tx, stored.as_ref().map(|stored| stored.id), table, row.key.as_bytes(), &document)?;
         touched.push(Touched { table, key: row.key, new: stored.is_none(), document: Some(document) });

@@ -13,11 +13,14 @@ use rusqlite::Transaction;
 use crate::changes::ChangedRow;
 use crate::error::{Doing, Error, Result};
 use crate::row_doc::diff::{self, Current};
+use crate::row_doc::resolve::RowState;
 use crate::row_doc::{self, Lanes};
 use crate::schema::{Catalog, Tracked};
 use crate::store::dirty::{self, Mark};
 use crate::store::tables::DEFINITIONS;
-use crate::store::{Bind, backlog, conflicts, documents, identity, outbox, parked, progress, value, writers};
+use crate::store::{
+    Bind, backlog, bases, conflicts, documents, identity, outbox, parked, progress, value, writers,
+};
 use crate::tracking::following;
 
 /// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
@@ -86,6 +89,16 @@ pub(crate) fn run(
     Ok(captured)
 }
 
+/// What marks the backlog's entries of a table that was never shown what the documents hold.
+const FIRST: i64 = 1;
+
+/// Which side tables have anything in them at all: nearly always none, and then no row need ask.
+#[derive(Debug, Clone, Copy)]
+struct Has {
+    parked: bool,
+    bases: bool,
+}
+
 /// Whether a row was written under our triggers' eyes or found when its table was tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -119,15 +132,19 @@ fn capture_marks(
             Err(error) => park_nameless(tx, tracked, &mark, error)?,
         }
     }
-    let has_conflicts = !conflicts::is_empty(tx)?;
-    let has_parked = !parked::is_empty(tx)?;
+    let has = Has { parked: !parked::is_empty(tx)?, bases: !bases::is_empty(tx)? };
     let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
     for ((table, key), mark) in rows {
         let Some(tracked) = catalog.get(table) else { continue };
         let row = Row { tracked, key: &key, mark: &mark, kind, now };
-        let Some(update) = capture_row(tx, row, author, has_conflicts, has_parked)? else { continue };
+        let updates = capture_row(tx, row, author, has)?;
+        if updates.is_empty() {
+            continue;
+        }
         body.author(author.writer, author.replica);
-        body.row(&tracked.name, &key, &update);
+        for update in updates {
+            body.row(&tracked.name, &key, &update);
+        }
         if table != DEFINITIONS {
             captured.changed.push(ChangedRow::new(tracked, key));
         }
@@ -176,25 +193,23 @@ struct Row<'a> {
     now: i64,
 }
 
-/// Brings one row's document up to the row. Returns the update for others, if the document changed.
-fn capture_row(
-    tx: &Transaction<'_>,
-    row: Row<'_>,
-    author: Author,
-    has_conflicts: bool,
-    has_parked: bool,
-) -> Result<Option<Vec<u8>>> {
+/// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.
+fn capture_row(tx: &Transaction<'_>, row: Row<'_>, author: Author, has: Has) -> Result<Vec<Vec<u8>>> {
     let Row { tracked, key, mark, kind, now } = row;
     let doing = "reading a row to capture it";
     let stored = documents::get(tx, tracked.id, key.as_bytes())?;
-    let lanes = stored.as_ref().map(|stored| row_doc::lanes(&stored.body)).transpose()?;
+    let base = if has.bases { bases::get(tx, tracked.id, key.as_bytes())? } else { None };
+    // Never shown what the documents hold: what stands here was found apart from them.
+    let apart = kind == Kind::Found && mark.at == FIRST && stored.is_some() && base.is_none();
+    let shown = base.as_deref().or(stored.as_ref().map(|stored| &stored.body[..]));
+    let lanes = shown.map(row_doc::lanes).transpose()?;
     let state = lanes.as_ref().map(|lanes: &Lanes<'_>| lanes.state(tracked.options.deletes_win));
 
     let implied = key.values();
     let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
     let binds: Vec<_> = mark.key.iter().map(Bind).collect();
     let mut found = select.query(rusqlite::params_from_iter(binds)).doing(doing)?;
-    let current = match found.next().doing(doing)? {
+    let mut current = match found.next().doing(doing)? {
         None => None,
         Some(found) => {
             let mut columns = Vec::with_capacity(tracked.table.columns.len());
@@ -203,8 +218,8 @@ fn capture_row(
                 let implied = match (in_key, &state) {
                     (Some(place), _) => implied.get(place),
                     // Where a document exists but not this column, the row has the default it got with the column.
-                    (None, Some(_)) => column.default.as_ref(),
-                    (None, None) => None,
+                    (None, Some(_)) if !apart => column.default.as_ref(),
+                    (None, _) => None,
                 };
                 let value = value(found.get_ref(at).doing(doing)?);
                 columns.push(Current { column: &column.name, value, implied });
@@ -218,36 +233,94 @@ fn capture_row(
         let reason =
             format!("it has {size} bytes, more than the {MAX_ROW_BYTES} that can travel: it stays local");
         parked::put(tx, tracked.id, key, &reason)?;
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let changes = diff::changes(state.as_ref(), current);
-    if changes.is_empty() {
-        return Ok(None);
-    }
-    let first = stored.is_none();
-    let (writer, time) = match kind {
-        _ if first && tracked.id == DEFINITIONS => (finder(&tracked.name, key, &changes), 0),
-        Kind::Found if first => (finder(&tracked.name, key, &changes), 0),
-        // Found changed, as after the table was made anew: nobody knows when it was written.
-        Kind::Found => (author.writer, now),
-        Kind::Written => (author.writer, mark.at),
+    let (seeing, beside) = if apart {
+        // As though it had been tracked before it met the others: the same document as anybody who found this row.
+        (Vec::new(), diff::changes(None, current))
+    } else {
+        let beside = match (&state, &mut current) {
+            (Some(state), Some(columns)) if !tracked.fresh.is_empty() => {
+                set_fresh_apart(tracked, state, columns, kind)
+            }
+            _ => Vec::new(),
+        };
+        (diff::changes(state.as_ref(), current), beside)
     };
-    let written = row_doc::write(stored.as_ref().map(|stored| &stored.body[..]), writer, time, changes)?;
-    documents::put(
-        tx,
-        stored.as_ref().map(|stored| stored.id),
-        tracked.id,
-        key.as_bytes(),
-        &written.document,
-    )?;
-    if has_conflicts && state.is_some_and(|state| state.is_in_conflict()) {
-        let state = row_doc::lanes(&written.document)?.state(tracked.options.deletes_win);
-        conflicts::put(tx, tracked.id, key, &state)?;
+    let was_in_conflict = state.as_ref().is_some_and(|state| state.is_in_conflict());
+    let mut document = stored.as_ref().map(|stored| stored.body.clone());
+    let mut updates = Vec::new();
+    if !seeing.is_empty() {
+        let (writer, time) = match kind {
+            _ if stored.is_none() && tracked.id == DEFINITIONS => (finder(&tracked.name, key, &seeing), 0),
+            Kind::Found if stored.is_none() => (finder(&tracked.name, key, &seeing), 0),
+            // Found changed, as after the table was made anew: nobody knows when it was written.
+            Kind::Found => (author.writer, now),
+            Kind::Written => (author.writer, mark.at),
+        };
+        let written = row_doc::write(document.as_deref(), writer, time, seeing)?;
+        document = Some(written.document);
+        updates.push(written.update);
     }
-    if has_parked {
-        parked::remove(tx, tracked.id, key)?;
+    if !beside.is_empty()
+        && let Some(before) = &document
+        && let Some(written) = row_doc::write_beside(before, finder(&tracked.name, key, &beside), beside)?
+    {
+        document = Some(written.document);
+        updates.push(written.update);
     }
-    Ok(Some(written.update))
+    if let Some(document) = document.filter(|_| !updates.is_empty()) {
+        let id = stored.as_ref().map(|stored| stored.id);
+        documents::put(tx, id, tracked.id, key.as_bytes(), &document)?;
+        if was_in_conflict || base.is_some() || stored.is_some() && kind == Kind::Found {
+            let state = row_doc::lanes(&document)?.state(tracked.options.deletes_win);
+            conflicts::put(tx, tracked.id, key, &state)?;
+        }
+        if has.parked {
+            parked::remove(tx, tracked.id, key)?;
+        }
+    }
+    if base.is_some() {
+        bases::forget(tx, tracked.id, key.as_bytes())?;
+    }
+    Ok(updates)
+}
+
+/// Takes out of `columns` those that have just appeared here and that the document has a value for: the document is
+/// to be shown, not the table to be captured. Returns what stands in them that nobody else has: neither a default, nor
+/// what the document holds under the name that the column had before.
+fn set_fresh_apart<'a>(
+    tracked: &Tracked,
+    state: &RowState<'_>,
+    columns: &mut Vec<Current<'a>>,
+    kind: Kind,
+) -> Vec<row_doc::Change<'a>> {
+    let mut beside = Vec::new();
+    columns.retain(|now| {
+        let held = tracked.fresh.iter().any(|fresh| fresh == now.column)
+            && state.value(now.column).is_some_and(|held| *held != now.value);
+        if !held {
+            return true;
+        }
+        let is_default = now.implied.is_some_and(|default| *default == now.value);
+        let under_another_name = || {
+            state.columns.iter().any(|column| {
+                column.shown.value == now.value
+                    && !tracked.table.columns.iter().any(|known| known.name == column.name)
+            })
+        };
+        match kind {
+            // The user wrote this row since the column appeared: what is no default is theirs.
+            Kind::Written => !is_default,
+            Kind::Found => {
+                if !is_default && !under_another_name() {
+                    beside.push(row_doc::Change { column: now.column.into(), value: now.value.clone() });
+                }
+                false
+            }
+        }
+    });
+    beside
 }
 
 /// The writer of a row that was found rather than written: drawn from the row itself, so that two copies of one file

@@ -19,6 +19,12 @@ pub enum Error {
     /// The file exists already, and cloning never overwrites.
     #[error("'{0}' exists already; clone into a new file")]
     FileExists(PathBuf),
+    /// The file has several hard links. SQLite would keep a log for each name and damage the database; see
+    /// <https://sqlite.org/howtocorrupt.html>.
+    #[error(
+        "'{0}' has another name (a hard link): SQLite would damage it when it is used under both; copy it instead"
+    )]
+    HardLinked(PathBuf),
     /// The file is not a SQLite database.
     #[error("'{0}' is not a SQLite database")]
     NotADatabase(PathBuf),
@@ -123,15 +129,20 @@ pub enum Error {
         why: String,
     },
     /// The relay refuses for good; trying again would fail again.
-    #[error("the relay refuses this file ({code}): {reason}")]
+    #[error("the relay refuses ({code}): {reason}")]
     Refused {
         /// The WebSocket close code, 4400 to 4499.
         code: u16,
         /// The relay's sentence.
         reason: String,
     },
+    /// Syncing has ended because the relay, or the space, does not want this file; the text says why.
+    #[error("{0}")]
+    SyncEnded(String),
     /// What was waited for did not happen in time. Nothing is lost: it goes on when the connection is back.
-    #[error("not in agreement with the relay after {0:?}; it goes on in the background")]
+    #[error(
+        "not in agreement with the relay after {0:?}; nothing is lost, and the next sync goes on from there"
+    )]
     TimedOut(std::time::Duration),
     /// The database file was replaced or removed while the engine had it open.
     #[error("'{0}' was replaced or removed while Driftless had it open; restart on the new file")]

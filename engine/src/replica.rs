@@ -27,7 +27,7 @@ use crate::naming::{is_foreign, take_new_name};
 use crate::schema::eligibility::Refusal;
 use crate::schema::{Catalog, definitions, reconcile};
 use crate::store::tables::State;
-use crate::store::{self, backlog, identity, inbox, migrations, outbox, parked, progress, tables};
+use crate::store::{self, backlog, bases, identity, inbox, migrations, outbox, parked, progress, tables};
 use crate::time::now;
 use crate::tracking;
 
@@ -98,6 +98,15 @@ impl Replica {
     pub(crate) fn open(path: &Path, config: Config) -> Result<Self> {
         if !path.is_file() {
             return Err(Error::NoSuchFile(path.to_owned()));
+        }
+        // The file itself, by whatever link it was named: the lock and SQLite's own files lie beside it.
+        let path = &path.canonicalize().map_err(|source| Error::Io {
+            doing: "resolving",
+            path: path.to_owned(),
+            source,
+        })?;
+        if identity::hard_links(path)? > 1 {
+            return Err(Error::HardLinked(path.to_owned()));
         }
         // Before the lock leaves its file beside something that is no database.
         drop(store::open_to_read(path, config.busy_timeout)?);
@@ -310,7 +319,13 @@ impl Replica {
                 return Ok(Err(row));
             }
         }
-        let renewed = definitions_changed && adopt_options(&tx)?;
+        let mut renewed = definitions_changed && adopt_options(&tx)?;
+        if captured.drained && backlog::refresh_is_empty(&tx)? {
+            renewed |= tables::clear_fresh(&tx)?;
+            if !bases::is_empty(&tx)? {
+                bases::forget_shown(&tx)?;
+            }
+        }
         turn.more |= renewed || !backlog::refresh_is_empty(&tx)?;
 
         // 5 progress is written with each changeset; it all becomes true here
@@ -367,7 +382,12 @@ impl Replica {
         // What a later vector still counts is on the relay for good.
         outbox::confirm(&tx, stored)?;
         if stored < identity::acked(&tx)? {
-            tracing::warn!(stored, "the relay has lost what it had acknowledged; it is refilled");
+            tracing::warn!(
+                url,
+                stored,
+                "the space at this address lacks what a relay had acknowledged: either the relay lost its data and is \
+                 refilled now, or this is another address than before"
+            );
         }
         identity::set_acked(&tx, stored.min(last))?;
         let first = outbox::first(&tx)?.unwrap_or(last + 1);

@@ -6,6 +6,7 @@ mod conflicts;
 mod copies;
 mod crash;
 mod real_data;
+mod schema_rollout;
 mod three_replicas;
 mod transactions_whole;
 mod values;

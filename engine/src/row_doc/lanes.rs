@@ -24,6 +24,15 @@ pub(crate) struct Change<'a> {
     pub(crate) value: Value<'a>,
 }
 
+/// Whether a write replaces what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Its author had seen the document: it supersedes what it overwrites.
+    Seeing,
+    /// Its author had not: it stands beside what is there, as a write of somebody far away would.
+    Blind,
+}
+
 /// Which lanes a write has to put and to remove.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
@@ -77,9 +86,14 @@ impl<'a> Lanes<'a> {
         })
     }
 
-    /// Writes `changes` as `writer`: small values into its main lane, each large one into a lane of its own. The
-    /// life register must be among the changes, as it is in every write of a row.
-    pub(crate) fn write(&mut self, writer: WriterId, time: i64, changes: Vec<Change<'a>>) -> Plan<'a> {
+    /// Writes `changes` as `writer`: small values into its main lane, each large one into a lane of its own.
+    pub(crate) fn write(
+        &mut self,
+        writer: WriterId,
+        time: i64,
+        changes: Vec<Change<'a>>,
+        sight: Sight,
+    ) -> Plan<'a> {
         let mut plan = Plan { written: Vec::with_capacity(1), removed: Vec::new() };
         let is_large =
             |change: &Change<'_>| change.column != LIFE && change.value.payload_len() > LARGE_VALUE_BYTES;
@@ -87,17 +101,26 @@ impl<'a> Lanes<'a> {
         // By name, whatever the order of the table's columns: a row that is found in two copies of a file, whose
         // columns may be ordered otherwise, must make the same document in both.
         large.sort_by(|a, b| a.column.cmp(&b.column));
-        self.write_lane(LaneName::main(writer), time, small, &mut plan);
+        if !small.is_empty() {
+            self.write_lane(LaneName::main(writer), time, small, sight, &mut plan);
+        }
         for change in large {
             let name = LaneName { writer, column: Some(change.column.clone()) };
-            self.write_lane(name, time, vec![change], &mut plan);
+            self.write_lane(name, time, vec![change], sight, &mut plan);
         }
         plan.removed.retain(|name| self.find(name).is_err());
         plan.written.retain(|name| self.find(name).is_ok());
         plan
     }
 
-    fn write_lane(&mut self, name: LaneName<'a>, time: i64, changes: Vec<Change<'a>>, plan: &mut Plan<'a>) {
+    fn write_lane(
+        &mut self,
+        name: LaneName<'a>,
+        time: i64,
+        changes: Vec<Change<'a>>,
+        sight: Sight,
+        plan: &mut Plan<'a>,
+    ) {
         let number = self.last_number(&name) + 1;
         let mut lane = match self.find(&name) {
             Ok(at) => self.present.remove(at).1,
@@ -105,8 +128,8 @@ impl<'a> Lanes<'a> {
         };
         for Change { column, value } in changes {
             // Every other lane's cell of this column, superseded or not.
-            let mut seen: Vec<Seen> = self
-                .present
+            let present = if sight == Sight::Seeing { &self.present[..] } else { &[] };
+            let mut seen: Vec<Seen> = present
                 .iter()
                 .filter_map(|(other, content)| {
                     let cell = content.cell(&column)?;

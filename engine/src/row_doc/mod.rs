@@ -10,7 +10,7 @@ mod lanes;
 mod model;
 pub(crate) mod resolve;
 
-pub(crate) use lanes::{Change, Lanes};
+pub(crate) use lanes::{Change, Lanes, Sight};
 
 use std::sync::Arc;
 
@@ -64,11 +64,35 @@ pub(crate) fn write(
     time: i64,
     changes: Vec<Change<'_>>,
 ) -> Result<Written, RowDocError> {
+    write_with(document, writer, time, changes, Sight::Seeing)
+}
+
+/// Writes `changes`, found at no known time, beside what a document holds. `None` if this writer has written in it
+/// before: a finder is drawn from what it found, so that is there or has been superseded since.
+/// Fails if the stored document is damaged.
+pub(crate) fn write_beside(
+    document: &[u8],
+    finder: WriterId,
+    changes: Vec<Change<'_>>,
+) -> Result<Option<Written>, RowDocError> {
+    if validate::row_update(document)?.writers().any(|known| known == finder) {
+        return Ok(None);
+    }
+    write_with(Some(document), finder, 0, changes, Sight::Blind).map(Some)
+}
+
+fn write_with(
+    document: Option<&[u8]>,
+    writer: WriterId,
+    time: i64,
+    changes: Vec<Change<'_>>,
+    sight: Sight,
+) -> Result<Written, RowDocError> {
     let mut lanes = match document {
         Some(document) => lanes(document)?,
         None => Lanes::default(),
     };
-    let plan = lanes.write(writer, time, changes);
+    let plan = lanes.write(writer, time, changes, sight);
     let written: Vec<(LaneName<'_>, Vec<u8>)> = plan
         .written
         .into_iter()

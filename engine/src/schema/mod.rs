@@ -86,6 +86,8 @@ pub(crate) struct Tracked {
     /// Folded, as it travels.
     pub(crate) name: String,
     pub(crate) options: TableOptions,
+    /// Columns that have just appeared and may not show yet what the documents hold.
+    pub(crate) fresh: Vec<String>,
     pub(crate) table: Table,
     /// Reads a row by key: every column, in the table's order.
     pub(crate) select: String,
@@ -103,6 +105,7 @@ impl Tracked {
             id,
             name: fold(&table.spelled),
             options,
+            fresh: Vec::new(),
             select: format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
             delete: format!("DELETE FROM main.{name} WHERE {condition}"),
             insert: insert_sql(&table, 0..table.columns.len()),

@@ -57,15 +57,21 @@ fn renew(tx: &Transaction<'_>, mut entry: Entry, now: i64) -> Result<Option<Trac
     let (changed, present) = (columns != old_columns, triggers_present(tx, &entry, &table)?);
     let back = entry.state != State::Tracked;
     if present == Presence::AsExpected && !changed && !back && entry.spelled == table.spelled {
-        return Ok(Some(Tracked::new(entry.id, entry.options, table)));
+        let fresh = entry.fresh;
+        return Ok(Some(Tracked { fresh, ..Tracked::new(entry.id, entry.options, table) }));
     }
     install(tx, entry.id, &table)?;
     if present == Presence::Missing || changed || back {
         // Rows may have been written unseen, or have values in a column that no document names yet, as after a
         // rename; documents may have rows that the table lacks, or values for a column that has just appeared.
         tracing::info!(table = %entry.spelled, "the table changed; all its rows are looked at again");
-        enqueue_all(tx, entry.id, &table)?;
+        enqueue_all(tx, entry.id, &table, false)?;
         backlog::refresh_table(tx, entry.id)?;
+    }
+    if changed {
+        let known: Vec<&str> = old_columns.split(", ").collect();
+        let appeared = table.columns.iter().filter(|column| !known.contains(&quote(&column.name).as_str()));
+        entry.fresh.extend(appeared.map(|column| column.name.replace('\n', " ")));
     }
     entry.state = State::Tracked;
     entry.reason = unique_warning(&table);
@@ -73,7 +79,7 @@ fn renew(tx: &Transaction<'_>, mut entry: Entry, now: i64) -> Result<Option<Trac
     entry.shape = Some(format!("{key}\n{columns}"));
     tables::update(tx, &entry)?;
     definitions::put(tx, &Definition::of(&table, entry.options), now)?;
-    Ok(Some(Tracked::new(entry.id, entry.options, table)))
+    Ok(Some(Tracked { fresh: entry.fresh, ..Tracked::new(entry.id, entry.options, table) }))
 }
 
 /// Gives a table up for now, leaving no trigger that points at nothing.
@@ -112,7 +118,7 @@ fn column_shape(table: &Table) -> String {
 /// Begins to track a table: its triggers, its rows as they are, and what others wrote in it already.
 pub(crate) fn begin(tx: &Transaction<'_>, mut entry: Entry, table: &Table, now: i64) -> Result<()> {
     install(tx, entry.id, table)?;
-    enqueue_all(tx, entry.id, table)?;
+    enqueue_all(tx, entry.id, table, entry.state == State::Unknown)?;
     backlog::refresh_table(tx, entry.id)?;
     entry.state = State::Tracked;
     entry.reason = None;
@@ -187,11 +193,13 @@ fn install(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<()> {
     Ok(())
 }
 
-fn enqueue_all(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<()> {
+/// `first`: the table was never shown what the documents hold.
+fn enqueue_all(tx: &Transaction<'_>, id: i64, table: &Table, first: bool) -> Result<()> {
     let (columns, key) = (dirty::key_list(table.key.len()), table.key_columns());
     tx.execute(
         &format!(
-            "INSERT INTO _driftless_backlog (tbl, {columns}) SELECT {id}, {key} FROM main.{}",
+            "INSERT INTO _driftless_backlog (tbl, first, {columns}) SELECT {id}, {}, {key} FROM main.{}",
+            i64::from(first),
             quote(&table.spelled)
         ),
         [],

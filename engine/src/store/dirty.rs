@@ -12,7 +12,8 @@ use crate::error::{Doing, Result};
 pub(crate) struct Mark {
     pub(crate) id: i64,
     pub(crate) table: i64,
-    /// When, in milliseconds since 1970; 0 in the backlog.
+    /// When, in milliseconds since 1970; in the backlog 1 for rows of a table that was never shown what the documents
+    /// hold, else 0.
     pub(crate) at: i64,
     /// The key's columns; shorter keys than the longest leave NULLs at the end.
     pub(crate) key: Vec<Value<'static>>,
@@ -51,7 +52,7 @@ pub(crate) fn read(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
 
 /// The oldest `limit` entries of the backlog.
 pub(crate) fn read_backlog(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
-    read_log(connection, "SELECT id, tbl, 0, * FROM _driftless_backlog ORDER BY id LIMIT ?1", limit, 5)
+    read_log(connection, "SELECT id, tbl, first, * FROM _driftless_backlog ORDER BY id LIMIT ?1", limit, 6)
 }
 
 /// `skip`: how many columns stand before `k0`, those named and those that `*` repeats.

@@ -42,6 +42,16 @@ pub(super) fn initialize(tx: &Transaction<'_>, path: &Path, format: i64) -> Resu
     }
 }
 
+/// By how many names the system knows a file.
+pub(crate) fn hard_links(path: &Path) -> Result<u64> {
+    let io = |source| Error::Io { doing: "looking at", path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(io)?;
+    #[cfg(unix)]
+    return Ok(std::os::unix::fs::MetadataExt::nlink(&metadata));
+    #[cfg(not(unix))]
+    return Ok(u64::from(metadata.is_file()));
+}
+
 /// Where a file is now; `None` where the system has no such number.
 pub(crate) fn inode_of(path: &Path) -> Result<Option<i64>> {
     let io = |source| Error::Io { doing: "looking at", path: path.to_owned(), source };

@@ -29,6 +29,8 @@ CREATE TABLE _driftless_tables (
   reason TEXT,                      -- of 'missing' and 'unfit': for status
   deletes_win INTEGER NOT NULL DEFAULT 0,
   integer_key INTEGER NOT NULL DEFAULT 0,
+  fresh TEXT,                       -- columns that have just appeared, a line each: until the table shows what the
+                                    -- documents hold of them, a default in one is nobody's write
   shape TEXT                        -- what reconcile compares: the table's columns, key and triggers as recorded
 );
 
@@ -45,6 +47,7 @@ CREATE TABLE _driftless_dirty (
 CREATE TABLE _driftless_backlog (
   id INTEGER PRIMARY KEY,
   tbl INTEGER NOT NULL,
+  first INTEGER NOT NULL,           -- 1: the table was never shown what the documents hold; 0: it is looked at again
   k0
 );
 
@@ -73,6 +76,15 @@ CREATE TABLE _driftless_documents (
   id INTEGER PRIMARY KEY,
   body BLOB NOT NULL                -- a Yrs update, v1, that makes the whole row document
 );
+
+-- Documents as the table showed them when it ceased to be tracked, of rows that others have written since: what the
+-- user changed meanwhile is what differs from these.
+CREATE TABLE _driftless_bases (
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (tbl, key)
+) WITHOUT ROWID;
 
 -- Changesets of this replica that the relay has not confirmed for good.
 CREATE TABLE _driftless_outbox (

@@ -6,6 +6,7 @@
 //! they cannot parse would lock them out.
 
 pub(crate) mod backlog;
+pub(crate) mod bases;
 pub(crate) mod conflicts;
 pub(crate) mod dirty;
 pub(crate) mod documents;

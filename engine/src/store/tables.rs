@@ -53,10 +53,12 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
     pub(crate) options: TableOptions,
+    /// Columns that have just appeared.
+    pub(crate) fresh: Vec<String>,
     pub(crate) shape: Option<String>,
 }
 
-const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, shape";
+const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, shape, fresh";
 
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
     let state: String = row.get(3)?;
@@ -68,6 +70,7 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
         reason: row.get(4)?,
         options: TableOptions { deletes_win: row.get(5)?, allow_integer_key: row.get(6)? },
         shape: row.get(7)?,
+        fresh: row.get::<_, Option<String>>(8)?.unwrap_or_default().lines().map(str::to_owned).collect(),
     };
     Ok((entry, state))
 }
@@ -105,7 +108,7 @@ pub(crate) fn add(tx: &Transaction<'_>, name: &str, spelled: &str, state: State)
 pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
     tx.prepare_cached(
         "UPDATE _driftless_tables SET spelled = ?2, state = ?3, reason = ?4, deletes_win = ?5, integer_key = ?6,
-         shape = ?7 WHERE id = ?1",
+         shape = ?7, fresh = ?8 WHERE id = ?1",
     )
     .and_then(|mut statement| {
         statement.execute((
@@ -116,8 +119,17 @@ pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
             entry.options.deletes_win,
             entry.options.allow_integer_key,
             &entry.shape,
+            (!entry.fresh.is_empty()).then(|| entry.fresh.join("\n")),
         ))
     })
     .doing("writing _driftless_tables")?;
     Ok(())
+}
+
+/// Every table shows what its documents hold: no column is fresh any more. Returns whether one was.
+pub(crate) fn clear_fresh(tx: &Transaction<'_>) -> Result<bool> {
+    tx.prepare_cached("UPDATE _driftless_tables SET fresh = NULL WHERE fresh IS NOT NULL")
+        .and_then(|mut statement| statement.execute([]))
+        .map(|cleared| cleared > 0)
+        .doing("writing _driftless_tables")
 }

@@ -88,7 +88,7 @@ impl Client {
                 Ended::Stopped => break,
                 Ended::Renamed => continue,
                 Ended::Refused(error) => {
-                    tracing::error!(url = %self.config.url, %error, "sync ends");
+                    tracing::info!(url = %self.config.url, %error, "sync ends");
                     let text = error.to_string();
                     let mut error = Some(error);
                     for waiter in self.waiting.drain(..) {

@@ -111,7 +111,7 @@ impl Sync {
 
     fn ended(&self) -> Error {
         match self.state() {
-            SyncState::Refused(reason) => Error::Refused { code: 0, reason },
+            SyncState::Refused(reason) => Error::SyncEnded(reason),
             _ => Error::Stopped,
         }
     }

@@ -239,3 +239,24 @@ fn a_missing_file_and_a_file_of_another_kind_are_named_and_left_alone() {
     assert!(beside.iter().all(|name| !name.to_string_lossy().starts_with("text.db-")), "{beside:?}");
     assert!(matches!(driftless::status(file.path()), Err(Error::NotInitialized(_))));
 }
+
+/// Two engines on one file, one of them through a link, numbered their changesets alike and waited for each other.
+#[cfg(unix)]
+#[test]
+fn a_file_has_one_engine_whatever_link_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    rusqlite::Connection::open(&path)
+        .and_then(|user| user.execute_batch("CREATE TABLE t (k TEXT PRIMARY KEY)"))
+        .expect("a database");
+    let engine = driftless::Engine::open(&path, driftless::Config::default()).expect("the first");
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).expect("a symbolic link");
+    let second = driftless::Engine::open(&link, driftless::Config::default());
+    assert!(matches!(second, Err(driftless::Error::Locked { .. })), "{second:?}");
+    engine.close();
+    driftless::Engine::open(&link, driftless::Config::default()).expect("by its other name").close();
+    std::fs::hard_link(&path, folder.path().join("hard.db")).expect("a hard link");
+    let linked = driftless::Engine::open(&path, driftless::Config::default());
+    assert!(matches!(linked, Err(driftless::Error::HardLinked(_))), "{linked:?}");
+}

@@ -37,6 +37,13 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<()> {
         let file = args.file.display().to_string();
         return output::json(&json!({ "file": file, "tables": tables, "documents": documents }));
     }
+    if tables.is_empty() {
+        eprintln!(
+            "driftless: nobody has put a table into this space yet. Sync a file that tracks some; they appear here once \
+             they are tracked: or remove {} and clone again",
+            args.file.display()
+        );
+    }
     output::line(&format!(
         "cloned {} with {} into {} in {}",
         output::count(tables.len() as u64, "table"),

@@ -100,6 +100,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             Error::NoSuchFile(_)
             | Error::FileExists(_)
             | Error::NotADatabase(_)
+            | Error::HardLinked(_)
             | Error::NotInitialized(_)
             | Error::ReadOnly(_)
             | Error::NewerFormat { .. }
@@ -109,7 +110,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         ) => 3,
         Some(Error::Locked { .. }) => 4,
         Some(Error::Offline { .. } | Error::TimedOut(_)) => 5,
-        Some(Error::Refused { .. } | Error::WrongSpace { .. }) => 6,
+        Some(Error::Refused { .. } | Error::WrongSpace { .. } | Error::SyncEnded(_)) => 6,
         _ => 1,
     }
 }

@@ -85,6 +85,14 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
             "driftless: no table of this file is tracked, so nothing of it travels; see `driftless track`"
         );
     }
+    let parked: u64 = status.tables.iter().map(|table| table.parked).sum();
+    if parked > 0 {
+        output::line(&format!("parked: {}; see the view driftless_parked", output::count(parked, "row")))?;
+    }
+    if status.quarantined > 0 {
+        let aside = output::count(status.quarantined, "changeset");
+        output::line(&format!("set aside: {aside} that could not be applied; see `driftless status`"))?;
+    }
     if status.conflicts > 0 {
         let columns = output::count(status.conflicts, "column");
         output::line(&format!("in conflict: {columns}; list them with `driftless conflicts`"))?;
@@ -112,7 +120,7 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
                     let now = state.borrow_and_update().clone();
                     if changed.is_err() || !tell(&args.url, &now) {
                         break Err(match now {
-                            SyncState::Refused(reason) => Error::Refused { code: 0, reason }.into(),
+                            SyncState::Refused(reason) => Error::SyncEnded(reason).into(),
                             _ => Error::Stopped.into(),
                         });
                     }

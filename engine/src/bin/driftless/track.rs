@@ -13,7 +13,7 @@ use crate::output;
 pub(crate) struct TrackArgs {
     /// The SQLite database
     file: PathBuf,
-    /// The tables to track
+    /// The tables to track; or --all
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     tables: Vec<String>,
     /// Track every table that can be; those that cannot are named with the reason
