@@ -15,7 +15,7 @@ use crate::error::{Doing, Error, Result};
 use crate::row_doc::diff::{self, Current};
 use crate::row_doc::resolve::RowState;
 use crate::row_doc::{self, Lanes};
-use crate::schema::{Catalog, Tracked};
+use crate::schema::{Catalog, Column, Tracked};
 use crate::store::dirty::{self, Mark};
 use crate::store::tables::DEFINITIONS;
 use crate::store::{
@@ -237,7 +237,9 @@ fn capture_row(tx: &Transaction<'_>, row: Row<'_>, author: Author, has: Has) -> 
     }
     let (seeing, beside) = if apart {
         // As though it had been tracked before it met the others: the same document as anybody who found this row.
-        (Vec::new(), diff::changes(None, current))
+        // Unless the document says it all, as it does when the row was captured a moment ago.
+        let said = state.as_ref().is_some_and(|state| says_all(tracked, state, current.as_deref()));
+        (Vec::new(), if said { Vec::new() } else { diff::changes(None, current) })
     } else {
         let beside = match (&state, &mut current) {
             (Some(state), Some(columns)) if !tracked.fresh.is_empty() => {
@@ -284,6 +286,16 @@ fn capture_row(tx: &Transaction<'_>, row: Row<'_>, author: Author, has: Has) -> 
         bases::forget(tx, tracked.id, key.as_bytes())?;
     }
     Ok(updates)
+}
+
+/// Whether a document shows just this row.
+fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<&[Current<'_>]>) -> bool {
+    let Some(columns) = current else { return !state.alive };
+    let shows = |(now, column): (&Current<'_>, &Column)| match state.value(now.column) {
+        Some(shown) => *shown == now.value,
+        None => now.implied.or(column.default.as_ref()).is_some_and(|implied| *implied == now.value),
+    };
+    state.alive && columns.iter().zip(&tracked.table.columns).all(shows)
 }
 
 /// Takes out of `columns` those that have just appeared here and that the document has a value for: the document is
