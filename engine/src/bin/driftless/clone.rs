@@ -32,8 +32,9 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<()> {
     let sync = SyncConfig::new(&args.url).token(args.token.clone());
     let tables = driftless::clone(&args.file, sync, Config::default(), Duration::from_secs(args.timeout))?;
     drop(progress);
-    let documents: u64 = driftless::status(&args.file)?.tables.iter().map(|table| table.documents).sum();
     if args.json {
+        // Documents of deleted rows count among them.
+        let documents: u64 = driftless::status(&args.file)?.tables.iter().map(|table| table.documents).sum();
         let file = args.file.display().to_string();
         return output::json(&json!({ "file": file, "tables": tables, "documents": documents }));
     }
@@ -45,9 +46,8 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<()> {
         );
     }
     output::line(&format!(
-        "cloned {} with {} into {} in {}",
+        "cloned {} into {} in {}",
         output::count(tables.len() as u64, "table"),
-        output::count(documents, "row"),
         args.file.display(),
         output::duration(begun.elapsed())
     ))
