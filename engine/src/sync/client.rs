@@ -142,7 +142,20 @@ impl Client {
             Err(Error::Stopped) => return Ended::Refused(Error::Stopped),
             Err(error) => return Ended::Broken(error.to_string()),
         };
-        let mut socket = match self.connect().await {
+        let connected = {
+            let mut connecting = std::pin::pin!(connect(&self.config, &self.address));
+            loop {
+                tokio::select! {
+                    connected = &mut connecting => break connected,
+                    // Nobody who stops waits for a relay that does not answer.
+                    control = self.control.recv() => match control {
+                        Some(Control::SyncNow(waiter)) => self.waiting.push(waiter),
+                        Some(Control::Stop) | None => return Ended::Stopped,
+                    },
+                }
+            }
+        };
+        let mut socket = match connected {
             Ok(socket) => socket,
             Err(ended) => return ended,
         };
@@ -181,27 +194,27 @@ impl Client {
         self.waiting.extend(waiting.into_iter().map(|(_, waiter)| waiter));
         ended
     }
+}
 
-    async fn connect(&self) -> std::result::Result<Socket, Ended> {
-        if self.address.url.scheme() == "wss" {
-            // Somebody else in this process may have chosen a provider already; then theirs is used.
-            let _ = rustls::crypto::ring::default_provider().install_default();
+async fn connect(config: &SyncConfig, address: &Address) -> std::result::Result<Socket, Ended> {
+    if address.url.scheme() == "wss" {
+        // Somebody else in this process may have chosen a provider already; then theirs is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let websocket = WebSocketConfig::default()
+        .max_message_size(Some(MAX_FRAME_BYTES))
+        .max_frame_size(Some(MAX_FRAME_BYTES))
+        .max_write_buffer_size(2 * MAX_FRAME_BYTES);
+    let connecting = connect_async_with_config(address.url.as_str(), Some(websocket), true);
+    match timeout(config.connect_timeout, connecting).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(WsError::Http(response))) if response.status().is_client_error() => {
+            let reason = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let reason = format!("HTTP {}: {}", response.status(), reason.trim());
+            Err(Ended::Refused(Error::Refused { code: response.status().as_u16(), reason }))
         }
-        let websocket = WebSocketConfig::default()
-            .max_message_size(Some(MAX_FRAME_BYTES))
-            .max_frame_size(Some(MAX_FRAME_BYTES))
-            .max_write_buffer_size(2 * MAX_FRAME_BYTES);
-        let connecting = connect_async_with_config(self.address.url.as_str(), Some(websocket), true);
-        match timeout(self.config.connect_timeout, connecting).await {
-            Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(WsError::Http(response))) if response.status().is_client_error() => {
-                let reason = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-                let reason = format!("HTTP {}: {}", response.status(), reason.trim());
-                Err(Ended::Refused(Error::Refused { code: response.status().as_u16(), reason }))
-            }
-            Ok(Err(error)) => Err(Ended::Broken(error.to_string())),
-            Err(_) => Err(Ended::Broken(format!("no answer in {:?}", self.config.connect_timeout))),
-        }
+        Ok(Err(error)) => Err(Ended::Broken(error.to_string())),
+        Err(_) => Err(Ended::Broken(format!("no answer in {:?}", config.connect_timeout))),
     }
 }
 
