@@ -24,6 +24,17 @@ pub(crate) struct Touched {
     pub(crate) new: bool,
     /// The document as it is now; `None` to read it again, when many rows are touched in one transaction.
     pub(crate) document: Option<Vec<u8>>,
+    /// Whether it was written here, and captured: then its table has it already.
+    pub(crate) local: bool,
+    /// Of a row that was written here: the document before.
+    pub(crate) before: Option<Vec<u8>>,
+}
+
+impl Touched {
+    /// A row that is to be looked at again.
+    pub(crate) fn again(table: i64, key: RowKey) -> Self {
+        Self { table, key, new: false, document: None, local: false, before: None }
+    }
 }
 
 /// The rows touched since they were last taken, oldest first; one row may stand in it more than once.
@@ -62,7 +73,10 @@ impl TouchedRows {
         let mut each: Vec<Touched> = Vec::with_capacity(rows.len());
         for row in rows {
             match each.last_mut() {
-                Some(last) if last.table == row.table && last.key == row.key => last.document = row.document,
+                Some(last) if last.table == row.table && last.key == row.key => {
+                    last.document = row.document;
+                    last.local |= row.local;
+                }
                 _ => each.push(row),
             }
         }
@@ -129,7 +143,11 @@ pub(crate) fn body(
             bases::keep(tx, table, row.key.as_bytes(), before)?;
         }
         documents::put(tx, stored.as_ref().map(|stored| stored.id), table, row.key.as_bytes(), &document)?;
-        touched.push(Touched { table, key: row.key, new: stored.is_none(), document: Some(document) });
+        touched.push(Touched {
+            new: stored.is_none(),
+            document: Some(document),
+            ..Touched::again(table, row.key)
+        });
     }
     Ok(())
 }

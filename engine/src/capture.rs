@@ -10,6 +10,7 @@ use driftless_protocol::changeset::{Body, BodyBuilder, MAX_BODY_BYTES};
 use driftless_protocol::{Changeset, ChangesetHeader, KeyError, Part, ReplicaId, RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
+use crate::apply::{Touched, TouchedRows};
 use crate::changes::ChangedRow;
 use crate::error::{Doing, Error, Result};
 use crate::row_doc::diff::{self, Current};
@@ -17,7 +18,8 @@ use crate::row_doc::resolve::RowState;
 use crate::row_doc::{self, Lanes};
 use crate::schema::{Catalog, Column, Tracked};
 use crate::store::dirty::{self, Mark};
-use crate::store::tables::DEFINITIONS;
+use crate::store::parked::Reason;
+use crate::store::tables::{self, DEFINITIONS};
 use crate::store::{
     Bind, backlog, bases, conflicts, documents, identity, outbox, parked, progress, value, writers,
 };
@@ -51,6 +53,8 @@ pub(crate) struct Captured {
     pub(crate) changed: Vec<ChangedRow>,
     /// Whether nothing is left to capture: only then may anything be applied.
     pub(crate) drained: bool,
+    /// Rows that have something to do with others, through a constraint: to be judged once all is captured.
+    pub(crate) touched: TouchedRows,
 }
 
 /// Captures up to `limits.rows` marks, then, if that empties the log, as much of the backlog.
@@ -86,6 +90,12 @@ pub(crate) fn run(
         }
     }
     captured.drained = drained && backlog::is_empty(tx)?;
+    if !captured.drained {
+        // What is left may be their parents: whole tables are judged when all is there.
+        for row in captured.touched.take() {
+            tables::set_unjudged(tx, row.table)?;
+        }
+    }
     Ok(captured)
 }
 
@@ -137,7 +147,7 @@ fn capture_marks(
     for ((table, key), mark) in rows {
         let Some(tracked) = catalog.get(table) else { continue };
         let row = Row { tracked, key: &key, mark: &mark, kind, now };
-        let updates = capture_row(tx, row, author, has)?;
+        let updates = capture_row(tx, row, author, has, &mut captured.touched)?;
         if updates.is_empty() {
             continue;
         }
@@ -178,10 +188,11 @@ fn park_nameless(tx: &Transaction<'_>, tracked: &Tracked, mark: &Mark, error: Ke
             tracked.id,
             digest.as_bytes(),
             &pk,
-            &format!("{error}: the row stays in this file"),
+            &Reason::local(format!("{error}: the row stays in this file")),
+            None,
         )
     } else {
-        parked::remove_as(tx, tracked.id, digest.as_bytes())
+        parked::remove_as(tx, tracked.id, digest.as_bytes()).map(|_| ())
     }
 }
 
@@ -194,7 +205,13 @@ struct Row<'a> {
 }
 
 /// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.
-fn capture_row(tx: &Transaction<'_>, row: Row<'_>, author: Author, has: Has) -> Result<Vec<Vec<u8>>> {
+fn capture_row(
+    tx: &Transaction<'_>,
+    row: Row<'_>,
+    author: Author,
+    has: Has,
+    touched: &mut TouchedRows,
+) -> Result<Vec<Vec<u8>>> {
     let Row { tracked, key, mark, kind, now } = row;
     let doing = "reading a row to capture it";
     let stored = documents::get(tx, tracked.id, key.as_bytes())?;
@@ -232,7 +249,7 @@ fn capture_row(tx: &Transaction<'_>, row: Row<'_>, author: Author, has: Has) -> 
     if size > MAX_ROW_BYTES {
         let reason =
             format!("it has {size} bytes, more than the {MAX_ROW_BYTES} that can travel: it stays local");
-        parked::put(tx, tracked.id, key, &reason)?;
+        parked::put(tx, tracked.id, key, &Reason::local(reason), None)?;
         return Ok(Vec::new());
     }
     let (seeing, beside) = if apart {
@@ -280,6 +297,16 @@ fn capture_row(tx: &Transaction<'_>, row: Row<'_>, author: Author, has: Has) -> 
         }
         if has.parked {
             parked::remove(tx, tracked.id, key)?;
+        }
+        if tracked.is_bound() || has.parked && !tracked.table.unique.is_empty() {
+            let before = if tracked.targets.is_empty() { None } else { stored.map(|stored| stored.body) };
+            let document = Some(document);
+            touched.push(Touched {
+                document,
+                local: true,
+                before,
+                ..Touched::again(tracked.id, key.clone())
+            });
         }
     }
     if base.is_some() {

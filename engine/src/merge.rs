@@ -3,18 +3,14 @@
 //! What cannot be applied because of its own bytes is undone to a savepoint and set aside; it counts as held, so that it
 //! holds nothing else up.
 
-use std::collections::HashSet;
-
 use driftless_protocol::changeset::Body;
 use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, StateVector};
 use rusqlite::Transaction;
 
 use crate::apply::{self, TableNumbers, Touched, TouchedRows};
-use crate::changes::ChangedRow;
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
-use crate::materialize::{self, Outcome, RolledBack};
-use crate::schema::Catalog;
+use crate::materialize::{Materializer, RolledBack, Stop};
 use crate::store::{backlog, documents, inbox, progress, quarantine};
 use crate::time::now;
 
@@ -47,17 +43,32 @@ pub(crate) enum Flow {
 /// The second half of a turn: apply, materialize, progress.
 pub(crate) struct Merge<'a> {
     pub(crate) tx: &'a Transaction<'a>,
-    pub(crate) catalog: &'a Catalog,
     pub(crate) own: ReplicaId,
-    pub(crate) shunned: &'a HashSet<RolledBack>,
     pub(crate) vector: StateVector,
     pub(crate) numbers: TableNumbers,
     pub(crate) touched: TouchedRows,
-    pub(crate) changed: Vec<ChangedRow>,
-    pub(crate) definitions: bool,
+    pub(crate) materializer: Materializer<'a>,
 }
 
 impl Merge<'_> {
+    /// Applies and materializes: what came in, what is to be materialized anew (about `limit` rows of it), and what
+    /// the user's own writes do to the rows of others.
+    pub(crate) fn all(&mut self, incoming: &[Incoming], limit: usize) -> Result<Flow> {
+        type Do<'b, 'a> = &'b dyn Fn(&mut Merge<'a>) -> Result<Flow>;
+        let steps: [Do<'_, '_>; 4] = [
+            &|merge| merge.materialize(),
+            &|merge| merge.receive(incoming),
+            &|merge| merge.refresh(limit),
+            &|merge| merge.settle(),
+        ];
+        for step in steps {
+            if let Flow::RolledBack(row) = step(self)? {
+                return Ok(Flow::RolledBack(row));
+            }
+        }
+        Ok(Flow::GoOn)
+    }
+
     /// Keeps everything for a later turn.
     pub(crate) fn keep(&mut self, incoming: &[Incoming]) -> Result<Flow> {
         for one in incoming {
@@ -77,7 +88,7 @@ impl Merge<'_> {
     }
 
     /// Applies what can be applied, keeps the rest, and applies what was kept before and is ready now.
-    pub(crate) fn receive(&mut self, incoming: &[Incoming]) -> Result<Flow> {
+    fn receive(&mut self, incoming: &[Incoming]) -> Result<Flow> {
         for one in incoming {
             match one {
                 Incoming::Changeset(changeset) if delivery::is_next(&self.vector, &changeset.header) => {
@@ -195,24 +206,31 @@ impl Merge<'_> {
 
     fn materialize(&mut self) -> Result<Flow> {
         let touched = self.touched.take();
-        match materialize::run(self.tx, self.catalog, touched, self.shunned)? {
-            Outcome::Done(done) => {
-                self.definitions |= done.definitions;
-                self.changed.extend(done.changed);
-                Ok(Flow::GoOn)
-            }
-            Outcome::RolledBack(row) => Ok(Flow::RolledBack(row)),
-        }
+        flow(self.materializer.rows(touched))
+    }
+
+    /// Judges what refers to what, when all is written.
+    fn settle(&mut self) -> Result<Flow> {
+        flow(self.materializer.settle())
     }
 
     /// Materializes documents whose table or column has just appeared.
-    pub(crate) fn refresh(&mut self, limit: usize) -> Result<Flow> {
-        for (table, key) in backlog::take_refresh(self.tx, limit)? {
+    fn refresh(&mut self, limit: usize) -> Result<Flow> {
+        let order = self.materializer.catalog().parents_first();
+        for (table, key) in backlog::take_refresh(self.tx, order, limit)? {
             let Some(stored) = documents::get(self.tx, table, &key)? else { continue };
             let key = RowKey::from_bytes(&key)
                 .map_err(|error| Error::Damaged { table: "_driftless_refresh", what: error.to_string() })?;
-            self.touched.push(Touched { table, key, new: false, document: Some(stored.body) });
+            self.touched.push(Touched { document: Some(stored.body), ..Touched::again(table, key) });
         }
         self.materialize()
+    }
+}
+
+fn flow(step: std::result::Result<(), Stop>) -> Result<Flow> {
+    match step {
+        Ok(()) => Ok(Flow::GoOn),
+        Err(Stop::Error(error)) => Err(error),
+        Err(Stop::RolledBack(row)) => Ok(Flow::RolledBack(row)),
     }
 }

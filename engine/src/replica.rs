@@ -14,14 +14,14 @@ use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector, WriterId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
-use crate::apply::{TableNumbers, TouchedRows};
+use crate::apply::TableNumbers;
 use crate::capture::{self, Author, Limits};
 use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{Config, TableOptions};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
 use crate::lock::EngineLock;
-use crate::materialize::RolledBack;
+use crate::materialize::{Materializer, RolledBack};
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::{is_foreign, take_new_name};
 use crate::schema::eligibility::Refusal;
@@ -297,21 +297,23 @@ impl Replica {
         // 3 apply and 4 materialize, never over an edit that is not captured yet
         let mut merge = Merge {
             tx: &tx,
-            catalog: &self.catalog,
             own: self.replica,
-            shunned: &self.shunned,
             vector: progress::vector(&tx)?,
             numbers: TableNumbers::default(),
-            touched: TouchedRows::default(),
-            changed: Vec::new(),
-            definitions: false,
+            touched: captured.touched,
+            materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
         };
-        let merged = if captured.drained { merge.receive(incoming) } else { merge.keep(incoming) };
-        let merged = merged.and_then(|flow| match flow {
-            Flow::GoOn if captured.drained => merge.refresh(self.turn_rows),
-            flow => Ok(flow),
-        });
-        let (changed, definitions_changed) = (std::mem::take(&mut merge.changed), merge.definitions);
+        let merged = if captured.drained {
+            for table in tables::take_unjudged(&tx)? {
+                merge.materializer.judge_all(table);
+                backlog::refresh_parked(&tx)?;
+            }
+            merge.all(incoming, self.turn_rows)
+        } else {
+            merge.keep(incoming)
+        };
+        let materializer = merge.materializer;
+        let (changed, definitions_changed) = (materializer.changed, materializer.definitions);
         match merged? {
             Flow::GoOn => {}
             Flow::RolledBack(row) => {
@@ -434,14 +436,14 @@ impl Replica {
         let defined = definitions::all(&self.connection)?;
         let mut made = Vec::new();
         for definition in defined {
-            if crate::schema::introspect::table(&self.connection, &definition.name)?.is_some() {
+            if crate::schema::introspect::table(&self.connection, definition.called())?.is_some() {
                 continue;
             }
             definitions::create(&mut self.connection, &definition)?;
             // What one replica could track all can; a key that was allowed there is allowed here.
             let options = TableOptions { allow_integer_key: true, ..definition.options };
-            self.track(&[&definition.name], options)?;
-            made.push(definition.name);
+            self.track(&[definition.called()], options)?;
+            made.push(definition.called().to_owned());
         }
         self.schema_version = None;
         Ok(made)

@@ -26,8 +26,26 @@ fn track_one(tx: &Transaction<'_>, name: &str, options: TableOptions, now: i64) 
     let refuse = |refusal| Error::NotTrackable { table: name.to_owned(), refusal };
     let table = introspect::table(tx, name)?.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
     eligibility::check(&table, options).map_err(refuse)?;
-    let folded = fold(&table.spelled);
-    let known = tables::find(tx, &folded)?;
+    let local = fold(&table.spelled);
+    // A table that was renamed travels under its first name.
+    let known = tables::called(tx, &local)?;
+    let folded = match &known {
+        Some(entry) => entry.name.clone(),
+        None => definitions::named(tx, &local)?.map_or(local, |definition| definition.name),
+    };
+    let known = match known {
+        Some(entry) => Some(entry),
+        None => tables::find(tx, &folded)?,
+    };
+    if let Some(entry) = &known
+        && entry.state == State::Tracked
+        && fold(&entry.spelled) != fold(&table.spelled)
+    {
+        return Err(refuse(Refusal::NameTaken(entry.spelled.clone())));
+    }
+    if known.as_ref().is_none_or(|entry| entry.state != State::Tracked) {
+        eligibility::check_rows(tx, &table)?.map_err(refuse)?;
+    }
     let agreed = match &known {
         Some(entry) if entry.state == State::Tracked => Some(entry.options),
         _ => definitions::find(tx, &folded)?.map(|definition| definition.options),
@@ -61,7 +79,7 @@ pub(crate) fn untrack(tx: &Transaction<'_>, names: &[&str]) -> Result<Vec<String
     names
         .iter()
         .map(|name| {
-            let entry = tables::find(tx, &fold(name))?;
+            let entry = tables::called(tx, &fold(name))?;
             let tracked = entry.filter(|entry| !matches!(entry.state, State::Untracked | State::Unknown));
             let entry = tracked.ok_or_else(|| Error::NotTracked((*name).to_owned()))?;
             let spelled = entry.spelled.clone();
@@ -80,7 +98,10 @@ pub(crate) fn trackable(tx: &Transaction<'_>, options: TableOptions) -> Result<(
     for name in introspect::user_tables(tx)? {
         match introspect::table(tx, &name)? {
             Some(Ok(table)) => match eligibility::check(&table, options) {
-                Ok(()) => fit.push(name),
+                Ok(()) => match eligibility::check_rows(tx, &table)? {
+                    Ok(()) => fit.push(name),
+                    Err(refusal) => unfit.push((name, refusal)),
+                },
                 Err(refusal) => unfit.push((name, refusal)),
             },
             // The storage of a virtual table is nobody's to track, and naming it would only confuse.

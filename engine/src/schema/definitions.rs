@@ -12,27 +12,36 @@ use crate::store::{fold, tables};
 /// What the space says of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Definition {
-    /// Folded.
+    /// Folded; the name under which it travels.
     pub(crate) name: String,
+    /// The name that it has now, if another.
+    pub(crate) spelled: Option<String>,
     pub(crate) sql: Option<String>,
     pub(crate) indexes: Option<String>,
     pub(crate) options: TableOptions,
 }
 
 impl Definition {
-    pub(crate) fn of(table: &Table, options: TableOptions) -> Self {
+    pub(crate) fn of(travels: &str, table: &Table, options: TableOptions) -> Self {
         Self {
-            name: fold(&table.spelled),
+            name: travels.to_owned(),
+            spelled: (fold(&table.spelled) != travels).then(|| table.spelled.clone()),
             sql: Some(table.sql.clone()),
             indexes: Some(table.indexes.join(";\n")),
             options,
         }
+    }
+
+    /// What the table is called by those who make it anew.
+    pub(crate) fn called(&self) -> &str {
+        self.spelled.as_deref().unwrap_or(&self.name)
     }
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
     Ok(Definition {
         name: row.get(0)?,
+        spelled: row.get(5)?,
         sql: row.get(1)?,
         indexes: row.get(2)?,
         options: TableOptions {
@@ -43,7 +52,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
     })
 }
 
-const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key";
+const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key, spelled";
 
 /// The definition of a table, by folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
@@ -51,6 +60,11 @@ pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definit
         .query_row(&format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1"), [name], read)
         .optional()
         .doing("reading the definitions of the space")
+}
+
+/// The definition of the table that is called so now, by folded name.
+pub(crate) fn named(connection: &Connection, local: &str) -> Result<Option<Definition>> {
+    Ok(all(connection)?.into_iter().find(|definition| fold(definition.called()) == local))
 }
 
 /// All of them, by name.
@@ -69,13 +83,14 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
         return Ok(());
     }
     tx.execute(
-        &format!("INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5)"),
+        &format!("INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
         (
             &definition.name,
             &definition.sql,
             &definition.indexes,
             definition.options.deletes_win,
             definition.options.allow_integer_key,
+            &definition.spelled,
         ),
     )
     .doing("writing the definitions of the space")?;
@@ -98,7 +113,7 @@ pub(crate) fn create(connection: &mut Connection, definition: &Definition) -> Re
         what: format!("the space's definition of table '{}' is not used: {what}", definition.name),
     };
     let sql = definition.sql.as_deref().ok_or_else(|| refuse("it is empty".into()))?;
-    let name = definition.name.clone();
+    let name = definition.called().to_owned();
     connection
         .authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &name)))
         .doing("cloning")?;

@@ -1,9 +1,11 @@
 //! Which tables can be tracked, and the reason and the way out where one cannot.
 
+use rusqlite::Connection;
 use thiserror::Error;
 
-use super::Table;
+use super::{Table, insert_sql};
 use crate::config::TableOptions;
+use crate::error::{Doing, Result};
 
 /// Why a table cannot be tracked, and what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -24,12 +26,24 @@ pub enum Refusal {
          your keys are drawn apart"
     )]
     IntegerKey,
-    /// It has a UNIQUE index beside its key.
+    /// The statement of one of its UNIQUE indexes is not understood.
+    #[error("its index {0} has a CREATE statement that Driftless cannot read; drop it and make it again")]
+    UnreadableIndex(String),
+    /// Another table that was renamed from this name travels under it.
     #[error(
-        "it has a UNIQUE constraint or index beside its primary key ({0}), which this version cannot keep on every \
-         replica yet; drop the constraint, or wait for the version that can"
+        "the space knows the table that is called '{0}' here by this name, from before it was renamed; give this one another"
     )]
-    UniqueIndex(String),
+    NameTaken(String),
+    /// Some of its rows break its own foreign keys.
+    #[error(
+        "{0} of its rows refer to rows that are not there (PRAGMA foreign_key_check lists them), and would be parked everywhere; mend them first"
+    )]
+    Orphans(u64),
+    /// Writing to it needs what only the application has.
+    #[error(
+        "nothing but your application can write to it ({0}): it uses a function or a collation that SQLite itself does not have"
+    )]
+    NeedsApplication(String),
     /// It is a virtual table.
     #[error("it is a virtual table; track the tables that its contents come from")]
     Virtual,
@@ -56,13 +70,25 @@ pub enum Refusal {
 }
 
 /// Whether a table can be tracked with these options.
-pub(crate) fn check(table: &Table, options: TableOptions) -> Result<(), Refusal> {
+pub(crate) fn check(table: &Table, options: TableOptions) -> std::result::Result<(), Refusal> {
     if table.integer_key && !options.allow_integer_key {
         return Err(Refusal::IntegerKey);
     }
-    if let Some(unique) = table.unique.first() {
-        let columns = unique.iter().map(|column| column.as_deref().unwrap_or("an expression"));
-        return Err(Refusal::UniqueIndex(columns.collect::<Vec<_>>().join(", ")));
-    }
     Ok(())
+}
+
+/// Whether a table can be tracked with what is in it, and be written to by us.
+pub(crate) fn check_rows(connection: &Connection, table: &Table) -> Result<std::result::Result<(), Refusal>> {
+    if let Err(error) = connection.prepare(&insert_sql(table, 0..table.columns.len())) {
+        return Ok(Err(Refusal::NeedsApplication(error.to_string())));
+    }
+    let mut orphans = 0;
+    for at in 0..table.references.len() {
+        let sql = table.orphans_sql(at, "count(*)", "1");
+        let count: i64 = connection
+            .query_row(&sql, [], |row| row.get(0))
+            .doing("looking for what the rows of a table refer to")?;
+        orphans += count as u64;
+    }
+    Ok(if orphans == 0 { Ok(()) } else { Err(Refusal::Orphans(orphans)) })
 }

@@ -3,6 +3,7 @@
 use driftless_protocol::{Collation, Value};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::constraints;
 use super::eligibility::Refusal;
 use super::{Column, KeyColumn, Table};
 use crate::error::{Doing, Error, Result};
@@ -78,10 +79,11 @@ fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid
         .prepare("SELECT name, dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")
         .doing(doing)?;
     let mut rows = statement.query([&spelled]).doing(doing)?;
-    let (mut columns, mut key_order) = (Vec::new(), Vec::new());
+    let (mut columns, mut key_order, mut all_columns) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(row) = rows.next().doing(doing)? {
         let (name, default): (String, Option<String>) = (row.get(0).doing(doing)?, row.get(1).doing(doing)?);
         let (pk, hidden): (i64, i64) = (row.get(2).doing(doing)?, row.get(3).doing(doing)?);
+        all_columns.push(name.clone());
         if hidden != 0 {
             continue; // generated
         }
@@ -105,9 +107,11 @@ fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid
         key: key_order.iter().map(|&(_, at)| KeyColumn { at, collation: Collation::Binary }).collect(),
         spelled,
         columns,
+        all_columns,
         integer_key: true,
         rowid: None,
         unique: Vec::new(),
+        references: Vec::new(),
         sql,
         indexes: Vec::new(),
     };
@@ -118,6 +122,7 @@ fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid
         let hidden = |name: &&str| table.columns.iter().any(|column| column.name == *name);
         table.rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !hidden(name));
     }
+    table.references = constraints::references(connection, &table)?;
     Ok(Ok(table))
 }
 
@@ -151,7 +156,10 @@ fn read_indexes(connection: &Connection, table: &mut Table) -> Result<std::resul
                 }
             }
         } else if unique {
-            table.unique.push(columns.into_iter().map(|(column, _)| column).collect());
+            match constraints::unique(connection, index.clone())? {
+                Some(unique) => table.unique.push(unique),
+                None => return Ok(Err(Refusal::UnreadableIndex(index))),
+            }
         }
     }
     let mut statement = connection

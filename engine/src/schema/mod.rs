@@ -1,15 +1,48 @@
 //! What the user's tables look like, which of them can be tracked, and how we watch them.
 
+pub(crate) mod constraints;
 pub(crate) mod definitions;
+pub(crate) mod effects;
 pub(crate) mod eligibility;
 pub(crate) mod introspect;
 pub(crate) mod reconcile;
+pub(crate) mod sql_text;
 pub(crate) mod triggers;
+pub(crate) mod warnings;
 
 use driftless_protocol::{Collation, KeyError, RowKey, Value};
 
 use crate::config::TableOptions;
 use crate::store::{fold, quote};
+use constraints::{Reference, Unique};
+
+/// Which storage class a column prefers. See <https://sqlite.org/datatype3.html#determination_of_column_affinity>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Affinity {
+    Text,
+    Numeric,
+    Integer,
+    Real,
+    /// None: values stay as they are.
+    Blob,
+}
+
+impl Affinity {
+    /// The affinity of a declared type, by SQLite's five rules.
+    pub(crate) fn of(declared: &str) -> Self {
+        let declared = declared.to_ascii_uppercase();
+        let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+        match () {
+            () if has(&["INT"]) => Self::Integer,
+            () if has(&["CHAR", "CLOB", "TEXT"]) => Self::Text,
+            // ANY is for STRICT tables; elsewhere it is NUMERIC, and then a value is converted, which costs nothing but
+            // a look at more rows than need be.
+            () if declared.is_empty() || has(&["BLOB"]) => Self::Blob,
+            () if has(&["REAL", "FLOA", "DOUB"]) => Self::Real,
+            () => Self::Numeric,
+        }
+    }
+}
 
 /// One column that travels: generated ones are left to SQLite.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,14 +70,18 @@ pub(crate) struct Table {
     pub(crate) spelled: String,
     /// In the order of the table.
     pub(crate) columns: Vec<Column>,
+    /// The names of all columns, the generated ones included, as the user wrote them.
+    pub(crate) all_columns: Vec<String>,
     /// In the order of the key.
     pub(crate) key: Vec<KeyColumn>,
     /// Whether the key is an alias of the rowid.
     pub(crate) integer_key: bool,
     /// A name by which SQL reaches the rowid, where there is one beside the key and no column hides it.
     pub(crate) rowid: Option<&'static str>,
-    /// The columns of each UNIQUE index beside the key; `None` stands for an expression.
-    pub(crate) unique: Vec<Vec<Option<String>>>,
+    /// The UNIQUE indexes beside the key, by name.
+    pub(crate) unique: Vec<Unique>,
+    /// The foreign keys that can be judged.
+    pub(crate) references: Vec<Reference>,
     /// The CREATE TABLE statement.
     pub(crate) sql: String,
     /// The CREATE INDEX statements, by name.
@@ -72,6 +109,24 @@ impl Table {
         terms.collect::<Vec<_>>().join(" AND ")
     }
 
+    /// Selects `columns` of the rows that meet `condition` and refer to a row that is not there. Compares as SQLite does
+    /// for foreign keys: with the affinity and the collation of the columns referred to, so the unary plus takes the
+    /// affinity of the other side away. See <https://sqlite.org/foreignkeys.html#fk_basics>.
+    pub(crate) fn orphans_sql(&self, reference: usize, columns: &str, condition: &str) -> String {
+        let reference = &self.references[reference];
+        let from: Vec<String> = reference.from.iter().map(|column| format!("c.{}", quote(column))).collect();
+        let present: Vec<String> = from.iter().map(|column| format!("{column} IS NOT NULL")).collect();
+        let equal = reference.to.iter().zip(&from).map(|(to, from)| format!("p.{} = +{from}", quote(to)));
+        format!(
+            "SELECT {columns} FROM main.{} AS c WHERE {condition} AND {} \
+             AND NOT EXISTS (SELECT 1 FROM main.{} AS p WHERE {})",
+            quote(&self.spelled),
+            present.join(" AND "),
+            quote(&reference.parent),
+            equal.collect::<Vec<_>>().join(" AND "),
+        )
+    }
+
     /// The key's columns, quoted, with commas between.
     pub(crate) fn key_columns(&self) -> String {
         let names = self.key.iter().map(|key| quote(&self.columns[key.at].spelled));
@@ -83,12 +138,17 @@ impl Table {
 #[derive(Debug, Clone)]
 pub(crate) struct Tracked {
     pub(crate) id: i64,
-    /// Folded, as it travels.
+    /// Folded, as it travels: the name that the table had when it was first tracked anywhere.
     pub(crate) name: String,
     pub(crate) options: TableOptions,
+    /// Whether triggers of the user's on tracked tables write into it: then ours mark what the engine's own writes bring
+    /// about.
+    pub(crate) watched: bool,
     /// Columns that have just appeared and may not show yet what the documents hold.
     pub(crate) fresh: Vec<String>,
     pub(crate) table: Table,
+    /// By which columns tracked tables refer to this one.
+    pub(crate) targets: Vec<Target>,
     /// Reads a row by key: every column, in the table's order.
     pub(crate) select: String,
     /// Deletes a row by key.
@@ -98,19 +158,55 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    pub(crate) fn new(id: i64, options: TableOptions, table: Table) -> Self {
+    /// `travels`: the folded name under which it travels.
+    pub(crate) fn new(id: i64, travels: String, options: TableOptions, table: Table) -> Self {
         let columns = table.columns.iter().map(|c| quote(&c.spelled)).collect::<Vec<_>>().join(", ");
         let (name, condition) = (quote(&table.spelled), table.key_condition());
         Self {
             id,
-            name: fold(&table.spelled),
+            name: travels,
             options,
+            watched: false,
             fresh: Vec::new(),
+            targets: Vec::new(),
             select: format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
             delete: format!("DELETE FROM main.{name} WHERE {condition}"),
             insert: insert_sql(&table, 0..table.columns.len()),
             table,
         }
+    }
+}
+
+/// A foreign key of a tracked table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Child {
+    /// The number of the table that refers.
+    pub(crate) table: i64,
+    /// Which of its references.
+    pub(crate) reference: usize,
+}
+
+/// Columns by which other tables refer to rows of this one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Target {
+    /// Folded.
+    pub(crate) columns: Vec<String>,
+    /// Their places in the table; `None` where one is generated.
+    pub(crate) places: Option<Vec<usize>>,
+    pub(crate) children: Vec<Child>,
+}
+
+impl Target {
+    fn new(table: &Table, columns: Vec<String>, child: Child) -> Self {
+        let place = |name: &String| table.columns.iter().position(|column| fold(&column.spelled) == *name);
+        Self { places: columns.iter().map(place).collect(), columns, children: vec![child] }
+    }
+}
+
+impl Tracked {
+    /// Whether it refers to a table, or a table to it.
+    pub(crate) fn is_bound(&self) -> bool {
+        !self.targets.is_empty() || !self.table.references.is_empty()
     }
 }
 
@@ -133,7 +229,51 @@ pub(crate) struct Catalog {
 impl Catalog {
     pub(crate) fn new(mut tables: Vec<Tracked>) -> Self {
         tables.sort_by_key(|table| table.id);
+        let mut targets: Vec<Vec<Target>> = tables.iter().map(|_| Vec::new()).collect();
+        for child in &tables {
+            for (reference, key) in child.table.references.iter().enumerate() {
+                let parent = fold(&key.parent);
+                let Some(at) = tables.iter().position(|table| fold(&table.table.spelled) == parent) else {
+                    continue;
+                };
+                let columns: Vec<String> = key.to.iter().map(|column| fold(column)).collect();
+                let child = Child { table: child.id, reference };
+                match targets[at].iter_mut().find(|target| target.columns == columns) {
+                    Some(target) => target.children.push(child),
+                    None => targets[at].push(Target::new(&tables[at].table, columns, child)),
+                }
+            }
+        }
+        for (table, targets) in tables.iter_mut().zip(targets) {
+            table.targets = targets;
+        }
         Self { tables }
+    }
+
+    /// Their numbers, each after those that its rows refer to, as far as they do not refer in rings: rows that are
+    /// written in this order find their parents.
+    pub(crate) fn parents_first(&self) -> Vec<i64> {
+        let mut ordered: Vec<i64> = Vec::with_capacity(self.tables.len());
+        let mut left: Vec<&Tracked> = self.tables.iter().collect();
+        while !left.is_empty() {
+            let is_free = |table: &&Tracked| {
+                let parents = table.table.references.iter().filter_map(|key| self.named(&key.parent));
+                parents.into_iter().all(|parent| parent.id == table.id || ordered.contains(&parent.id))
+            };
+            let next = left.iter().position(is_free).unwrap_or(0);
+            ordered.push(left.remove(next).id);
+        }
+        ordered
+    }
+
+    /// All of them, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Tracked> {
+        self.tables.iter()
+    }
+
+    /// The tracked table of that name, as it is called here.
+    pub(crate) fn named(&self, spelled: &str) -> Option<&Tracked> {
+        self.tables.iter().find(|table| table.table.spelled.eq_ignore_ascii_case(spelled))
     }
 
     /// The tracked table of that number.

@@ -4,35 +4,95 @@
 //! table that was dropped keeps its documents; dropping a table is not deleting its rows. One that was made anew was
 //! written without our triggers watching, so all its rows are captured again.
 
-use rusqlite::{Connection, Transaction};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::definitions::{self, Definition};
 use super::eligibility::{self, Refusal};
-use super::introspect;
+use super::introspect::{self, Look};
 use super::triggers::{self, Trigger};
 use super::{Catalog, Table, Tracked};
+use super::{effects, warnings};
 use crate::error::{Doing, Result};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
-use crate::store::{backlog, dirty, quote};
+use crate::store::{backlog, dirty, fold, quote};
 
 /// Renews what is recorded of every table. Returns the tables to capture from and to materialize into.
 pub(crate) fn run(tx: &Transaction<'_>, now: i64) -> Result<Catalog> {
-    let mut tracked = vec![own(tx)?];
+    let mut looks = Vec::new();
     for entry in tables::all(tx)?.into_iter().filter(|entry| entry.id != DEFINITIONS) {
-        match entry.state {
-            State::Untracked | State::Unknown => {}
-            State::Tracked | State::Missing | State::Unfit => tracked.extend(renew(tx, entry, now)?),
+        if !matches!(entry.state, State::Untracked | State::Unknown) {
+            let looked = look(tx, &entry)?;
+            looks.push((entry, looked));
         }
     }
-    Ok(Catalog::new(tracked))
+    let mut effects = BTreeMap::new();
+    for (entry, looked) in &looks {
+        if let Some(Ok(table)) = looked {
+            effects.insert(entry.id, effects::of_triggers(tx, table)?);
+        }
+    }
+    let watched: BTreeSet<String> = effects.values().flatten().cloned().collect();
+    let mut tracked = vec![own(tx)?];
+    for (entry, looked) in looks {
+        tracked.extend(renew(tx, entry, looked, &watched, now)?);
+    }
+    let catalog = Catalog::new(tracked);
+    for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
+        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id))?;
+        tables::set_reason(tx, table.id, warning.as_deref())?;
+    }
+    Ok(catalog)
+}
+
+/// Looks at the table that an entry stands for: the one that has its last name, unless our triggers have gone elsewhere.
+/// SQLite takes them along when a table is renamed. But a table that was made anew under the old name, as migrations do
+/// before they copy the rows over, is the one that is meant.
+fn look(tx: &Transaction<'_>, entry: &Entry) -> Result<Option<Look>> {
+    let doing = "reading the triggers";
+    let marked = format!("{}insert", triggers::name_prefix(entry.id));
+    let under: Option<String> = tx
+        .prepare_cached("SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name = ?1")
+        .and_then(|mut statement| statement.query_row([marked], |row| row.get(0)).optional())
+        .doing(doing)?;
+    let is_anothers = |name: &str| -> Result<bool> {
+        let other = tables::called(tx, &fold(name))?.is_some_and(|other| other.id != entry.id);
+        tx.prepare_cached(
+            "SELECT ?2 OR EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger'
+             AND tbl_name = ?1 COLLATE NOCASE AND name GLOB '_driftless_[0-9]*_insert')",
+        )
+        .and_then(|mut statement| statement.query_row((name, other), |row| row.get(0)))
+        .doing(doing)
+    };
+    if let Some(under) = under.as_deref().filter(|under| fold(under) != fold(&entry.spelled)) {
+        let made_anew = introspect::table(tx, &entry.spelled)?;
+        return match made_anew {
+            Some(look) if !is_anothers(&entry.spelled)? => Ok(Some(look)),
+            _ => introspect::table(tx, under),
+        };
+    }
+    match introspect::table(tx, &entry.spelled)? {
+        Some(look) => Ok(Some(look)),
+        None if entry.name != fold(&entry.spelled) && !is_anothers(&entry.name)? => {
+            introspect::table(tx, &entry.name)
+        }
+        None => Ok(None),
+    }
 }
 
 fn own(connection: &Connection) -> Result<Tracked> {
-    Ok(Tracked::new(DEFINITIONS, Default::default(), definitions::own_table(connection)?))
+    let table = definitions::own_table(connection)?;
+    Ok(Tracked::new(DEFINITIONS, "_driftless_definitions".to_owned(), Default::default(), table))
 }
 
-fn renew(tx: &Transaction<'_>, mut entry: Entry, now: i64) -> Result<Option<Tracked>> {
-    let looked = introspect::table(tx, &entry.name)?;
+fn renew(
+    tx: &Transaction<'_>,
+    mut entry: Entry,
+    looked: Option<Look>,
+    watched: &BTreeSet<String>,
+    now: i64,
+) -> Result<Option<Tracked>> {
     let table = match looked {
         Some(Ok(table)) => table,
         Some(Err(refusal)) => return lose(tx, entry, State::Unfit, &refusal.to_string()),
@@ -48,25 +108,37 @@ fn renew(tx: &Transaction<'_>, mut entry: Entry, now: i64) -> Result<Option<Trac
     }
     let key = key_shape(&table);
     let recorded = entry.shape.clone().unwrap_or_default();
-    let (old_key, old_columns) = recorded.split_once('\n').unwrap_or(("", ""));
+    let mut lines = recorded.splitn(3, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (old_key, old_columns, old_rules) = (line(), line(), line());
     if !recorded.is_empty() && old_key != key {
         let reason = format!("its primary key changed from ({old_key}) to ({key}); make a new table instead");
         return lose(tx, entry, State::Unfit, &reason);
     }
-    let columns = column_shape(&table);
-    let (changed, present) = (columns != old_columns, triggers_present(tx, &entry, &table)?);
+    let (columns, rules) = (column_shape(&table), rule_shape(&table));
+    let watched = watched.contains(&fold(&table.spelled));
+    let (changed, present) = (columns != old_columns, triggers_present(tx, &entry, &table, watched)?);
     let back = entry.state != State::Tracked;
-    if present == Presence::AsExpected && !changed && !back && entry.spelled == table.spelled {
+    let same_name = entry.spelled == table.spelled;
+    if present == Presence::AsExpected && !changed && !back && same_name && rules == old_rules {
         let fresh = entry.fresh;
-        return Ok(Some(Tracked { fresh, ..Tracked::new(entry.id, entry.options, table) }));
+        return Ok(Some(Tracked {
+            fresh,
+            watched,
+            ..Tracked::new(entry.id, entry.name, entry.options, table)
+        }));
     }
-    install(tx, entry.id, &table)?;
+    install(tx, entry.id, &table, watched)?;
     if present == Presence::Missing || changed || back {
         // Rows may have been written unseen, or have values in a column that no document names yet, as after a
         // rename; documents may have rows that the table lacks, or values for a column that has just appeared.
-        tracing::info!(table = %entry.spelled, "the table changed; all its rows are looked at again");
+        tracing::info!(table = %table.spelled, "the table changed; all its rows are looked at again");
         enqueue_all(tx, entry.id, &table, false)?;
+    }
+    if present == Presence::Missing || changed || back || rules != old_rules {
+        // What its constraints demand may have changed.
         backlog::refresh_table(tx, entry.id)?;
+        tables::set_unjudged(tx, entry.id)?;
     }
     if changed {
         let known: Vec<&str> = old_columns.split(", ").collect();
@@ -74,12 +146,12 @@ fn renew(tx: &Transaction<'_>, mut entry: Entry, now: i64) -> Result<Option<Trac
         entry.fresh.extend(appeared.map(|column| column.name.replace('\n', " ")));
     }
     entry.state = State::Tracked;
-    entry.reason = unique_warning(&table);
     entry.spelled.clone_from(&table.spelled);
-    entry.shape = Some(format!("{key}\n{columns}"));
+    entry.shape = Some(format!("{key}\n{columns}\n{rules}"));
     tables::update(tx, &entry)?;
-    definitions::put(tx, &Definition::of(&table, entry.options), now)?;
-    Ok(Some(Tracked { fresh: entry.fresh, ..Tracked::new(entry.id, entry.options, table) }))
+    definitions::put(tx, &Definition::of(&entry.name, &table, entry.options), now)?;
+    let fresh = entry.fresh;
+    Ok(Some(Tracked { fresh, watched, ..Tracked::new(entry.id, entry.name, entry.options, table) }))
 }
 
 /// Gives a table up for now, leaving no trigger that points at nothing.
@@ -96,13 +168,6 @@ fn lose(tx: &Transaction<'_>, mut entry: Entry, state: State, reason: &str) -> R
     Ok(None)
 }
 
-fn unique_warning(table: &Table) -> Option<String> {
-    match eligibility::check(table, crate::config::TableOptions::integer_key()) {
-        Err(refusal @ Refusal::UniqueIndex(_)) => Some(refusal.to_string()),
-        _ => None,
-    }
-}
-
 fn key_shape(table: &Table) -> String {
     let columns = table.key.iter().map(|key| {
         let rowid = if table.integer_key { " rowid" } else { "" };
@@ -115,20 +180,31 @@ fn column_shape(table: &Table) -> String {
     table.columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
+/// What the table demands of its rows, as a digest: its definition, and what it refers to.
+fn rule_shape(table: &Table) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(table.sql.as_bytes());
+    for reference in &table.references {
+        hasher.update(reference.rule.as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
 /// Begins to track a table: its triggers, its rows as they are, and what others wrote in it already.
 pub(crate) fn begin(tx: &Transaction<'_>, mut entry: Entry, table: &Table, now: i64) -> Result<()> {
-    install(tx, entry.id, table)?;
+    install(tx, entry.id, table, false)?;
     enqueue_all(tx, entry.id, table, entry.state == State::Unknown)?;
     backlog::refresh_table(tx, entry.id)?;
+    tables::set_unjudged(tx, entry.id)?;
     entry.state = State::Tracked;
     entry.reason = None;
     entry.spelled.clone_from(&table.spelled);
-    entry.shape = Some(format!("{}\n{}", key_shape(table), column_shape(table)));
+    entry.shape = Some([key_shape(table), column_shape(table), rule_shape(table)].join("\n"));
     tables::update(tx, &entry)?;
     // The space's definition stays where there is one: this table may be of an older version of the app.
     match definitions::find(tx, &entry.name)? {
         Some(_) => Ok(()),
-        None => definitions::put(tx, &Definition::of(table, entry.options), now),
+        None => definitions::put(tx, &Definition::of(&entry.name, table, entry.options), now),
     }
 }
 
@@ -150,9 +226,9 @@ enum Presence {
     Missing,
 }
 
-fn triggers_present(tx: &Transaction<'_>, entry: &Entry, table: &Table) -> Result<Presence> {
+fn triggers_present(tx: &Transaction<'_>, entry: &Entry, table: &Table, watched: bool) -> Result<Presence> {
     let recorded = recorded_triggers(tx, entry.id)?;
-    let expected = triggers::all(entry.id, table);
+    let expected = triggers::all(entry.id, table, watched);
     let watching = ["insert", "update", "delete"]
         .iter()
         .all(|kind| recorded.iter().any(|t| t.name == format!("{}{kind}", triggers::name_prefix(entry.id))));
@@ -184,10 +260,10 @@ fn drop_triggers(tx: &Transaction<'_>, id: i64) -> Result<()> {
     Ok(())
 }
 
-fn install(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<()> {
+fn install(tx: &Transaction<'_>, id: i64, table: &Table, watched: bool) -> Result<()> {
     drop_triggers(tx, id)?;
     dirty::widen(tx, table.key.len())?;
-    for trigger in triggers::all(id, table) {
+    for trigger in triggers::all(id, table, watched) {
         tx.execute_batch(&trigger.sql).doing("creating a trigger")?;
     }
     Ok(())

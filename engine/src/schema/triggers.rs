@@ -16,6 +16,7 @@
 //! - The time is the write's, not the capture's, which may be hours later. `julianday` is as old as SQLite 3.
 
 use super::Table;
+use super::constraints::Unique;
 use crate::store::dirty::key_list;
 use crate::store::quote;
 
@@ -34,47 +35,36 @@ pub(crate) fn name_prefix(id: i64) -> String {
     format!("_driftless_{id}_")
 }
 
-/// The triggers that watch `table`, which has number `id`.
-pub(crate) fn all(id: i64, table: &Table) -> Vec<Trigger> {
+/// The triggers that watch `table`, which has number `id`. With `watched` they mark even while the engine writes: the
+/// user's own triggers on other tables write into this one then, and that is to be undone.
+pub(crate) fn all(id: i64, table: &Table, watched: bool) -> Vec<Trigger> {
+    let unless = if watched { "1" } else { "NOT EXISTS (SELECT 1 FROM _driftless_applying)" };
+    let trigger = |kind: &str, event: &str, when: &str, body: &str| {
+        let name = format!("{}{kind}", name_prefix(id));
+        let (on, body) = (quote(&table.spelled), body.trim_end());
+        let sql = format!("CREATE TRIGGER {name} {event} ON {on} WHEN {when}{unless} BEGIN {body} END");
+        Trigger { name, sql }
+    };
     let mark = |from: &str| mark(id, table, from);
+    let updated = format!("{} {}", mark("NEW"), mark_if_moved(id, table));
     let mut triggers = vec![
-        trigger(id, table, "insert", "AFTER INSERT", &mark("NEW")),
-        trigger(
-            id,
-            table,
-            "update",
-            "AFTER UPDATE",
-            &format!("{} {}", mark("NEW"), mark_if_moved(id, table)),
-        ),
-        trigger(id, table, "delete", "AFTER DELETE", &mark("OLD")),
+        trigger("insert", "AFTER INSERT", "", &mark("NEW")),
+        trigger("update", "AFTER UPDATE", "", &updated),
+        trigger("delete", "AFTER DELETE", "", &mark("OLD")),
     ];
-    let evicted: String = table.unique.iter().filter_map(|unique| mark_evicted(id, table, unique)).collect();
+    let evicted: String = table.unique.iter().map(|unique| mark_evicted(id, table, unique)).collect();
     if !evicted.is_empty() {
-        triggers.push(trigger(id, table, "replace_insert", "BEFORE INSERT", &evicted));
-        triggers.push(trigger(id, table, "replace_update", "BEFORE UPDATE", &evicted));
+        triggers.push(trigger("replace_insert", "BEFORE INSERT", "", &evicted));
+        triggers.push(trigger("replace_update", "BEFORE UPDATE", "", &evicted));
     }
     if let Some(rowid) = table.rowid {
         let evicted = mark_rowid(id, table, rowid);
         let given = format!("NEW.{rowid} IS NOT -1 AND ");
-        triggers.push(trigger_when(id, table, "rowid_insert", "BEFORE INSERT", &given, &evicted));
+        triggers.push(trigger("rowid_insert", "BEFORE INSERT", &given, &evicted));
         let moved = format!("NEW.{rowid} IS NOT OLD.{rowid} AND ");
-        triggers.push(trigger_when(id, table, "rowid_update", "BEFORE UPDATE", &moved, &evicted));
+        triggers.push(trigger("rowid_update", "BEFORE UPDATE", &moved, &evicted));
     }
     triggers
-}
-
-fn trigger(id: i64, table: &Table, kind: &str, event: &str, body: &str) -> Trigger {
-    trigger_when(id, table, kind, event, "", body)
-}
-
-fn trigger_when(id: i64, table: &Table, kind: &str, event: &str, when: &str, body: &str) -> Trigger {
-    let name = format!("{}{kind}", name_prefix(id));
-    let sql = format!(
-        "CREATE TRIGGER {name} {event} ON {} WHEN {when}NOT EXISTS (SELECT 1 FROM _driftless_applying) BEGIN {} END",
-        quote(&table.spelled),
-        body.trim_end(),
-    );
-    Trigger { name, sql }
 }
 
 fn key_of(table: &Table, from: &str) -> String {
@@ -97,20 +87,22 @@ fn mark_if_moved(id: i64, table: &Table) -> String {
     format!("INSERT INTO _driftless_dirty (tbl, at, {columns}) SELECT {id}, {NOW}, {key} WHERE {moved};")
 }
 
-/// Marks the rows that hold the new values of a UNIQUE index, were they to be evicted. `None` for an index over
-/// expressions, whose rows cannot be found by column; marking too many is harmless, so partial indexes are
-/// treated as whole.
-fn mark_evicted(id: i64, table: &Table, unique: &[Option<String>]) -> Option<String> {
-    let equal = unique.iter().map(|column| {
-        let column = quote(column.as_deref()?);
-        Some(format!("{column} = NEW.{column}"))
+/// Marks the rows that hold the new values of a UNIQUE index, were they to be evicted. Marking too many is harmless, so
+/// partial indexes are treated as whole; marking too few loses a delete, so the terms compare as the index does.
+fn mark_evicted(id: i64, table: &Table, unique: &Unique) -> String {
+    let named: Vec<String> =
+        table.all_columns.iter().map(|column| format!("NEW.{0} AS {0}", quote(column))).collect();
+    let equal = unique.terms.iter().map(|term| match &term.column {
+        Some(column) => format!("{} = NEW.{}", term.sql, quote(column)),
+        // The expression over the new row: its columns under their own names.
+        None => format!("{0} = (SELECT {0} FROM (SELECT {1}))", term.sql, named.join(", ")),
     });
-    let equal = equal.collect::<Option<Vec<_>>>()?.join(" AND ");
+    let equal = equal.collect::<Vec<_>>().join(" AND ");
     let (columns, key) = (key_list(table.key.len()), table.key_columns());
     let name = quote(&table.spelled);
-    Some(format!(
+    format!(
         "INSERT INTO _driftless_dirty (tbl, at, {columns}) SELECT {id}, {NOW}, {key} FROM {name} WHERE {equal}; "
-    ))
+    )
 }
 
 /// Marks the row that sits at the new rowid, were it to be evicted. Before an insert that names no rowid `NEW.rowid` is
@@ -140,6 +132,7 @@ mod tests {
         let triggers = all(
             7,
             &table("CREATE TABLE t (\"a\"\"b\" TEXT, c, v, PRIMARY KEY (c, \"a\"\"b\")) WITHOUT ROWID"),
+            false,
         );
         let now = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)";
         let head = |name: &str, event: &str| {
@@ -167,10 +160,11 @@ mod tests {
 
     #[test]
     fn a_unique_column_beside_the_key_brings_triggers_that_mark_whom_replace_would_evict() {
-        let triggers = all(7, &table("CREATE TABLE t (k TEXT PRIMARY KEY, u TEXT UNIQUE)"));
+        let triggers = all(7, &table("CREATE TABLE t (k TEXT PRIMARY KEY, u TEXT UNIQUE)"), false);
         assert_eq!(triggers.len(), 7);
         assert!(
-            triggers[3].sql.contains("BEFORE INSERT") && triggers[3].sql.contains("WHERE \"u\" = NEW.\"u\"")
+            triggers[3].sql.contains("BEFORE INSERT")
+                && triggers[3].sql.contains("WHERE \"u\" COLLATE \"BINARY\" = NEW.\"u\"")
         );
     }
 }

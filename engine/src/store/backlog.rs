@@ -47,19 +47,40 @@ pub(crate) fn refresh_parked(tx: &Transaction<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Takes the oldest `limit` requests: (table, key bytes).
-pub(crate) fn take_refresh(tx: &Transaction<'_>, limit: usize) -> Result<Vec<(i64, Vec<u8>)>> {
+/// Takes up to `limit` requests, those of the tables named first in `order` first: (table, key bytes). Requests for
+/// tables that it does not name are forgotten.
+pub(crate) fn take_refresh(
+    tx: &Transaction<'_>,
+    order: impl IntoIterator<Item = i64>,
+    limit: usize,
+) -> Result<Vec<(i64, Vec<u8>)>> {
     let doing = "reading what to materialize anew";
-    let mut statement =
-        tx.prepare_cached("SELECT id, tbl, key FROM _driftless_refresh ORDER BY id LIMIT ?1").doing(doing)?;
-    let rows = statement
-        .query_map([limit as i64], |row| Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?))))
-        .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
-        .doing(doing)?;
-    if let Some(&(last, _)) = rows.last() {
-        tx.execute("DELETE FROM _driftless_refresh WHERE id <= ?1", [last]).doing(doing)?;
+    if refresh_is_empty(tx)? {
+        return Ok(Vec::new());
     }
-    Ok(rows.into_iter().map(|(_, request)| request).collect())
+    let mut requests = Vec::new();
+    for table in order {
+        let mut statement = tx
+            .prepare_cached("SELECT id, key FROM _driftless_refresh WHERE tbl = ?1 ORDER BY id LIMIT ?2")
+            .doing(doing)?;
+        let rows = statement
+            .query_map((table, (limit - requests.len()) as i64), |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })
+            .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
+            .doing(doing)?;
+        if let Some(&(last, _)) = rows.last() {
+            tx.prepare_cached("DELETE FROM _driftless_refresh WHERE tbl = ?1 AND id <= ?2")
+                .and_then(|mut delete| delete.execute((table, last)))
+                .doing(doing)?;
+        }
+        requests.extend(rows.into_iter().map(|(_, key)| (table, key)));
+        if requests.len() >= limit {
+            return Ok(requests);
+        }
+    }
+    tx.execute("DELETE FROM _driftless_refresh", []).doing(doing)?;
+    Ok(requests)
 }
 
 /// Whether nothing is to be materialized anew.

@@ -31,7 +31,8 @@ CREATE TABLE _driftless_tables (
   integer_key INTEGER NOT NULL DEFAULT 0,
   fresh TEXT,                       -- columns that have just appeared, a line each: until the table shows what the
                                     -- documents hold of them, a default in one is nobody's write
-  shape TEXT                        -- what reconcile compares: the table's columns, key and triggers as recorded
+  shape TEXT,                       -- what reconcile compares: the table's columns, key and triggers as recorded
+  unjudged INTEGER NOT NULL DEFAULT 0 -- 1: rows were written here that nobody has compared with what they refer to
 );
 
 -- The dirty log. The triggers append to it in the writer's own transaction. More key columns (k1, k2 ...) are added
@@ -57,6 +58,8 @@ CREATE TABLE _driftless_refresh (
   tbl INTEGER NOT NULL,
   key BLOB NOT NULL
 );
+
+CREATE INDEX _driftless_refresh_table ON _driftless_refresh (tbl);
 
 -- Holds a row while the engine itself writes; only the engine's own transaction ever sees one. The triggers look.
 CREATE TABLE _driftless_applying (
@@ -138,14 +141,33 @@ CREATE TABLE _driftless_conflicts (
   PRIMARY KEY (tbl, key, col, shown, at, writer)
 ) WITHOUT ROWID;
 
--- Merged rows that a constraint keeps out of their table. They stay in their documents and are tried again.
+-- Merged rows that a constraint keeps out of their table. They stay in their documents and are judged again when what
+-- they wait for changes.
 CREATE TABLE _driftless_parked (
   tbl INTEGER NOT NULL,
   key BLOB NOT NULL,
-  pk TEXT NOT NULL,
-  reason TEXT NOT NULL,
+  pk TEXT NOT NULL,                 -- the key for people
+  stage INTEGER NOT NULL,           -- 0 it cannot travel and stays in this file, 1 refused by itself, 2 UNIQUE,
+                                    -- 3 the row it refers to is not there
+  rule TEXT,                        -- the constraint, as SQL
+  reason TEXT NOT NULL,             -- a sentence
+  clash TEXT,                       -- the key of the row that stands in its way, or the values that no row has
+  row TEXT,                         -- its values, a JSON object
+  waits_tbl INTEGER,                -- in which table something must change, and
+  waits BLOB,                       -- what; see materialize/waits.rs
   PRIMARY KEY (tbl, key)
 ) WITHOUT ROWID;
+CREATE INDEX _driftless_parked_waits ON _driftless_parked (waits_tbl, waits);
+
+-- The UNIQUE values of rows that are parked because of what they refer to: they hold them all the same.
+CREATE TABLE _driftless_claims (
+  tbl INTEGER NOT NULL,
+  rule TEXT NOT NULL,               -- the index
+  value BLOB NOT NULL,              -- canonical bytes
+  key BLOB NOT NULL,                -- of the row
+  PRIMARY KEY (tbl, rule, value, key)
+) WITHOUT ROWID;
+CREATE INDEX _driftless_claims_row ON _driftless_claims (tbl, key);
 
 -- Changesets and snapshots that could not be applied: set aside whole, so that they hold nothing up.
 CREATE TABLE _driftless_quarantine (
@@ -159,7 +181,8 @@ CREATE TABLE _driftless_quarantine (
 
 -- What the space knows of its tables. Travels like any other table's rows; clone makes the tables from it.
 CREATE TABLE _driftless_definitions (
-  name TEXT PRIMARY KEY,            -- folded
+  name TEXT PRIMARY KEY,            -- folded; the name under which it travels
+  spelled TEXT,                     -- the name that it has now, if another
   sql TEXT,                         -- CREATE TABLE
   indexes TEXT,                     -- CREATE INDEX ...; one after the other, by name
   deletes_win INTEGER,
@@ -179,7 +202,7 @@ LEFT JOIN _driftless_writers w ON w.writer = c.writer
 WHERE c.tbl <> 1;
 
 CREATE VIEW driftless_parked AS
-SELECT t.spelled AS \"table\", p.pk AS \"key\", p.reason AS reason
+SELECT t.spelled AS \"table\", p.pk AS \"key\", p.rule AS rule, p.reason AS reason, p.clash AS clash, p.row AS \"row\"
 FROM _driftless_parked p JOIN _driftless_tables t ON t.id = p.tbl;
 
 CREATE VIEW driftless_status AS

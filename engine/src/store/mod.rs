@@ -7,6 +7,7 @@
 
 pub(crate) mod backlog;
 pub(crate) mod bases;
+pub(crate) mod claims;
 pub(crate) mod conflicts;
 pub(crate) mod dirty;
 pub(crate) mod documents;

@@ -5,6 +5,40 @@ use rusqlite::{Connection, Transaction};
 
 use crate::error::{Doing, Result};
 
+/// Why a row is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It cannot travel: it is too large, or its key is.
+    Local = 0,
+    /// It is refused by itself: NOT NULL, CHECK, a STRICT type, a trigger that raises.
+    Itself = 1,
+    /// A row with a smaller key holds its UNIQUE value.
+    Unique = 2,
+    /// A row that it refers to is not there.
+    Reference = 3,
+}
+
+/// What is noted of a parked row.
+#[derive(Debug, Clone)]
+pub(crate) struct Reason {
+    pub(crate) stage: Stage,
+    /// The constraint, as SQL.
+    pub(crate) rule: Option<String>,
+    /// A sentence.
+    pub(crate) sentence: String,
+    /// The key of the row in its way, or the values that no row has.
+    pub(crate) clash: Option<String>,
+    /// In which table something must change, and what.
+    pub(crate) waits: Option<(i64, Vec<u8>)>,
+}
+
+impl Reason {
+    /// A row that stays in this file.
+    pub(crate) fn local(sentence: String) -> Self {
+        Self { stage: Stage::Local, rule: None, sentence, clash: None, waits: None }
+    }
+}
+
 /// Whether nothing is parked.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
     connection
@@ -13,30 +47,79 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
         .doing("reading the parked rows")
 }
 
-/// Parks a row, or renews the reason.
-pub(crate) fn put(tx: &Transaction<'_>, table: i64, key: &RowKey, reason: &str) -> Result<()> {
-    put_as(tx, table, key.as_bytes(), &key.to_string(), reason)
+/// Parks a row, or renews the reason. `row`: its values, a JSON object.
+pub(crate) fn put(
+    tx: &Transaction<'_>,
+    table: i64,
+    key: &RowKey,
+    reason: &Reason,
+    row: Option<&str>,
+) -> Result<()> {
+    put_as(tx, table, key.as_bytes(), &key.to_string(), reason, row)
 }
 
 /// Parks a row under other bytes than its key's, as it has none that could travel.
-pub(crate) fn put_as(tx: &Transaction<'_>, table: i64, key: &[u8], pk: &str, reason: &str) -> Result<()> {
+pub(crate) fn put_as(
+    tx: &Transaction<'_>,
+    table: i64,
+    key: &[u8],
+    pk: &str,
+    reason: &Reason,
+    row: Option<&str>,
+) -> Result<()> {
+    let (waits_table, waits) = reason.waits.as_ref().map(|(table, waits)| (*table, waits)).unzip();
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO _driftless_parked (tbl, key, pk, reason) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO _driftless_parked (tbl, key, pk, stage, rule, reason, clash, row, waits_tbl, waits)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
-    .and_then(|mut statement| statement.execute((table, key, pk, reason)))
+    .and_then(|mut statement| {
+        statement.execute((
+            table,
+            key,
+            pk,
+            reason.stage as i64,
+            &reason.rule,
+            &reason.sentence,
+            &reason.clash,
+            row,
+            waits_table,
+            waits,
+        ))
+    })
     .doing("parking a row")?;
     Ok(())
 }
 
-/// The row fits, or is gone.
-pub(crate) fn remove(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<()> {
+/// The row fits, or is gone. Returns whether it was parked.
+pub(crate) fn remove(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<bool> {
     remove_as(tx, table, key.as_bytes())
 }
 
-/// The row that was parked under these bytes is gone.
-pub(crate) fn remove_as(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
-    tx.prepare_cached("DELETE FROM _driftless_parked WHERE tbl = ?1 AND key = ?2")
+/// The row that was parked under these bytes is gone. Returns whether it was parked.
+pub(crate) fn remove_as(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<bool> {
+    let removed = tx
+        .prepare_cached("DELETE FROM _driftless_parked WHERE tbl = ?1 AND key = ?2")
         .and_then(|mut statement| statement.execute((table, key)))
         .doing("unparking a row")?;
-    Ok(())
+    Ok(removed > 0)
+}
+
+/// The rows that wait for just this: (table, key).
+pub(crate) fn waiting(connection: &Connection, table: i64, waits: &[u8]) -> Result<Vec<(i64, Vec<u8>)>> {
+    let doing = "reading the parked rows";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT tbl, key FROM _driftless_parked WHERE waits_tbl = ?1 AND waits = ?2 ORDER BY tbl, key",
+        )
+        .doing(doing)?;
+    let rows = statement.query_map((table, waits), |row| Ok((row.get(0)?, row.get(1)?))).doing(doing)?;
+    rows.collect::<rusqlite::Result<_>>().doing(doing)
+}
+
+/// Whether a row is among them.
+pub(crate) fn is_listed(connection: &Connection, table: i64, key: &RowKey) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM _driftless_parked WHERE tbl = ?1 AND key = ?2)")
+        .and_then(|mut statement| statement.query_row((table, key.as_bytes()), |row| row.get(0)))
+        .doing("reading the parked rows")
 }

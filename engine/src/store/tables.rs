@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::fold;
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
 
@@ -97,6 +98,25 @@ pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Entry>>
     found.map(|(entry, state)| Ok(Entry { state: State::parse(&state)?, ..entry })).transpose()
 }
 
+/// The table that is called so here, by folded name: of those that were renamed the one that has the name now.
+pub(crate) fn called(connection: &Connection, name: &str) -> Result<Option<Entry>> {
+    let found = all(connection)?.into_iter().filter(|entry| entry.state != State::Unknown);
+    let mut found: Vec<Entry> = found.filter(|entry| fold(&entry.spelled) == name).collect();
+    found.sort_by_key(|entry| entry.state != State::Tracked);
+    match found.into_iter().next() {
+        Some(entry) => Ok(Some(entry)),
+        None => Ok(find(connection, name)?.filter(|entry| fold(&entry.spelled) == name)),
+    }
+}
+
+/// Notes what there is to say of a tracked table.
+pub(crate) fn set_reason(tx: &Transaction<'_>, id: i64, reason: Option<&str>) -> Result<()> {
+    tx.prepare_cached("UPDATE _driftless_tables SET reason = ?2 WHERE id = ?1 AND reason IS NOT ?2")
+        .and_then(|mut statement| statement.execute((id, reason)))
+        .doing("writing _driftless_tables")?;
+    Ok(())
+}
+
 /// Adds a table and returns its number.
 pub(crate) fn add(tx: &Transaction<'_>, name: &str, spelled: &str, state: State) -> Result<i64> {
     tx.prepare_cached("INSERT INTO _driftless_tables (name, spelled, state) VALUES (?1, ?2, ?3)")
@@ -132,4 +152,25 @@ pub(crate) fn clear_fresh(tx: &Transaction<'_>) -> Result<bool> {
         .and_then(|mut statement| statement.execute([]))
         .map(|cleared| cleared > 0)
         .doing("writing _driftless_tables")
+}
+
+/// Notes that rows of a table were written that nobody has compared with what they refer to.
+pub(crate) fn set_unjudged(tx: &Transaction<'_>, id: i64) -> Result<()> {
+    tx.prepare_cached("UPDATE _driftless_tables SET unjudged = 1 WHERE id = ?1 AND unjudged = 0")
+        .and_then(|mut statement| statement.execute([id]))
+        .doing("writing _driftless_tables")?;
+    Ok(())
+}
+
+/// Takes the numbers of the tables that are noted so.
+pub(crate) fn take_unjudged(tx: &Transaction<'_>) -> Result<Vec<i64>> {
+    let doing = "reading _driftless_tables";
+    let mut statement =
+        tx.prepare_cached("SELECT id FROM _driftless_tables WHERE unjudged = 1 ORDER BY id").doing(doing)?;
+    let unjudged: Vec<i64> =
+        statement.query_map([], |row| row.get(0)).and_then(|rows| rows.collect()).doing(doing)?;
+    if !unjudged.is_empty() {
+        tx.execute("UPDATE _driftless_tables SET unjudged = 0", []).doing("writing _driftless_tables")?;
+    }
+    Ok(unjudged)
 }

@@ -157,7 +157,7 @@ impl File {
         let mut statement = user
             .prepare(
                 "SELECT r.key, d.body FROM _driftless_rows r JOIN _driftless_documents d ON d.id = r.doc
-                 JOIN _driftless_tables t ON t.id = r.tbl WHERE t.name = ?1",
+                 JOIN _driftless_tables t ON t.id = r.tbl WHERE lower(t.spelled) = ?1",
             )
             .expect("the documents");
         let mut found = statement.query([table.to_ascii_lowercase()]).expect("the documents");

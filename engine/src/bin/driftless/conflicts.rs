@@ -39,7 +39,7 @@ fn describe(written: &Written) -> String {
 fn to_json(conflict: &Conflict) -> serde_json::Value {
     let written = |written: &Written| {
         json!({
-            "value": output::value(&written.value),
+            "value": driftless::to_json(&written.value),
             "at": written.at,
             "replica": written.replica.map(|replica| replica.to_string()),
         })

@@ -3,6 +3,7 @@
 mod clone;
 mod conflicts;
 mod output;
+mod parked;
 mod status;
 mod sync;
 mod track;
@@ -52,6 +53,8 @@ enum Command {
     Status(Read),
     /// List the columns in which several values stand, with who wrote them; works while a sync runs
     Conflicts(Read),
+    /// List the rows that a constraint keeps out of their table, with the reason; works while a sync runs
+    Parked(Read),
     /// Make a new file with a space's tables and rows
     Clone(clone::CloneArgs),
 }
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Sync(args) => sync::run(&args),
         Command::Status(args) => status::run(&args.file, args.json),
         Command::Conflicts(args) => conflicts::run(&args.file, args.json),
+        Command::Parked(args) => parked::run(&args.file, args.json),
         Command::Clone(args) => clone::run(&args),
     };
     match done {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use driftless::Value;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 /// Prints a line to stdout. Fails when nobody reads it any more.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
@@ -24,22 +24,6 @@ pub(crate) fn json(value: &Json) -> anyhow::Result<()> {
 /// Whether stdout was closed by its reader, as `head` does: no error to speak of.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// A SQLite value as JSON: itself where JSON has such a thing, else an object that says what it is.
-pub(crate) fn value(value: &Value<'_>) -> Json {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    match value {
-        Value::Null => Json::Null,
-        Value::Integer(integer) => json!(integer),
-        Value::Real(real) if real.is_finite() => json!(real),
-        Value::Real(real) => json!({ "real": if *real > 0.0 { "Infinity" } else { "-Infinity" } }),
-        Value::Text(text) => match std::str::from_utf8(text) {
-            Ok(text) => json!(text),
-            Err(_) => json!({ "text_hex": hex(text) }),
-        },
-        Value::Blob(blob) => json!({ "blob_hex": hex(blob) }),
-    }
 }
 
 /// A value for people: an SQL literal, cut where it grows long, on one line.

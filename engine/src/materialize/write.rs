@@ -1,0 +1,161 @@
+//! Bringing one row of a user's table to what its document says. Nothing is judged here: what SQLite refuses comes back
+//! as its error.
+
+use std::borrow::Cow;
+
+use driftless_protocol::Value;
+use rusqlite::{ErrorCode, Transaction, params_from_iter};
+
+use crate::row_doc::resolve::RowState;
+use crate::schema::{Tracked, insert_sql};
+use crate::store::{Bind, quote, value};
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It was so already.
+    None,
+    Came,
+    Changed,
+    Went,
+}
+
+/// A write that succeeded.
+#[derive(Debug)]
+pub(super) struct Wrote {
+    pub(super) effect: Effect,
+    /// The row as it was, every column in the table's order, if other tables refer to this one.
+    pub(super) old: Option<Vec<Value<'static>>>,
+}
+
+/// Brings one row to its state. `new`: it had no document before.
+pub(super) fn write(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    key_values: &[Value<'static>],
+    state: &RowState<'_>,
+    new: bool,
+) -> rusqlite::Result<Wrote> {
+    if !state.alive {
+        return delete(tx, tracked, key_values);
+    }
+    let wanted = wanted(tracked, key_values, state);
+    let came = Wrote { effect: Effect::Came, old: None };
+    if new {
+        // A row without a document is not in its table: every row that is has been captured. Were it there after
+        // all, with a NULL in its way or a mark that got lost, the insert says so and the row is looked at.
+        match insert(tx, tracked, &wanted) {
+            Err(error) if is_taken(&error) => {}
+            inserted => return inserted.map(|()| came),
+        }
+    }
+    let (differs, old) = {
+        let mut select = tx.prepare_cached(&tracked.select)?;
+        let mut rows = select.query(params_from_iter(key_values.iter().map(Bind)))?;
+        match rows.next()? {
+            None => (None, None),
+            Some(row) => {
+                let mut differs = Vec::new();
+                for (at, wanted) in &wanted {
+                    if value(row.get_ref(*at)?) != **wanted {
+                        differs.push((*at, wanted));
+                    }
+                }
+                let old = if tracked.targets.is_empty() || differs.is_empty() {
+                    None
+                } else {
+                    Some(read(tracked, row)?)
+                };
+                (Some(differs), old)
+            }
+        }
+    };
+    match differs {
+        None => insert(tx, tracked, &wanted).map(|()| came),
+        Some(differs) if differs.is_empty() => Ok(Wrote { effect: Effect::None, old: None }),
+        Some(differs) => {
+            update(tx, tracked, key_values, &differs).map(|()| Wrote { effect: Effect::Changed, old })
+        }
+    }
+}
+
+/// Deletes one row, if it is there.
+pub(super) fn delete(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    key_values: &[Value<'static>],
+) -> rusqlite::Result<Wrote> {
+    let mut old = None;
+    if !tracked.targets.is_empty() {
+        let mut select = tx.prepare_cached(&tracked.select)?;
+        let mut rows = select.query(params_from_iter(key_values.iter().map(Bind)))?;
+        match rows.next()? {
+            Some(row) => old = Some(read(tracked, row)?),
+            None => return Ok(Wrote { effect: Effect::None, old }),
+        }
+    }
+    let mut delete = tx.prepare_cached(&tracked.delete)?;
+    let gone = delete.execute(params_from_iter(key_values.iter().map(Bind)))? > 0;
+    Ok(Wrote { effect: if gone { Effect::Went } else { Effect::None }, old })
+}
+
+fn read(tracked: &Tracked, row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Value<'static>>> {
+    (0..tracked.table.columns.len()).map(|at| Ok(value(row.get_ref(at)?).into_owned())).collect()
+}
+
+/// The columns that the document or the key says something of, by their place in the table.
+pub(super) fn wanted<'a>(
+    tracked: &Tracked,
+    key_values: &'a [Value<'static>],
+    state: &'a RowState<'a>,
+) -> Vec<(usize, Cow<'a, Value<'a>>)> {
+    let columns = tracked.table.columns.iter().enumerate();
+    columns
+        .filter_map(|(at, column)| {
+            let in_key = || {
+                let place = tracked.table.key.iter().position(|key| key.at == at)?;
+                key_values.get(place)
+            };
+            Some((at, Cow::Borrowed(state.value(&column.name).or_else(in_key)?)))
+        })
+        .collect()
+}
+
+fn is_taken(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    wanted: &[(usize, Cow<'_, Value<'_>>)],
+) -> rusqlite::Result<()> {
+    let mut insert = if wanted.len() == tracked.table.columns.len() {
+        tx.prepare_cached(&tracked.insert)?
+    } else {
+        tx.prepare_cached(&insert_sql(&tracked.table, wanted.iter().map(|(at, _)| *at)))?
+    };
+    insert.execute(params_from_iter(wanted.iter().map(|(_, value)| Bind(value)))).map(|_| ())
+}
+
+fn update(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    key_values: &[Value<'_>],
+    differs: &[(usize, &Cow<'_, Value<'_>>)],
+) -> rusqlite::Result<()> {
+    let key_len = key_values.len();
+    let sets = differs
+        .iter()
+        .enumerate()
+        .map(|(n, (at, _))| format!("{} = ?{}", quote(&tracked.table.columns[*at].spelled), key_len + n + 1));
+    let sql = format!(
+        "UPDATE OR ABORT main.{} SET {} WHERE {}",
+        quote(&tracked.table.spelled),
+        sets.collect::<Vec<_>>().join(", "),
+        tracked.table.key_condition()
+    );
+    let mut update = tx.prepare_cached(&sql)?;
+    let binds = key_values.iter().map(Bind).chain(differs.iter().map(|(_, value)| Bind(value)));
+    update.execute(params_from_iter(binds)).map(|_| ())
+}

@@ -1,0 +1,136 @@
+//! The little of SQL's grammar that must be read as text: SQLite tells an index's columns by pragma, but an expression
+//! or a WHERE only as the statement that the user wrote. See <https://sqlite.org/lang_createindex.html>.
+//!
+//! SQLite has parsed these statements before and stores them with the name of the table as the third word, so this need
+//! not cope with anything that is no CREATE statement; where it does not understand, it says `None`.
+
+/// What follows `CREATE TABLE <name>`.
+pub(crate) fn after_table_name(sql: &str) -> Option<&str> {
+    let mut tokens = Tokens { sql, at: 0 };
+    let (create, table, _name) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    let is = |token: &str, word: &str| token.eq_ignore_ascii_case(word);
+    (is(create, "CREATE") && is(table, "TABLE")).then(|| &sql[tokens.at..])
+}
+
+/// The terms of an index, without ASC and DESC, and its WHERE condition.
+pub(crate) fn index_terms(sql: &str) -> Option<(Vec<&str>, Option<&str>)> {
+    let mut tokens = Tokens { sql, at: 0 };
+    // The list of terms is the first parenthesis: names before it are quoted where they hold one.
+    while tokens.next()? != "(" {}
+    let (mut terms, mut depth, mut begin) = (Vec::new(), 0, tokens.at);
+    loop {
+        let before = tokens.at;
+        match tokens.next()? {
+            "(" => depth += 1,
+            ")" if depth > 0 => depth -= 1,
+            end @ (")" | ",") if depth == 0 => {
+                terms.push(without_order(sql[begin..before].trim()));
+                begin = tokens.at;
+                if end == ")" {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    let filter = match tokens.next() {
+        None => None,
+        Some(word) if word.eq_ignore_ascii_case("WHERE") => Some(sql[tokens.at..].trim()),
+        Some(_) => return None,
+    };
+    Some((terms, filter))
+}
+
+fn without_order(term: &str) -> &str {
+    let mut tokens = Tokens { sql: term, at: 0 };
+    let mut last = ("", 0);
+    loop {
+        let before = tokens.at;
+        match tokens.next() {
+            Some(token) => last = (token, before),
+            None => break,
+        }
+    }
+    let is_order = last.0.eq_ignore_ascii_case("ASC") || last.0.eq_ignore_ascii_case("DESC");
+    if is_order { term[..last.1].trim_end() } else { term }
+}
+
+/// Words, quoted names and strings whole, every other character alone; blanks and comments left out.
+struct Tokens<'a> {
+    sql: &'a str,
+    at: usize,
+}
+
+impl<'a> Tokens<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        self.skip_blanks();
+        let rest = &self.sql[self.at..];
+        let first = rest.chars().next()?;
+        let length = match first {
+            '\'' | '"' | '`' => quoted(rest, first),
+            '[' => rest.find(']').map_or(rest.len(), |end| end + 1),
+            _ if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        self.at += length;
+        Some(&rest[..length])
+    }
+
+    fn skip_blanks(&mut self) {
+        loop {
+            let rest = &self.sql[self.at..];
+            let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0c']).len();
+            let comment = match &rest[blank..] {
+                rest if rest.starts_with("--") => rest.find('\n').map_or(rest.len(), |end| end + 1),
+                rest if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
+                _ => 0,
+            };
+            if blank + comment == 0 {
+                return;
+            }
+            self.at += blank + comment;
+        }
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
+}
+
+/// The length of a string or name in quotes; a doubled quote stands for one.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == quote && chars.next_if(|&(_, next)| next == quote).is_none() {
+            return at + 1;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_and_condition_of_an_index_whatever_stands_in_them() {
+        let sql = "CREATE UNIQUE INDEX \"a (b\" ON [t(] (lower(\"e,\"\"x)\") COLLATE NOCASE desc, -- a, comment)\n b /* ( */ ASC, \
+                   substr(c, 1, 2) || ')') WHERE d = ')' AND e IN (1, 2) ";
+        let (terms, filter) = index_terms(sql).expect("an index");
+        assert_eq!(terms.len(), 3, "{terms:?}");
+        assert_eq!(terms[0], "lower(\"e,\"\"x)\") COLLATE NOCASE");
+        assert!(terms[1].ends_with('b') || terms[1].contains("b /*"), "{terms:?}");
+        assert_eq!(terms[2], "substr(c, 1, 2) || ')'");
+        assert_eq!(filter, Some("d = ')' AND e IN (1, 2)"));
+        assert_eq!(index_terms("CREATE UNIQUE INDEX i ON t(a)"), Some((vec!["a"], None)));
+        assert_eq!(index_terms("CREATE UNIQUE INDEX i ON t"), None);
+    }
+
+    #[test]
+    fn a_table_under_another_name() {
+        assert_eq!(after_table_name("CREATE TABLE \"a b\"\"c\" (x)"), Some(" (x)"));
+        assert_eq!(after_table_name("CREATE TABLE t(x) STRICT"), Some("(x) STRICT"));
+        assert_eq!(after_table_name("CREATE TABLE [t (] (x)"), Some(" (x)"));
+        assert_eq!(after_table_name("CREATE VIEW v AS SELECT 1"), None);
+    }
+}
