@@ -51,6 +51,9 @@ mod parked;
 mod replica;
 mod row_doc;
 mod schema;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 mod snapshot;
 mod status;
 mod store;

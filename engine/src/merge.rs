@@ -95,6 +95,8 @@ impl Merge<'_> {
                     if let Flow::RolledBack(row) = self.apply(std::slice::from_ref(changeset))? {
                         return Ok(Flow::RolledBack(row));
                     }
+                    // The same may have come before, too early, and wait: nobody would look at it again.
+                    inbox::forget(self.tx, changeset.header.replica, changeset.header.seq.get())?;
                 }
                 Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
                 Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,

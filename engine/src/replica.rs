@@ -152,6 +152,12 @@ impl Replica {
         &self.path
     }
 
+    /// This file's id.
+    #[cfg(feature = "sim")]
+    pub(crate) fn id(&self) -> ReplicaId {
+        self.replica
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }

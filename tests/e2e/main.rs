@@ -5,6 +5,7 @@ mod bad_input;
 mod conflicts;
 mod copies;
 mod crash;
+mod parking;
 mod real_data;
 mod schema_rollout;
 mod three_replicas;

@@ -1,6 +1,6 @@
 //! Each SQL form a user may write a tracked table with is captured: exactly the rows that changed, once each.
 
-use driftless::{Error, FeedEvent, Origin, Refusal, Selection, TableOptions};
+use driftless::{FeedEvent, Origin};
 use rusqlite::config::DbConfig;
 
 use crate::support::File;

@@ -1,0 +1,109 @@
+//! A replica without threads, sockets or a relay, for tests that decide themselves what arrives where, when and how
+//! often: feature `sim`, off by default. No part of the public API; it may change with any version.
+//!
+//! It does what the engine does with one turn after the other, and nothing between calls.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use bytes::Bytes;
+use driftless_protocol::message::Welcome;
+use driftless_protocol::{Changeset, ReplicaId, SnapshotPart, StateVector};
+
+use crate::config::{Config, TableOptions};
+use crate::error::Result;
+use crate::merge::Incoming;
+use crate::replica::{self, Verdict};
+use crate::snapshot;
+
+/// A database file, opened as the one engine that it may have.
+#[derive(Debug)]
+pub struct Replica {
+    inner: replica::Replica,
+}
+
+impl Replica {
+    /// Opens an existing database, making the side tables if they are not there. Captures nothing yet.
+    pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        Ok(Self { inner: replica::Replica::open(path.as_ref(), config)? })
+    }
+
+    /// Begins to track tables, all or none, and captures the rows that are there.
+    pub fn track(&mut self, names: &[&str], options: TableOptions) -> Result<Vec<String>> {
+        let tracked = self.inner.track(names, options)?;
+        self.inner.capture_all()?;
+        Ok(tracked)
+    }
+
+    /// Ceases to track tables, all or none.
+    pub fn untrack(&mut self, names: &[&str]) -> Result<Vec<String>> {
+        self.inner.untrack(names)
+    }
+
+    /// Takes changesets, in the order given, and goes on until nothing is left to do: what was written is captured,
+    /// what came in is applied or waits in the inbox. Fails before anything happens on a frame that is malformed.
+    pub fn turn(&mut self, changesets: Vec<Bytes>) -> Result<()> {
+        let frames =
+            changesets.into_iter().map(|frame| Ok(Incoming::Changeset(Changeset::from_bytes(frame)?)));
+        self.take(frames.collect::<Result<_>>()?)
+    }
+
+    /// Takes the parts of a snapshot, as [`Replica::turn`] does changesets.
+    pub fn take_snapshot(&mut self, parts: Vec<Bytes>) -> Result<()> {
+        let parts = parts.into_iter().map(|part| Ok(Incoming::SnapshotPart(SnapshotPart::from_bytes(part)?)));
+        self.take(parts.collect::<Result<_>>()?)
+    }
+
+    fn take(&mut self, mut incoming: VecDeque<Incoming>) -> Result<()> {
+        while self.inner.turn(&mut incoming)?.more || !incoming.is_empty() {}
+        Ok(())
+    }
+
+    /// Own changesets after `seq`, as they travel. Those that a relay holds for good are no longer here.
+    pub fn changesets_after(&self, seq: u64) -> Result<Vec<Bytes>> {
+        let changesets = self.inner.outgoing(seq, usize::MAX)?;
+        Ok(changesets.iter().map(|changeset| changeset.bytes().clone()).collect())
+    }
+
+    /// Everything that is applied, as the parts of a snapshot.
+    pub fn snapshot(&self) -> Result<Vec<Bytes>> {
+        let mut parts = Vec::new();
+        snapshot::make(self.inner.path(), self.inner.config().busy_timeout, |part| {
+            parts.push(part.bytes().clone());
+            true
+        })?;
+        Ok(parts)
+    }
+
+    /// Joins a space as on a relay's welcome. If the space holds what this file never wrote under its name, the file is
+    /// a copy, takes another name, and `true` is returned: then it must be welcomed again.
+    pub fn welcome(&mut self, welcome: &Welcome) -> Result<bool> {
+        let copy = self.inner.welcome(welcome, "sim:")? == Verdict::Copy;
+        if copy {
+            self.inner.become_new()?;
+        }
+        Ok(copy)
+    }
+
+    /// Makes the tables that the space defines and that are not here, and tracks them, as a clone does.
+    pub fn make_defined_tables(&mut self) -> Result<Vec<String>> {
+        let made = self.inner.make_defined_tables()?;
+        self.inner.capture_all()?;
+        Ok(made)
+    }
+
+    /// The state vector of what is applied.
+    pub fn vector(&self) -> Result<StateVector> {
+        self.inner.vector()
+    }
+
+    /// The file's id.
+    pub fn replica_id(&self) -> ReplicaId {
+        self.inner.id()
+    }
+
+    /// The file, with links resolved.
+    pub fn path(&self) -> &Path {
+        self.inner.path()
+    }
+}
