@@ -10,4 +10,5 @@ mod real_data;
 mod schema_rollout;
 mod three_replicas;
 mod transactions_whole;
+mod triggers;
 mod values;

@@ -190,7 +190,7 @@ fn admitted(alive: &BTreeMap<(String, String), Row>) -> BTreeSet<(String, String
 #[test]
 fn the_rows_in_the_tables_are_those_that_the_rule_admits_whatever_came_when() {
     const NODES: usize = 3;
-    let count = std::env::var("DRIFTLESS_SEEDS").map_or(60, |count| count.parse().expect("a number"));
+    let count = std::env::var("DRIFTLESS_SEEDS").map_or(30, |count| count.parse().expect("a number"));
     each_seed(0..count, |mut rng| {
         let folder = tempfile::tempdir().expect("a folder");
         let mut nodes: Vec<Replica> = (0..NODES)

@@ -282,6 +282,9 @@ impl<'a> Materializer<'a> {
             claims::remove(self.tx, tracked.id, &row.key)?;
         }
         let key_values = row.key.values();
+        if row.local {
+            self.note_local(tracked, &key_values, &state, row.before.as_deref())?;
+        }
         let verdict = if self.shunned.contains(&(row.table, row.key.clone())) {
             Err(by_itself(
                 "a trigger of the table rolls back every transaction that writes this row".to_owned(),
@@ -296,9 +299,6 @@ impl<'a> Materializer<'a> {
                     parked::remove(self.tx, tracked.id, &row.key)?;
                 }
                 self.note(tracked, &row.key, &wrote);
-                if row.local && wrote.effect == Effect::None {
-                    self.note_local(tracked, &key_values, &state, row.before.as_deref())?;
-                }
             }
             Err(reason) => self.park(tracked, &row.key, &key_values, Some(&state), &reason)?,
         }
@@ -500,7 +500,7 @@ impl<'a> Materializer<'a> {
         }
     }
 
-    /// Notes what a write of the user's, which is in the table already, took from those who refer to the row: with
+    /// Notes what a write of the user's, which was in the table already, took from those who refer to the row: with
     /// enforcement off, SQLite let it.
     fn note_local(
         &mut self,

@@ -168,18 +168,18 @@ fn has_index(connection: &Connection, table: &str, columns: &[String]) -> Result
     let doing = "reading the indexes";
     let mut statement = connection
         .prepare(
-            "SELECT x.name FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
+            "SELECT l.seq, x.name FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
              WHERE l.partial = 0 AND x.key = 1 AND x.seqno < ?2 ORDER BY l.seq, x.seqno",
         )
         .doing(doing)?;
-    let names: Vec<Option<String>> = statement
-        .query_map((table, columns.len() as i64), |row| row.get(0))
+    let names: Vec<(i64, Option<String>)> = statement
+        .query_map((table, columns.len() as i64), |row| Ok((row.get(0)?, row.get(1)?)))
         .and_then(|rows| rows.collect())
         .doing(doing)?;
     let mut wanted: Vec<String> = columns.iter().map(|column| fold(column)).collect();
     wanted.sort();
-    Ok(names.chunks(columns.len()).any(|chunk| {
-        let mut found: Vec<String> = chunk.iter().flatten().map(|name| fold(name)).collect();
+    Ok(names.chunk_by(|a, b| a.0 == b.0).any(|index| {
+        let mut found: Vec<String> = index.iter().filter_map(|(_, name)| name.as_deref()).map(fold).collect();
         found.sort();
         found == wanted
     }))
