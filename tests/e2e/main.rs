@@ -8,6 +8,7 @@ mod crash;
 mod parking;
 mod real_data;
 mod schema_rollout;
+mod soak;
 mod three_replicas;
 mod transactions_whole;
 mod triggers;
