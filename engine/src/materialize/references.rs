@@ -92,6 +92,11 @@ impl Pending {
         }
         if let Some(old) = &wrote.old {
             for target in &tracked.targets {
+                let unchanged =
+                    |places: &Vec<usize>| places.iter().all(|place| !wrote.changed.contains(place));
+                if wrote.effect == Effect::Changed && target.places.as_ref().is_some_and(unchanged) {
+                    continue;
+                }
                 self.gone(target, |place| old.get(place).cloned());
             }
         }

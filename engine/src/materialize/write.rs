@@ -26,6 +26,14 @@ pub(super) struct Wrote {
     pub(super) effect: Effect,
     /// The row as it was, every column in the table's order, if other tables refer to this one.
     pub(super) old: Option<Vec<Value<'static>>>,
+    /// The places of the columns that changed in a row that stays.
+    pub(super) changed: Vec<usize>,
+}
+
+impl Wrote {
+    fn new(effect: Effect) -> Self {
+        Self { effect, old: None, changed: Vec::new() }
+    }
 }
 
 /// Brings one row to its state. `new`: it had no document before.
@@ -40,13 +48,12 @@ pub(super) fn write(
         return delete(tx, tracked, key_values);
     }
     let wanted = wanted(tracked, key_values, state);
-    let came = Wrote { effect: Effect::Came, old: None };
     if new {
         // A row without a document is not in its table: every row that is has been captured. Were it there after
         // all, with a NULL in its way or a mark that got lost, the insert says so and the row is looked at.
         match insert(tx, tracked, &wanted) {
             Err(error) if is_taken(&error) => {}
-            inserted => return inserted.map(|()| came),
+            inserted => return inserted.map(|()| Wrote::new(Effect::Came)),
         }
     }
     let (differs, old) = {
@@ -71,10 +78,15 @@ pub(super) fn write(
         }
     };
     match differs {
-        None => insert(tx, tracked, &wanted).map(|()| came),
-        Some(differs) if differs.is_empty() => Ok(Wrote { effect: Effect::None, old: None }),
+        None => insert(tx, tracked, &wanted).map(|()| Wrote::new(Effect::Came)),
+        Some(differs) if differs.is_empty() => Ok(Wrote::new(Effect::None)),
         Some(differs) => {
-            update(tx, tracked, key_values, &differs).map(|()| Wrote { effect: Effect::Changed, old })
+            let changed = differs.iter().map(|(at, _)| *at).collect();
+            update(tx, tracked, key_values, &differs).map(|()| Wrote {
+                effect: Effect::Changed,
+                old,
+                changed,
+            })
         }
     }
 }
@@ -91,12 +103,12 @@ pub(super) fn delete(
         let mut rows = select.query(params_from_iter(key_values.iter().map(Bind)))?;
         match rows.next()? {
             Some(row) => old = Some(read(tracked, row)?),
-            None => return Ok(Wrote { effect: Effect::None, old }),
+            None => return Ok(Wrote::new(Effect::None)),
         }
     }
     let mut delete = tx.prepare_cached(&tracked.delete)?;
     let gone = delete.execute(params_from_iter(key_values.iter().map(Bind)))? > 0;
-    Ok(Wrote { effect: if gone { Effect::Went } else { Effect::None }, old })
+    Ok(Wrote { old, ..Wrote::new(if gone { Effect::Went } else { Effect::None }) })
 }
 
 fn read(tracked: &Tracked, row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Value<'static>>> {
