@@ -220,6 +220,7 @@ fn capture_row(
     let apart = kind == Kind::Found && mark.at == FIRST && stored.is_some() && base.is_none();
     let shown = base.as_deref().or(stored.as_ref().map(|stored| &stored.body[..]));
     let lanes = shown.map(row_doc::lanes).transpose()?;
+    // Columns of `state.texts()` are to be filled from their text documents here, before anything is compared.
     let state = lanes.as_ref().map(|lanes: &Lanes<'_>| lanes.state(tracked.options.deletes_win));
 
     let implied = key.values();
@@ -236,10 +237,12 @@ fn capture_row(
                     (Some(place), _) => implied.get(place),
                     // Where a document exists but not this column, the row has the default it got with the column.
                     (None, Some(_)) if !apart => column.default.as_ref(),
+                    // What a new definition leaves unstated must not stand against what another states.
+                    (None, None) if tracked.id == DEFINITIONS => column.default.as_ref(),
                     (None, _) => None,
                 };
                 let value = value(found.get_ref(at).doing(doing)?);
-                columns.push(Current { column: &column.name, value, implied });
+                columns.push(Current { column: &column.name, kind: tracked.kinds[at], value, implied });
             }
             Some(columns)
         }
@@ -318,8 +321,8 @@ fn capture_row(
 /// Whether a document shows just this row.
 fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<&[Current<'_>]>) -> bool {
     let Some(columns) = current else { return !state.alive };
-    let shows = |(now, column): (&Current<'_>, &Column)| match state.value(now.column) {
-        Some(shown) => *shown == now.value,
+    let shows = |(now, column): (&Current<'_>, &Column)| match state.column(now.column) {
+        Some(held) => held.shows(&now.value),
         None => now.implied.or(column.default.as_ref()).is_some_and(|implied| *implied == now.value),
     };
     state.alive && columns.iter().zip(&tracked.table.columns).all(shows)
@@ -337,7 +340,7 @@ fn set_fresh_apart<'a>(
     let mut beside = Vec::new();
     columns.retain(|now| {
         let held = tracked.fresh.iter().any(|fresh| fresh == now.column)
-            && state.value(now.column).is_some_and(|held| *held != now.value);
+            && state.column(now.column).is_some_and(|held| !held.shows(&now.value));
         if !held {
             return true;
         }
@@ -353,7 +356,7 @@ fn set_fresh_apart<'a>(
             Kind::Written => !is_default,
             Kind::Found => {
                 if !is_default && !under_another_name() {
-                    beside.push(row_doc::Change { column: now.column.into(), value: now.value.clone() });
+                    beside.push(row_doc::Change::set(now.column, now.value.clone()));
                 }
                 false
             }
@@ -376,10 +379,14 @@ fn finder(table: &str, key: &RowKey, changes: &[row_doc::Change<'_>]) -> WriterI
     part(key.as_bytes());
     // By column name: the order of the columns may differ between copies.
     let mut sorted: Vec<_> = changes.iter().collect();
-    sorted.sort_by(|a, b| a.column.cmp(&b.column));
+    sorted.sort_by(|a, b| a.column().cmp(b.column()));
     for change in sorted {
-        part(change.column.as_bytes());
-        part(&Value::to_bytes(&change.value));
+        part(change.column().as_bytes());
+        match change {
+            row_doc::Change::Set { value, .. } => part(&value.to_bytes()),
+            row_doc::Change::Add { by, .. } => part(&[&[5], &by.to_le_bytes()[..]].concat()),
+            row_doc::Change::SetText { .. } => part(&[6]),
+        }
     }
     let mut bits = [0; 8];
     bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);

@@ -42,8 +42,46 @@ impl Default for Config {
     }
 }
 
+/// What becomes of a column that is written in several places at once. Kinds belong to the space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnKind {
+    /// One value is shown, the others are kept as conflicts. What every column is unless it is said to be another.
+    #[default]
+    Register,
+    /// A text of which both sides' changes are merged.
+    Text,
+    /// An integer: what is written is what it adds to what was there, and everything that is added counts.
+    Counter,
+}
+
+impl ColumnKind {
+    const NAMES: [(Self, &'static str); 3] =
+        [(Self::Register, "register"), (Self::Text, "text"), (Self::Counter, "counter")];
+
+    /// `register`, `text` or `counter`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+}
+
+impl std::fmt::Display for ColumnKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for ColumnKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::NAMES.iter().find(|(_, known)| *known == name);
+        known.map(|(kind, _)| *kind).ok_or_else(|| "a column is a register, a text or a counter".to_owned())
+    }
+}
+
 /// How a table is tracked. The options belong to the space: every replica must treat a table alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TableOptions {
     /// Track a table whose key is an alias of the rowid, although two replicas that are offline would both make
@@ -51,6 +89,9 @@ pub struct TableOptions {
     pub allow_integer_key: bool,
     /// A delete wins over a concurrent edit. Default: the edit wins, so that nobody's work vanishes.
     pub deletes_win: bool,
+    /// Columns that are of a certain kind: `column`, or `table.column` where several tables are tracked at once.
+    /// Default: what the space says of the table; registers, if it says nothing.
+    pub kinds: Vec<(String, ColumnKind)>,
 }
 
 impl TableOptions {
@@ -62,6 +103,22 @@ impl TableOptions {
     /// These options, with deletes winning over concurrent edits.
     pub fn deletes_win(self) -> Self {
         Self { deletes_win: true, ..self }
+    }
+
+    /// These options, with a column whose texts are merged.
+    pub fn text(self, column: impl Into<String>) -> Self {
+        self.kind(column, ColumnKind::Text)
+    }
+
+    /// These options, with a column of which everything that is added counts.
+    pub fn counter(self, column: impl Into<String>) -> Self {
+        self.kind(column, ColumnKind::Counter)
+    }
+
+    /// These options, with a column of this kind.
+    pub fn kind(mut self, column: impl Into<String>, kind: ColumnKind) -> Self {
+        self.kinds.push((column.into(), kind));
+        self
     }
 }
 

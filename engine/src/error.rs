@@ -63,10 +63,7 @@ pub enum Error {
         refusal: Refusal,
     },
     /// A table is tracked already, with other options.
-    #[error(
-        "table '{table}' is tracked in this space with {existing}, which contradicts {asked}; every replica of a \
-         space must treat a table alike"
-    )]
+    #[error("table '{table}' is tracked in this space with {existing}, which contradicts {asked}; {way_out}")]
     Contradiction {
         /// The table.
         table: String,
@@ -74,6 +71,21 @@ pub enum Error {
         existing: String,
         /// The options asked for.
         asked: String,
+        /// What to do instead.
+        way_out: &'static str,
+    },
+    /// A kind was stated for a column of none of the tables.
+    #[error(
+        "column '{0}' is in none of the tables that are to be tracked; of several tables, name it as TABLE.COLUMN"
+    )]
+    NoSuchColumn(String),
+    /// A column of a tracked table cannot be of another kind.
+    #[error("table '{table}' stays as it is: {refusal}")]
+    KindRefused {
+        /// The table.
+        table: String,
+        /// Why, and what to do instead.
+        refusal: Refusal,
     },
     /// A table is not tracked.
     #[error("table '{0}' is not tracked")]

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use crate::apply::TableNumbers;
 use crate::capture::{self, Author, Limits};
 use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
-use crate::config::{Config, TableOptions};
+use crate::config::{ColumnKind, Config, TableOptions};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
 use crate::lock::EngineLock;
@@ -447,7 +447,7 @@ impl Replica {
             }
             definitions::create(&mut self.connection, &definition)?;
             // What one replica could track all can; a key that was allowed there is allowed here.
-            let options = TableOptions { allow_integer_key: true, ..definition.options };
+            let options = TableOptions { allow_integer_key: true, ..definition.options.clone() };
             self.track(&[definition.called()], options)?;
             made.push(definition.called().to_owned());
         }
@@ -470,6 +470,13 @@ fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             entry.options.deletes_win = definition.options.deletes_win;
             tables::update(tx, &entry)?;
             backlog::refresh_table(tx, entry.id)?;
+            renewed = true;
+        }
+        let kinds = definition.kinds();
+        if definition.kinds.is_some() && entry.options.kinds != kinds {
+            tracing::info!(table = %entry.spelled, "the space has other kinds for columns of this table");
+            entry.options.kinds = kinds;
+            tables::update(tx, &entry)?;
             renewed = true;
         }
     }
@@ -519,7 +526,7 @@ pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOption
             Tracked { tables: tracking::track(&tx, names, options, now())?, left_out: Vec::new() }
         }
         Selection::All => {
-            let (fit, left_out) = tracking::trackable(&tx, options)?;
+            let (fit, left_out) = tracking::trackable(&tx, &options)?;
             let names: Vec<&str> = fit.iter().map(String::as_str).collect();
             Tracked { tables: tracking::track(&tx, &names, options, now())?, left_out }
         }
@@ -528,14 +535,31 @@ pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOption
     Ok(tracked)
 }
 
+/// Makes a column of a tracked table of another kind, whether or not an engine has the file. Every replica of the space
+/// takes that over when it hears of it; what was written before stays as it is.
+///
+/// Fails with [`Error::NotTracked`], and with [`Error::KindRefused`] if the column cannot be of that kind.
+pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnKind) -> Result<()> {
+    let path = path.as_ref();
+    let mut connection = open_initialized(path)?;
+    let tx = begin(&mut connection)?;
+    migrations::run(&tx, path)?;
+    tracking::set_kind(&tx, table, column, kind, now())?;
+    tx.commit().doing("changing the kind of a column")
+}
+
+fn open_initialized(path: &Path) -> Result<Connection> {
+    if !store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?)? {
+        return Err(Error::NotInitialized(path.to_owned()));
+    }
+    store::open(path, Config::default().busy_timeout)
+}
+
 /// Ceases to track tables, all or none, whether or not an engine has the file. What was written and is not captured
 /// yet is not captured any more, so let the engine catch up first. Fails with [`Error::NotTracked`].
 pub fn untrack(path: impl AsRef<Path>, names: &[&str]) -> Result<Vec<String>> {
     let path = path.as_ref();
-    if !store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?)? {
-        return Err(Error::NotInitialized(path.to_owned()));
-    }
-    let mut connection = store::open(path, Config::default().busy_timeout)?;
+    let mut connection = open_initialized(path)?;
     let tx = begin(&mut connection)?;
     migrations::run(&tx, path)?;
     let untracked = tracking::untrack(&tx, names)?;

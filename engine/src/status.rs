@@ -1,13 +1,14 @@
 //! How a file is doing: one struct for the command, the API and whoever shows it. Read from the file alone, so it
 //! works while an engine runs, and never needs the engine's lock.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use driftless_protocol::{ReplicaId, SpaceId, StateVector};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{ColumnKind, Config};
 use crate::error::{Doing, Error, Result};
 
 use crate::schema::introspect;
@@ -60,6 +61,8 @@ pub struct TableStatus {
     pub local_only: u64,
     /// Whether a delete wins over a concurrent edit.
     pub deletes_win: bool,
+    /// The columns that are no registers, in lower case.
+    pub kinds: BTreeMap<String, ColumnKind>,
     /// Why a table is missing or unfit; a warning about one that is tracked.
     pub reason: Option<String>,
 }
@@ -133,6 +136,7 @@ fn table_status(connection: &Connection, entry: Entry) -> Result<TableStatus> {
         table: entry.spelled,
         state: entry.state.name(),
         deletes_win: entry.options.deletes_win,
+        kinds: entry.options.kinds.into_iter().collect(),
         reason: entry.reason,
     })
 }

@@ -60,6 +60,17 @@ impl Writer {
         self.varint(((value << 1) ^ (value >> 63)) as u64);
     }
 
+    /// A signed integer of up to 128 bits, folded and written as the smaller ones are: equal numbers have equal bytes
+    /// whichever of the two wrote them.
+    pub fn wide(&mut self, value: i128) {
+        let mut folded = ((value << 1) ^ (value >> 127)) as u128;
+        while folded >= 0x80 {
+            self.bytes.push(folded as u8 | 0x80);
+            folded >>= 7;
+        }
+        self.bytes.push(folded as u8);
+    }
+
     /// Bytes as they are, without a length.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -137,6 +148,26 @@ impl<'a> Reader<'a> {
         Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
     }
 
+    /// A signed integer of up to 128 bits (zigzag), in its shortest form.
+    pub fn wide(&mut self) -> Result<i128, CanonicalError> {
+        let mut folded = 0u128;
+        for shift in (0..128).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u128::from(byte & 0x7f);
+            if shift == 126 && byte > 3 {
+                return Err(CanonicalError::Varint);
+            }
+            folded |= bits << shift;
+            if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    return Err(CanonicalError::Varint);
+                }
+                return Ok((folded >> 1) as i128 ^ -((folded & 1) as i128));
+            }
+        }
+        Err(CanonicalError::Varint)
+    }
+
     /// The next `len` bytes.
     pub fn raw(&mut self, len: usize) -> Result<&'a [u8], CanonicalError> {
         if len > self.rest.len() {
@@ -194,6 +225,31 @@ mod tests {
             writer.signed(value);
             assert_eq!(Reader::new(&writer.finish()).signed(), Ok(value));
         }
+    }
+
+    #[test]
+    fn wide_integers_round_trip_at_every_edge_and_have_one_form() {
+        for value in [0, -1, 1, 63, 64, -64, -65, i128::from(i64::MIN), 1 << 96, i128::MIN, i128::MAX] {
+            let mut writer = Writer::new();
+            writer.wide(value);
+            let bytes = writer.finish();
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(reader.wide(), Ok(value));
+            assert_eq!(reader.finish(), Ok(()));
+            for end in 0..bytes.len() {
+                assert_eq!(Reader::new(&bytes[..end]).wide(), Err(CanonicalError::Truncated));
+            }
+            if let Ok(small) = i64::try_from(value) {
+                let mut writer = Writer::new();
+                writer.signed(small);
+                assert_eq!(writer.finish(), bytes);
+            }
+        }
+        assert_eq!(Reader::new(&[0x80, 0x00]).wide(), Err(CanonicalError::Varint));
+        assert_eq!(Reader::new(&[0xff; 20]).wide(), Err(CanonicalError::Varint));
+        let mut too_big = [0xff; 19];
+        too_big[18] = 4;
+        assert_eq!(Reader::new(&too_big).wide(), Err(CanonicalError::Varint));
     }
 
     #[test]

@@ -9,12 +9,14 @@
 //! |---|---|
 //! | version | one byte, [`LANE_VERSION`] |
 //! | stamps | count; each: write number (varint), time (signed varint, milliseconds since 1970) |
-//! | cells | count; each: column (string), index of its stamp (varint), value, seen |
+//! | cells | count; each: column (string), index of its stamp (varint), content, seen |
+//! | content | a value; or one byte 5: the value stands in the column's text document |
 //! | seen | count; each: writer (varint), write number × 2 + 1 if it was in a large value's lane (varint) |
 //! | floors | count; each: writer (varint), column (string, empty for the main lane), write number (varint) |
+//! | counters | count; each: column (string), what was added (signed varint of up to 97 bits, never 0) |
 //!
-//! Stamps ascend by write number and each is used; cells ascend by column; seen and floors ascend. So every lane
-//! has exactly one encoding.
+//! Stamps ascend by write number and each is used; cells and counters ascend by column; seen and floors ascend. So
+//! every lane has exactly one encoding.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,6 +35,11 @@ pub const LANE_VERSION: u8 = 1;
 pub const LIFE: &str = "";
 /// The longest column name, in bytes.
 pub const MAX_COLUMN_BYTES: usize = 1024;
+/// The most that one lane adds to a counter, in either direction: the sum of as many lanes as a row can have fits 128
+/// bits with room to spare.
+pub const MAX_ADDED: i128 = 1 << 96;
+/// The tag of [`Content::InText`], beside those of the values.
+const IN_TEXT: u8 = 5;
 
 /// Which lane: a writer's main lane, or the one it keeps for a large value of one column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,13 +106,54 @@ pub struct Seen {
     pub number: u64,
 }
 
+/// What a cell says of its column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// The value itself.
+    Value(Value<'a>),
+    /// The value is what the column's text document holds. Such cells say the same, whoever wrote them.
+    InText,
+}
+
+impl<'a> Content<'a> {
+    /// The value, unless it stands in the text document.
+    pub fn value(&self) -> Option<&Value<'a>> {
+        match self {
+            Content::Value(value) => Some(value),
+            Content::InText => None,
+        }
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Content::Value(value) => value.write(writer),
+            Content::InText => writer.byte(IN_TEXT),
+        }
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, CanonicalError> {
+        let mut ahead = *reader;
+        if ahead.byte()? == IN_TEXT {
+            *reader = ahead;
+            return Ok(Content::InText);
+        }
+        Value::read(reader).map(Content::Value)
+    }
+}
+
+impl<'a> From<Value<'a>> for Content<'a> {
+    fn from(value: Value<'a>) -> Self {
+        Content::Value(value)
+    }
+}
+
 /// One column's value in a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell<'a> {
     /// The column, folded to ASCII lower case as SQLite compares column names; [`LIFE`] for the life register.
     pub column: Cow<'a, str>,
     /// What was written. In the life register: INTEGER 1 alive, INTEGER 0 dead.
-    pub value: Value<'a>,
+    pub content: Content<'a>,
     /// When, in milliseconds since 1970; 0 for what was there when the table was first tracked.
     pub time: i64,
     /// The how-many-eth write of its lane, from 1.
@@ -123,13 +171,26 @@ pub struct Floor<'a> {
     pub number: u64,
 }
 
-/// What one writer wrote in one row and still stands, and the floors it took over from lanes it removed.
+/// What one writer has added to one column, all in all. Nothing supersedes it: the column shows its value and what all
+/// lanes have added to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counter<'a> {
+    /// The column, folded to ASCII lower case.
+    pub column: Cow<'a, str>,
+    /// The sum of what was added; not 0, and at most [`MAX_ADDED`] in either direction.
+    pub added: i128,
+}
+
+/// What one writer wrote in one row and still stands, what it has added, and the floors it took over from lanes it
+/// removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lane<'a> {
     /// Ascending by column.
     pub cells: Vec<Cell<'a>>,
     /// Ascending by lane.
     pub floors: Vec<Floor<'a>>,
+    /// Ascending by column.
+    pub counters: Vec<Counter<'a>>,
 }
 
 impl<'a> Lane<'a> {
@@ -138,9 +199,16 @@ impl<'a> Lane<'a> {
         self.cells.binary_search_by(|cell| cell.column.as_ref().cmp(column)).ok().map(|at| &self.cells[at])
     }
 
-    /// The canonical bytes. Cells and floors must be ascending, which is whoever makes a lane's to keep.
+    /// What this lane has added to `column`; 0 if nothing.
+    pub fn added(&self, column: &str) -> i128 {
+        let at = self.counters.binary_search_by(|counter| counter.column.as_ref().cmp(column));
+        at.map_or(0, |at| self.counters[at].added)
+    }
+
+    /// The canonical bytes. Cells, floors and counters must be ascending, which is whoever makes a lane's to keep.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let payload: usize = self.cells.iter().map(|c| c.column.len() + c.value.payload_len() + 8).sum();
+        let payload_len = |cell: &Cell<'_>| cell.content.value().map_or(0, Value::payload_len);
+        let payload: usize = self.cells.iter().map(|c| c.column.len() + payload_len(c) + 8).sum();
         let mut writer = Writer::with_capacity(16 + payload);
         let mut stamps: Vec<(u64, i64)> = self.cells.iter().map(|c| (c.number, c.time)).collect();
         stamps.sort_unstable();
@@ -156,7 +224,7 @@ impl<'a> Lane<'a> {
             writer.block(cell.column.as_bytes());
             let stamp = stamps.partition_point(|&s| s < (cell.number, cell.time));
             writer.varint(stamp as u64);
-            cell.value.write(&mut writer);
+            cell.content.write(&mut writer);
             writer.varint(cell.seen.len() as u64);
             for seen in &cell.seen {
                 writer.varint(seen.writer.get());
@@ -168,6 +236,11 @@ impl<'a> Lane<'a> {
             writer.varint(floor.lane.writer.get());
             writer.block(floor.lane.column.as_deref().unwrap_or("").as_bytes());
             writer.varint(floor.number);
+        }
+        writer.varint(self.counters.len() as u64);
+        for counter in &self.counters {
+            writer.block(counter.column.as_bytes());
+            writer.wide(counter.added);
         }
         writer.finish()
     }
@@ -184,30 +257,28 @@ impl<'a> Lane<'a> {
         let count = reader.count(4)?;
         let mut cells: Vec<Cell<'a>> = Vec::with_capacity(count);
         for _ in 0..count {
-            let column = reader.string()?;
-            if column.len() > MAX_COLUMN_BYTES {
-                return Err(CanonicalError::Invalid("the name of a column is too long"));
-            }
+            let column = column(&mut reader)?;
             if cells.last().is_some_and(|last| last.column.as_ref() >= column) {
                 return Err(CanonicalError::Invalid("the cells of a lane are not in order"));
             }
             let stamp = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
             let &(number, time) = stamps.get(stamp).ok_or(CanonicalError::Invalid("a cell has no stamp"))?;
             used[stamp] = true;
-            let value = Value::read(&mut reader)?;
-            let alive_or_dead = matches!(value, Value::Integer(0 | 1));
+            let content = Content::read(&mut reader)?;
+            let alive_or_dead = matches!(content, Content::Value(Value::Integer(0 | 1)));
             if column == LIFE && !alive_or_dead {
                 return Err(CanonicalError::Invalid("a life cell is neither alive nor dead"));
             }
             let seen = read_seen(&mut reader)?;
-            cells.push(Cell { column: Cow::Borrowed(column), value, time, number, seen });
+            cells.push(Cell { column: Cow::Borrowed(column), content, time, number, seen });
         }
         if used.contains(&false) {
             return Err(CanonicalError::Invalid("a stamp of a lane is not used"));
         }
         let floors = read_floors(&mut reader)?;
+        let counters = read_counters(&mut reader)?;
         reader.finish()?;
-        Ok(Self { cells, floors })
+        Ok(Self { cells, floors, counters })
     }
 }
 
@@ -224,6 +295,14 @@ fn number(raw: u64) -> Result<u64, CanonicalError> {
 
 fn writer_id(reader: &mut Reader<'_>) -> Result<WriterId, CanonicalError> {
     WriterId::new(reader.varint()?).map_err(|_| CanonicalError::Invalid("not a writer id"))
+}
+
+fn column<'a>(reader: &mut Reader<'a>) -> Result<&'a str, CanonicalError> {
+    let column = reader.string()?;
+    if column.len() > MAX_COLUMN_BYTES {
+        return Err(CanonicalError::Invalid("the name of a column is too long"));
+    }
+    Ok(column)
 }
 
 fn read_stamps(reader: &mut Reader<'_>) -> Result<Vec<(u64, i64)>, CanonicalError> {
@@ -259,10 +338,7 @@ fn read_floors<'a>(reader: &mut Reader<'a>) -> Result<Vec<Floor<'a>>, CanonicalE
     let mut floors: Vec<Floor<'a>> = Vec::with_capacity(count);
     for _ in 0..count {
         let writer = writer_id(reader)?;
-        let column = reader.string()?;
-        if column.len() > MAX_COLUMN_BYTES {
-            return Err(CanonicalError::Invalid("the name of a column is too long"));
-        }
+        let column = column(reader)?;
         let lane = LaneName { writer, column: (!column.is_empty()).then_some(Cow::Borrowed(column)) };
         if floors.last().is_some_and(|last| last.lane >= lane) {
             return Err(CanonicalError::Invalid("the floors of a lane are not in order"));
@@ -270,6 +346,26 @@ fn read_floors<'a>(reader: &mut Reader<'a>) -> Result<Vec<Floor<'a>>, CanonicalE
         floors.push(Floor { lane, number: number(reader.varint()?)? });
     }
     Ok(floors)
+}
+
+fn read_counters<'a>(reader: &mut Reader<'a>) -> Result<Vec<Counter<'a>>, CanonicalError> {
+    let count = reader.count(3)?;
+    let mut counters: Vec<Counter<'a>> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let column = column(reader)?;
+        if column == LIFE {
+            return Err(CanonicalError::Invalid("something is added to the life of a row"));
+        }
+        if counters.last().is_some_and(|last| last.column.as_ref() >= column) {
+            return Err(CanonicalError::Invalid("the counters of a lane are not in order"));
+        }
+        let added = reader.wide()?;
+        if added == 0 || !(-MAX_ADDED..=MAX_ADDED).contains(&added) {
+            return Err(CanonicalError::Invalid("what a lane adds is nothing or too much"));
+        }
+        counters.push(Counter { column: Cow::Borrowed(column), added });
+    }
+    Ok(counters)
 }
 
 #[cfg(test)]
@@ -281,9 +377,9 @@ mod tests {
     }
 
     fn sample() -> Lane<'static> {
-        let cell = |column: &'static str, value, number, seen| Cell {
+        let cell = |column: &'static str, value: Value<'static>, number, seen| Cell {
             column: column.into(),
-            value,
+            content: value.into(),
             time: 1_700_000_000_000 + number as i64,
             number,
             seen,
@@ -291,6 +387,7 @@ mod tests {
         Lane {
             cells: vec![
                 cell(LIFE, Value::Integer(1), 2, vec![]),
+                Cell { content: Content::InText, ..cell("body", Value::Null, 1, vec![]) },
                 cell("done", Value::Null, 1, vec![]),
                 cell(
                     "title",
@@ -306,6 +403,10 @@ mod tests {
                 Floor { lane: LaneName::main(writer(4)), number: 3 },
                 Floor { lane: LaneName { writer: writer(4), column: Some("title".into()) }, number: 1 },
             ],
+            counters: vec![
+                Counter { column: "likes".into(), added: -3 },
+                Counter { column: "votes".into(), added: MAX_ADDED },
+            ],
         }
     }
 
@@ -314,7 +415,10 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(
             hex::encode(&bytes),
-            "01020182a0abfef9620284a0abfef96203000101020004646f6e65000000057469746c650103017802051205030204000304057469746c6501"
+            concat!(
+                "01020182a0abfef9620284a0abfef96204000101020004626f647900050004646f6e65000000057469746c650103017802",
+                "051205030204000304057469746c650102056c696b65730505766f7465738080808080808080808080808040"
+            )
         );
     }
 
@@ -346,7 +450,26 @@ mod tests {
     #[test]
     fn a_life_cell_is_alive_or_dead_and_nothing_else() {
         let mut lane = sample();
-        lane.cells[0].value = Value::Integer(2);
-        assert!(Lane::from_bytes(&lane.to_bytes()).is_err());
+        for content in [Value::Integer(2).into(), Value::Null.into(), Content::InText] {
+            lane.cells[0].content = content;
+            assert!(Lane::from_bytes(&lane.to_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn what_a_lane_adds_is_something_within_bounds_and_never_to_the_life_of_a_row() {
+        for (column, added, fits) in [
+            ("n", 1, true),
+            ("n", -MAX_ADDED, true),
+            ("n", 0, false),
+            ("n", MAX_ADDED + 1, false),
+            ("n", -MAX_ADDED - 1, false),
+            ("n", i128::MIN, false),
+            (LIFE, 1, false),
+        ] {
+            let lane = Lane { counters: vec![Counter { column: column.into(), added }], ..Lane::default() };
+            let read = Lane::from_bytes(&lane.to_bytes()).is_ok_and(|read| read == lane);
+            assert_eq!(read, fits, "{column:?} {added}");
+        }
     }
 }

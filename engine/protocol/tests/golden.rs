@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use driftless_protocol::changeset::BodyBuilder;
-use driftless_protocol::lane::{Cell, Floor, Lane, LaneName, Seen};
+use driftless_protocol::lane::{Cell, Content, Counter, Floor, Lane, LaneName, Seen};
 use driftless_protocol::message::{Head, Hello, Welcome};
 use driftless_protocol::{
     Changeset, ChangesetHeader, ClientMessage, CloseCode, Collation, Part, RelayMessage, ReplicaId, RowKey,
@@ -276,49 +276,62 @@ fn values_of_every_type() {
 
 #[test]
 fn lane() {
-    let cell = |column: &'static str, value, number, seen| Cell {
+    let cell = |column: &'static str, content, number, seen| Cell {
         column: column.into(),
-        value,
+        content,
         time: -1,
         number,
         seen,
     };
     let lane = Lane {
         cells: vec![
-            cell("", Value::Integer(1), 2, Vec::new()),
+            cell("", Value::Integer(1).into(), 2, Vec::new()),
             cell(
                 "a",
-                Value::Null,
+                Value::Null.into(),
                 1,
                 vec![
                     Seen { writer: writer(2), large: false, number: 1 },
                     Seen { writer: writer(2), large: true, number: 3 },
                 ],
             ),
+            cell("b", Content::InText, 1, Vec::new()),
         ],
         floors: vec![
             Floor { lane: LaneName::main(writer(3)), number: 4 },
             Floor { lane: LaneName { writer: writer(3), column: Some("a".into()) }, number: 1 },
         ],
+        counters: vec![
+            Counter { column: "n".into(), added: -1 },
+            Counter { column: "o".into(), added: 1 << 64 },
+        ],
     };
     let expected = concat!(
-        "01",       // version
-        "02",       // two stamps
-        "0101",     // write 1 at -1
-        "0201",     // write 2 at -1
-        "02",       // two cells
-        "00",       // the life register
-        "01",       // its stamp
-        "0102",     // alive
-        "00",       // saw nothing
-        "0161",     // column a
-        "00",       // its stamp
-        "00",       // NULL
-        "02020202", // saw two: writer 2's write 1 …
-        "07",       // … and the third write of its large value
-        "02",       // two floors
-        "030004",   // writer 3's main lane, 4
-        "03016101"  // its lane for a, 1
+        "01",                   // version
+        "02",                   // two stamps
+        "0101",                 // write 1 at -1
+        "0201",                 // write 2 at -1
+        "03",                   // three cells
+        "00",                   // the life register
+        "01",                   // its stamp
+        "0102",                 // alive
+        "00",                   // saw nothing
+        "0161",                 // column a
+        "00",                   // its stamp
+        "00",                   // NULL
+        "02020202",             // saw two: writer 2's write 1 …
+        "07",                   // … and the third write of its large value
+        "0162",                 // column b
+        "00",                   // its stamp
+        "05",                   // in the text document
+        "00",                   // saw nothing
+        "02",                   // two floors
+        "030004",               // writer 3's main lane, 4
+        "03016101",             // its lane for a, 1
+        "02",                   // two counters
+        "016e01",               // n, -1
+        "016f",                 // o,
+        "80808080808080808004"  // 2^64
     );
     assert_eq!(hex::encode(lane.to_bytes()), expected);
     assert_eq!(Lane::from_bytes(&hex::decode(expected).expect("hex")), Ok(lane));

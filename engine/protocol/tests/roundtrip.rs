@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use driftless_protocol::canonical::Writer;
 use driftless_protocol::changeset::{Body, BodyBuilder, MAX_BODY_BYTES};
-use driftless_protocol::lane::{Cell, Floor, LIFE, Lane, LaneName, Seen};
+use driftless_protocol::lane::{Cell, Content, Counter, Floor, LIFE, Lane, LaneName, MAX_ADDED, Seen};
 use driftless_protocol::message::{Head, Hello, Welcome};
 use driftless_protocol::{
     Changeset, ChangesetHeader, ClientMessage, Collation, FrameError, KeyError, Part, RelayMessage,
@@ -72,20 +72,23 @@ fn write_number() -> impl Strategy<Value = u64> {
 
 fn lane() -> impl Strategy<Value = Lane<'static>> {
     let seen = btree_map((writer(), any::<bool>()), write_number(), 0..4);
-    let cells = btree_map(name(), (value(), prop_oneof![-2..3i64, any::<i64>()], write_number(), seen), 0..5);
+    let content = prop_oneof![4 => value().prop_map(Content::Value), 1 => Just(Content::InText)];
+    let cells = btree_map(name(), (content, prop_oneof![-2..3i64, any::<i64>()], write_number(), seen), 0..5);
     let life = option::of((any::<bool>(), any::<i64>(), write_number()));
     let floors = btree_map((writer(), option::of(name())), write_number(), 0..4);
-    (cells, life, floors).prop_map(|(cells, life, floors)| {
+    let added = prop_oneof![-2..3i128, -MAX_ADDED..=MAX_ADDED, Just(MAX_ADDED), Just(-MAX_ADDED)];
+    let counters = btree_map(name(), added.prop_filter("not 0", |added| *added != 0), 0..3);
+    (cells, life, floors, counters).prop_map(|(cells, life, floors, counters)| {
         let life = life.map(|(alive, time, number)| Cell {
             column: LIFE.into(),
-            value: Value::Integer(i64::from(alive)),
+            content: Value::Integer(i64::from(alive)).into(),
             time,
             number,
             seen: Vec::new(),
         });
-        let cell = |(column, (value, time, number, seen)): (String, (_, _, _, BTreeMap<_, _>))| Cell {
+        let cell = |(column, (content, time, number, seen)): (String, (_, _, _, BTreeMap<_, _>))| Cell {
             column: column.into(),
-            value,
+            content,
             time,
             number,
             seen: seen.into_iter().map(|((writer, large), number)| Seen { writer, large, number }).collect(),
@@ -97,6 +100,10 @@ fn lane() -> impl Strategy<Value = Lane<'static>> {
         Lane {
             cells: life.into_iter().chain(cells.into_iter().map(cell)).collect(),
             floors: floors.into_iter().map(floor).collect(),
+            counters: counters
+                .into_iter()
+                .map(|(column, added)| Counter { column: column.into(), added })
+                .collect(),
         }
     })
 }
@@ -640,14 +647,16 @@ fn a_lane_out_of_order_or_with_a_repeated_entry_is_refused() {
     let floor = |id, number| Floor { lane: LaneName::main(writer(id)), number };
     let cell = |column: &'static str, seen| Cell {
         column: column.into(),
-        value: Value::Null,
+        content: Value::Null.into(),
         time: 0,
         number: 1,
         seen,
     };
+    let counter = |column: &'static str| Counter { column: column.into(), added: 1 };
     let good = Lane {
         cells: vec![cell("a", vec![seen(1, false, 9), seen(1, true, 1)]), cell("b", Vec::new())],
         floors: vec![floor(1, 2), floor(2, 1)],
+        counters: vec![counter("a"), counter("b")],
     };
     assert!(Lane::from_bytes(&good.to_bytes()).is_ok());
     let bad = [
@@ -657,6 +666,8 @@ fn a_lane_out_of_order_or_with_a_repeated_entry_is_refused() {
         Lane { cells: vec![cell("a", vec![seen(1, true, 1), seen(1, true, 2)])], ..Lane::default() },
         Lane { floors: vec![floor(2, 1), floor(1, 2)], ..Lane::default() },
         Lane { floors: vec![floor(1, 1), floor(1, 2)], ..Lane::default() },
+        Lane { counters: vec![counter("b"), counter("a")], ..Lane::default() },
+        Lane { counters: vec![counter("a"), counter("a")], ..Lane::default() },
     ];
     for lane in bad {
         assert!(Lane::from_bytes(&lane.to_bytes()).is_err(), "{lane:?}");

@@ -331,6 +331,14 @@ impl<'a> Materializer<'a> {
         queue: &mut Queue,
     ) -> Step<std::result::Result<Wrote, Reason>> {
         if state.alive
+            && let Some((column, sum)) = state.overflow()
+        {
+            let what = format!(
+                "counter '{column}' adds up to {sum}, which no 64-bit integer holds; write the row anew with a value that fits"
+            );
+            return Ok(Err(by_itself(what, Some("COUNTER".to_owned()))));
+        }
+        if state.alive
             && self.has_claims
             && !tracked.table.unique.is_empty()
             && let Some(reason) = self.claimed(tracked, key, key_values, state, queue)?

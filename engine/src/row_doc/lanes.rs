@@ -6,22 +6,49 @@
 //! *floor*: were the lane's writer to write at the same time, its new lane survives the removal, and what it
 //! carried over from before lies under the floor. Without floors one history in three brings superseded values
 //! back; a property test holds this to the causal truth.
+//!
+//! What a lane has *added* to a counter is never superseded, so a lane that has added something stays. It gets its
+//! floor all the same once nothing else of it stands, and what lies under a floor need not be named in `seen` again:
+//! otherwise each of the lanes that stay would go on naming all the others.
 
 use std::borrow::Cow;
 
-use driftless_protocol::lane::{Cell, Floor, LIFE, Lane, LaneName, Seen};
+use driftless_protocol::lane::{Cell, Content, Counter, Floor, LIFE, Lane, LaneName, MAX_ADDED, Seen};
 use driftless_protocol::{Value, WriterId};
 
 /// Values above this many bytes take a lane of their own, so that a small change does not send them again.
 pub(crate) const LARGE_VALUE_BYTES: usize = 512;
 
-/// One column's new value.
-#[derive(Debug, Clone)]
-pub(crate) struct Change<'a> {
-    /// The column, folded to ASCII lower case; [`LIFE`] for the life register.
-    pub(crate) column: Cow<'a, str>,
-    /// What it becomes.
-    pub(crate) value: Value<'a>,
+/// What is written of one column. The column is folded to ASCII lower case; [`LIFE`] for the life register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change<'a> {
+    /// It becomes a value, beside whatever was added to it.
+    Set { column: Cow<'a, str>, value: Value<'a> },
+    /// Something is added to it.
+    Add { column: Cow<'a, str>, by: i128 },
+    /// From now on its value stands in its text document.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the capture of text columns, which is not there yet")
+    )]
+    SetText { column: Cow<'a, str> },
+}
+
+impl<'a> Change<'a> {
+    pub(crate) fn set(column: impl Into<Cow<'a, str>>, value: Value<'a>) -> Self {
+        Self::Set { column: column.into(), value }
+    }
+
+    pub(crate) fn column(&self) -> &Cow<'a, str> {
+        match self {
+            Self::Set { column, .. } | Self::Add { column, .. } | Self::SetText { column } => column,
+        }
+    }
+
+    /// Whether it takes a lane of its own.
+    fn is_large(&self) -> bool {
+        matches!(self, Self::Set { column, value } if column != LIFE && value.payload_len() > LARGE_VALUE_BYTES)
+    }
 }
 
 /// Whether a write replaces what is there.
@@ -70,23 +97,33 @@ impl<'a> Lanes<'a> {
 
     /// Whether a present cell has seen this one, or a floor lies over it.
     pub(crate) fn is_superseded(&self, lane: &LaneName<'_>, cell: &Cell<'_>) -> bool {
-        self.present.iter().any(|(other, content)| {
-            if other == lane {
-                return false;
-            }
-            let floored = content.floors.iter().any(|f| f.lane == *lane && f.number >= cell.number);
-            floored
-                || content.cell(&cell.column).is_some_and(|theirs| {
+        self.is_floored(lane, cell.number)
+            || self.present.iter().filter(|(other, _)| other != lane).any(|(_, content)| {
+                content.cell(&cell.column).is_some_and(|theirs| {
                     theirs.seen.iter().any(|seen| {
                         seen.writer == lane.writer
                             && seen.large == lane.column.is_some()
                             && seen.number >= cell.number
                     })
                 })
+            })
+    }
+
+    /// Whether another lane says that nothing stands of lane `name` up to this write.
+    fn is_floored(&self, name: &LaneName<'_>, number: u64) -> bool {
+        self.present.iter().filter(|(other, _)| other != name).any(|(_, content)| {
+            content.floors.iter().any(|floor| floor.lane == *name && floor.number >= number)
         })
     }
 
-    /// Writes `changes` as `writer`: small values into its main lane, each large one into a lane of its own.
+    /// What all lanes together have added to a column.
+    pub(crate) fn added(&self, column: &str) -> i128 {
+        // Of lanes that come from outside there could be more than anybody makes, but not so many that this overflows.
+        self.present.iter().map(|(_, lane)| lane.added(column)).fold(0, i128::saturating_add)
+    }
+
+    /// Writes `changes` as `writer`: small values and what is added into its main lane, each large value into a lane
+    /// of its own.
     pub(crate) fn write(
         &mut self,
         writer: WriterId,
@@ -95,17 +132,15 @@ impl<'a> Lanes<'a> {
         sight: Sight,
     ) -> Plan<'a> {
         let mut plan = Plan { written: Vec::with_capacity(1), removed: Vec::new() };
-        let is_large =
-            |change: &Change<'_>| change.column != LIFE && change.value.payload_len() > LARGE_VALUE_BYTES;
-        let (mut large, small): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_large);
+        let (mut large, small): (Vec<_>, Vec<_>) = changes.into_iter().partition(Change::is_large);
         // By name, whatever the order of the table's columns: a row that is found in two copies of a file, whose
         // columns may be ordered otherwise, must make the same document in both.
-        large.sort_by(|a, b| a.column.cmp(&b.column));
+        large.sort_by(|a, b| a.column().cmp(b.column()));
         if !small.is_empty() {
             self.write_lane(LaneName::main(writer), time, small, sight, &mut plan);
         }
         for change in large {
-            let name = LaneName { writer, column: Some(change.column.clone()) };
+            let name = LaneName { writer, column: Some(change.column().clone()) };
             self.write_lane(name, time, vec![change], sight, &mut plan);
         }
         plan.removed.retain(|name| self.find(name).is_err());
@@ -126,18 +161,29 @@ impl<'a> Lanes<'a> {
             Ok(at) => self.present.remove(at).1,
             Err(_) => Lane::default(),
         };
-        for Change { column, value } in changes {
-            // Every other lane's cell of this column, superseded or not.
+        for change in changes {
+            let (column, content) = match change {
+                Change::Set { column, value } => (column, Content::Value(value)),
+                Change::SetText { column } => (column, Content::InText),
+                Change::Add { column, by } => {
+                    add(&mut lane.counters, column, by);
+                    continue;
+                }
+            };
+            // Every other lane's cell of this column, superseded or not, unless a floor lies over it: floors stay.
             let present = if sight == Sight::Seeing { &self.present[..] } else { &[] };
             let mut seen: Vec<Seen> = present
                 .iter()
                 .filter_map(|(other, content)| {
                     let cell = content.cell(&column)?;
+                    if self.is_floored(other, cell.number) {
+                        return None;
+                    }
                     Some(Seen { writer: other.writer, large: other.column.is_some(), number: cell.number })
                 })
                 .collect();
             seen.sort_unstable();
-            let cell = Cell { column, value, time, number, seen };
+            let cell = Cell { column, content, time, number, seen };
             match lane.cells.binary_search_by(|known| known.column.cmp(&cell.column)) {
                 Ok(at) => lane.cells[at] = cell,
                 Err(at) => lane.cells.insert(at, cell),
@@ -147,6 +193,7 @@ impl<'a> Lanes<'a> {
         let at = self.find(&name).unwrap_or_else(|at| at);
         self.present.insert(at, (name.clone(), lane));
         self.remove_fallen(&name, plan);
+        self.floor_spent(&name);
         plan.written.push(name);
     }
 
@@ -171,7 +218,9 @@ impl<'a> Lanes<'a> {
     fn remove_fallen(&mut self, name: &LaneName<'a>, plan: &mut Plan<'a>) {
         let fallen = |lanes: &Self| {
             lanes.present.iter().position(|(other, content)| {
-                other != name && content.cells.iter().all(|cell| lanes.is_superseded(other, cell))
+                other != name
+                    && content.counters.is_empty()
+                    && content.cells.iter().all(|cell| lanes.is_superseded(other, cell))
             })
         };
         while let Some(at) = fallen(self) {
@@ -187,6 +236,53 @@ impl<'a> Lanes<'a> {
             }
             plan.removed.push(other);
         }
+    }
+
+    /// Notes a floor, in lane `name`, for every other lane that stays only for what it has added. Then its cells need
+    /// not name what lies under the floors.
+    fn floor_spent(&mut self, name: &LaneName<'a>) {
+        let spent: Vec<Floor<'a>> = self
+            .present
+            .iter()
+            .filter(|(other, lane)| other != name && !lane.counters.is_empty())
+            .filter_map(|(other, lane)| {
+                let number = lane.cells.iter().map(|cell| cell.number).max()?;
+                let is_spent = lane.cells.iter().all(|cell| self.is_superseded(other, cell));
+                (is_spent && !self.is_floored(other, number)).then(|| Floor { lane: other.clone(), number })
+            })
+            .collect();
+        let own = self.find(name).expect("the lane just written is present");
+        let Lane { cells, floors, .. } = &mut self.present[own].1;
+        for floor in spent {
+            raise(floors, floor);
+        }
+        for cell in cells {
+            let Cell { column, seen, .. } = cell;
+            seen.retain(|seen| {
+                let under = |floor: &Floor<'_>| {
+                    floor.lane.writer == seen.writer
+                        && floor.lane.column.is_some() == seen.large
+                        && floor.lane.column.as_ref().is_none_or(|of| of == column)
+                        && floor.number >= seen.number
+                };
+                !floors.iter().any(under)
+            });
+        }
+    }
+}
+
+/// Adds to a counter of a lane. Stops at what others still accept: only forged numbers go beyond.
+fn add<'a>(counters: &mut Vec<Counter<'a>>, column: Cow<'a, str>, by: i128) {
+    let at = counters.binary_search_by(|counter| counter.column.cmp(&column));
+    let before = at.map_or(0, |at| counters[at].added);
+    let added = before.saturating_add(by).clamp(-MAX_ADDED, MAX_ADDED);
+    match at {
+        Ok(at) if added == 0 => {
+            counters.remove(at);
+        }
+        Ok(at) => counters[at].added = added,
+        Err(_) if added == 0 => {}
+        Err(at) => counters.insert(at, Counter { column, added }),
     }
 }
 

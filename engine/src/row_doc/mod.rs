@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn set<'a>(column: &'a str, value: Value<'a>) -> Change<'a> {
-        Change { column: column.into(), value }
+        Change::set(column, value)
     }
 
     fn row<'a>(title: &'a str) -> Vec<Change<'a>> {
@@ -267,6 +267,39 @@ mod tests {
             let size = document.expect("written").len();
             assert!(size < 1024, "{size} bytes by {writers} writers");
         }
+    }
+
+    #[test]
+    fn ten_thousand_additions_keep_a_document_below_a_kilobyte_and_none_is_lost() {
+        for writers in 1..=2 {
+            let start = [set(LIFE, Value::Integer(1)), set("n", Value::Integer(0))];
+            let mut document = write(None, writer(1), 0, start.to_vec()).expect("written").document;
+            for n in 0..10_000u64 {
+                let changes = vec![set(LIFE, Value::Integer(1)), Change::Add { column: "n".into(), by: 1 }];
+                let written = write(Some(&document), writer(1 + n % writers), n as i64, changes);
+                document = written.expect("written").document;
+            }
+            let shown = lanes(&document).expect("lanes").state(false).value("n").cloned();
+            assert_eq!(shown, Some(Value::Integer(10_000)));
+            assert!(document.len() < 1024, "{} bytes by {writers} writers", document.len());
+        }
+    }
+
+    /// Each opening of an engine writes under a new id, and a lane that has added something stays. When every lane also
+    /// named all the others, a thousand openings took megabytes.
+    #[test]
+    fn a_thousand_writers_that_add_in_turn_take_little_more_than_a_lane_each() {
+        let mut document = None;
+        for n in 0..1000u64 {
+            let id = WriterId::LIMIT - 1 - n * 7919;
+            let changes = vec![set(LIFE, Value::Integer(1)), Change::Add { column: "n".into(), by: 1 }];
+            document =
+                Some(write(document.as_deref(), writer(id), n as i64, changes).expect("written").document);
+        }
+        let document = document.expect("written");
+        let shown = lanes(&document).expect("lanes").state(false).value("n").cloned();
+        assert_eq!(shown, Some(Value::Integer(1000)));
+        assert!(document.len() < 100_000, "{} bytes", document.len());
     }
 
     #[test]

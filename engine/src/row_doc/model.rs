@@ -120,10 +120,10 @@ impl World {
         self.rng.shuffle(&mut columns);
         columns.truncate(self.rng.usize(0..=self.columns));
         let alive = self.rng.u32(0..4) > 0;
-        let mut changes = vec![Change { column: LIFE.into(), value: Value::Integer(alive.into()) }];
+        let mut changes = vec![Change::set(LIFE, Value::Integer(alive.into()))];
         for column in &columns {
             let value = self.value(number);
-            changes.push(Change { column: (*column).into(), value });
+            changes.push(Change::set(*column, value));
         }
         let time = self.rng.i64(0..5);
         let replica = &mut self.replicas[at];
@@ -262,10 +262,10 @@ fn the_order_of_the_columns_makes_no_difference_to_a_new_document() {
     let writer = WriterId::new(77).expect("a writer id");
     let large = |fill: &str| Value::Text(fill.repeat(LARGE_VALUE_BYTES + 1).into_bytes().into());
     let changes = vec![
-        Change { column: LIFE.into(), value: Value::Integer(1) },
-        Change { column: "a".into(), value: large("a") },
-        Change { column: "b".into(), value: large("b") },
-        Change { column: "c".into(), value: Value::Integer(3) },
+        Change::set(LIFE, Value::Integer(1)),
+        Change::set("a", large("a")),
+        Change::set("b", large("b")),
+        Change::set("c", Value::Integer(3)),
     ];
     let mut turned = changes.clone();
     turned.reverse();

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::Table;
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
+use crate::store::kinds::{self, Kinds};
 use crate::store::{fold, tables};
 
 /// What the space says of one table.
@@ -18,17 +19,22 @@ pub(crate) struct Definition {
     pub(crate) spelled: Option<String>,
     pub(crate) sql: Option<String>,
     pub(crate) indexes: Option<String>,
+    /// Without the kinds.
     pub(crate) options: TableOptions,
+    /// As they are written down; `None` while nobody has stated any.
+    pub(crate) kinds: Option<String>,
 }
 
 impl Definition {
-    pub(crate) fn of(travels: &str, table: &Table, options: TableOptions) -> Self {
+    /// Kinds are left as the space has them.
+    pub(crate) fn of(travels: &str, table: &Table, options: &TableOptions) -> Self {
         Self {
             name: travels.to_owned(),
             spelled: (fold(&table.spelled) != travels).then(|| table.spelled.clone()),
             sql: Some(table.sql.clone()),
             indexes: Some(table.indexes.join(";\n")),
-            options,
+            options: TableOptions { kinds: Kinds::new(), ..options.clone() },
+            kinds: None,
         }
     }
 
@@ -36,23 +42,30 @@ impl Definition {
     pub(crate) fn called(&self) -> &str {
         self.spelled.as_deref().unwrap_or(&self.name)
     }
+
+    /// The columns that are no registers.
+    pub(crate) fn kinds(&self) -> Kinds {
+        kinds::from_text(self.kinds.as_deref().unwrap_or(""))
+    }
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
     Ok(Definition {
         name: row.get(0)?,
-        spelled: row.get(5)?,
+        spelled: row.get(6)?,
         sql: row.get(1)?,
         indexes: row.get(2)?,
         options: TableOptions {
             // Written by others, so whatever is there counts as yes or no.
             deletes_win: row.get::<_, Option<bool>>(3)?.unwrap_or(false),
             allow_integer_key: row.get::<_, Option<bool>>(4)?.unwrap_or(false),
+            kinds: Kinds::new(),
         },
+        kinds: row.get(5)?,
     })
 }
 
-const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key, spelled";
+const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key, kinds, spelled";
 
 /// The definition of a table, by folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
@@ -77,19 +90,27 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     rows.collect::<rusqlite::Result<_>>().doing(doing)
 }
 
-/// Writes a definition and marks it for capture, if it says anything new.
+/// Writes a definition and marks it for capture, if it says anything new. Kinds that it does not state stay.
 pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Result<()> {
-    if find(tx, &definition.name)?.as_ref() == Some(definition) {
+    let before = find(tx, &definition.name)?;
+    let mut definition = definition.clone();
+    if definition.kinds.is_none() {
+        definition.kinds = before.as_ref().and_then(|before| before.kinds.clone());
+    }
+    if before.as_ref() == Some(&definition) {
         return Ok(());
     }
     tx.execute(
-        &format!("INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
+        &format!(
+            "INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        ),
         (
             &definition.name,
             &definition.sql,
             &definition.indexes,
             definition.options.deletes_win,
             definition.options.allow_integer_key,
+            &definition.kinds,
             &definition.spelled,
         ),
     )

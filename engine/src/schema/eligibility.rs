@@ -3,9 +3,10 @@
 use rusqlite::Connection;
 use thiserror::Error;
 
-use super::{Table, insert_sql};
-use crate::config::TableOptions;
+use super::{Affinity, Table, insert_sql};
+use crate::config::{ColumnKind, TableOptions};
 use crate::error::{Doing, Result};
+use crate::store::fold;
 
 /// Why a table cannot be tracked, and what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -67,10 +68,49 @@ pub enum Refusal {
     /// The name of the table or of a column is too long.
     #[error("its name or the name of a column is longer than 1,024 bytes")]
     LongName,
+    /// A column cannot be of the kind that was asked for.
+    #[error("column '{column}' cannot be a {kind}: {why}")]
+    Kind {
+        /// The column, as the caller named it.
+        column: String,
+        /// The kind asked for.
+        kind: ColumnKind,
+        /// Why, and what to do instead.
+        why: KindRefusal,
+    },
+}
+
+/// Why a column cannot be of a kind, and what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum KindRefusal {
+    /// The table has no such column.
+    #[error("the table has no such column; of several tables, name it as TABLE.COLUMN")]
+    NoSuchColumn,
+    /// It is generated.
+    #[error("it is generated, and every copy computes it by itself; name a column that it is computed from")]
+    Generated,
+    /// It is part of the primary key.
+    #[error("it is part of the primary key, which names the row; use another column")]
+    Key,
+    /// Its name holds a line break.
+    #[error("its name holds a line break; rename it")]
+    Newline,
+    /// It turns what is written into something else.
+    #[error("its declared type gives it {0} affinity; {way_out}", way_out = way_out(*.0))]
+    Affinity(Affinity),
+}
+
+fn way_out(affinity: Affinity) -> &'static str {
+    match affinity {
+        Affinity::Text => "a counter is declared INTEGER, or without a type",
+        Affinity::Real => "a counter is declared INTEGER and a text TEXT; a REAL can be neither",
+        _ => "a text is declared TEXT, or without a type",
+    }
 }
 
 /// Whether a table can be tracked with these options.
-pub(crate) fn check(table: &Table, options: TableOptions) -> std::result::Result<(), Refusal> {
+pub(crate) fn check(table: &Table, options: &TableOptions) -> std::result::Result<(), Refusal> {
     if table.integer_key && !options.allow_integer_key {
         return Err(Refusal::IntegerKey);
     }
@@ -91,4 +131,33 @@ pub(crate) fn check_rows(connection: &Connection, table: &Table) -> Result<std::
         orphans += count as u64;
     }
     Ok(if orphans == 0 { Ok(()) } else { Err(Refusal::Orphans(orphans)) })
+}
+
+/// Whether a column of this table can be of this kind. Fails with the reason and what to do instead.
+pub(crate) fn check_kind(table: &Table, column: &str, kind: ColumnKind) -> std::result::Result<(), Refusal> {
+    let refuse = |why| Err(Refusal::Kind { column: column.to_owned(), kind, why });
+    let folded = fold(column);
+    if table.generated.contains(&folded) {
+        return refuse(KindRefusal::Generated);
+    }
+    let Some(at) = table.columns.iter().position(|known| known.name == folded) else {
+        return refuse(KindRefusal::NoSuchColumn);
+    };
+    if kind == ColumnKind::Register {
+        return Ok(());
+    }
+    if table.key.iter().any(|key| key.at == at) {
+        return refuse(KindRefusal::Key);
+    }
+    if folded.contains(['\n', '\r']) {
+        return refuse(KindRefusal::Newline);
+    }
+    let affinity = table.columns[at].affinity;
+    match (kind, affinity) {
+        (ColumnKind::Counter, Affinity::Text | Affinity::Real) => refuse(KindRefusal::Affinity(affinity)),
+        (ColumnKind::Text, Affinity::Integer | Affinity::Numeric | Affinity::Real) => {
+            refuse(KindRefusal::Affinity(affinity))
+        }
+        _ => Ok(()),
+    }
 }

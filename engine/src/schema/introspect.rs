@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::constraints;
 use super::eligibility::Refusal;
-use super::{Column, KeyColumn, Table};
+use super::{Affinity, Column, KeyColumn, Table};
 use crate::error::{Doing, Error, Result};
 use crate::store::{PREFIX, fold, value};
 
@@ -76,16 +76,19 @@ pub(crate) fn own(connection: &Connection, name: &'static str) -> Result<Table> 
 fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid: bool) -> Result<Look> {
     let doing = "reading the schema";
     let mut statement = connection
-        .prepare("SELECT name, dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid")
+        .prepare("SELECT name, dflt_value, pk, hidden, type FROM pragma_table_xinfo(?1) ORDER BY cid")
         .doing(doing)?;
     let mut rows = statement.query([&spelled]).doing(doing)?;
-    let (mut columns, mut key_order, mut all_columns) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut columns, mut all_columns, mut generated, mut key_order) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let strict = is_strict(connection, &spelled)?;
     while let Some(row) = rows.next().doing(doing)? {
         let (name, default): (String, Option<String>) = (row.get(0).doing(doing)?, row.get(1).doing(doing)?);
         let (pk, hidden): (i64, i64) = (row.get(2).doing(doing)?, row.get(3).doing(doing)?);
         all_columns.push(name.clone());
         if hidden != 0 {
-            continue; // generated
+            generated.push(fold(&name));
+            continue;
         }
         if name.is_empty() {
             return Ok(Err(Refusal::NamelessColumn));
@@ -97,7 +100,11 @@ fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid
             key_order.push((pk, columns.len()));
         }
         let default = constant(connection, default.as_deref())?;
-        columns.push(Column { name: fold(&name), spelled: name, default });
+        let declared: String = row.get(4).doing(doing)?;
+        // In a STRICT table, ANY leaves values as they are.
+        let any = strict && declared.eq_ignore_ascii_case("ANY");
+        let affinity = if any { Affinity::Blob } else { Affinity::of(&declared) };
+        columns.push(Column { name: fold(&name), spelled: name, default, affinity });
     }
     if key_order.is_empty() {
         return Ok(Err(Refusal::NoPrimaryKey));
@@ -108,6 +115,7 @@ fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid
         spelled,
         columns,
         all_columns,
+        generated,
         integer_key: true,
         rowid: None,
         unique: Vec::new(),
@@ -173,6 +181,14 @@ fn read_indexes(connection: &Connection, table: &mut Table) -> Result<std::resul
         .and_then(|rows| rows.collect())
         .doing(doing)?;
     Ok(Ok(()))
+}
+
+fn is_strict(connection: &Connection, table: &str) -> Result<bool> {
+    connection
+        .query_row("SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'", [table], |row| {
+            row.get(0)
+        })
+        .doing("reading the schema")
 }
 
 /// The value of a DEFAULT, if it is a constant. No DEFAULT is NULL.

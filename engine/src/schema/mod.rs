@@ -12,35 +12,54 @@ pub(crate) mod warnings;
 
 use driftless_protocol::{Collation, KeyError, RowKey, Value};
 
-use crate::config::TableOptions;
-use crate::store::{fold, quote};
+use crate::config::{ColumnKind, TableOptions};
+use crate::store::{fold, kinds, quote};
 use constraints::{Reference, Unique};
 
-/// Which storage class a column prefers. See <https://sqlite.org/datatype3.html#determination_of_column_affinity>.
+/// What SQLite makes of the values that are written to a column. See
+/// <https://sqlite.org/datatype3.html#determination_of_column_affinity>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Affinity {
+pub enum Affinity {
+    /// Numbers become texts.
     Text,
+    /// Texts that look like numbers become such.
     Numeric,
+    /// The same.
     Integer,
+    /// Numbers become REAL.
     Real,
-    /// None: values stay as they are.
+    /// Values stay what they are.
     Blob,
 }
 
 impl Affinity {
-    /// The affinity of a declared type, by SQLite's five rules.
+    /// From a column's declared type, by SQLite's five rules.
     pub(crate) fn of(declared: &str) -> Self {
         let declared = declared.to_ascii_uppercase();
         let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
-        match () {
-            () if has(&["INT"]) => Self::Integer,
-            () if has(&["CHAR", "CLOB", "TEXT"]) => Self::Text,
-            // ANY is for STRICT tables; elsewhere it is NUMERIC, and then a value is converted, which costs nothing but
-            // a look at more rows than need be.
-            () if declared.is_empty() || has(&["BLOB"]) => Self::Blob,
-            () if has(&["REAL", "FLOA", "DOUB"]) => Self::Real,
-            () => Self::Numeric,
+        if has(&["INT"]) {
+            Self::Integer
+        } else if has(&["CHAR", "CLOB", "TEXT"]) {
+            Self::Text
+        } else if declared.is_empty() || has(&["BLOB"]) {
+            Self::Blob
+        } else if has(&["REAL", "FLOA", "DOUB"]) {
+            Self::Real
+        } else {
+            Self::Numeric
         }
+    }
+}
+
+impl std::fmt::Display for Affinity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Text => "TEXT",
+            Self::Numeric => "NUMERIC",
+            Self::Integer => "INTEGER",
+            Self::Real => "REAL",
+            Self::Blob => "BLOB",
+        })
     }
 }
 
@@ -53,6 +72,7 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// What a row has where nobody wrote the column, if that is a constant.
     pub(crate) default: Option<Value<'static>>,
+    pub(crate) affinity: Affinity,
 }
 
 /// One column of the primary key.
@@ -72,6 +92,8 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
     /// The names of all columns, the generated ones included, as the user wrote them.
     pub(crate) all_columns: Vec<String>,
+    /// The names of the generated ones, folded.
+    pub(crate) generated: Vec<String>,
     /// In the order of the key.
     pub(crate) key: Vec<KeyColumn>,
     /// Whether the key is an alias of the rowid.
@@ -144,6 +166,8 @@ pub(crate) struct Tracked {
     /// Whether triggers of the user's on tracked tables write into it: then ours mark what the engine's own writes bring
     /// about.
     pub(crate) watched: bool,
+    /// The kind of each column, in the table's order.
+    pub(crate) kinds: Vec<ColumnKind>,
     /// Columns that have just appeared and may not show yet what the documents hold.
     pub(crate) fresh: Vec<String>,
     pub(crate) table: Table,
@@ -162,7 +186,14 @@ impl Tracked {
     pub(crate) fn new(id: i64, travels: String, options: TableOptions, table: Table) -> Self {
         let columns = table.columns.iter().map(|c| quote(&c.spelled)).collect::<Vec<_>>().join(", ");
         let (name, condition) = (quote(&table.spelled), table.key_condition());
+        // Of the key nobody may say so, but what others say is not checked when it comes in.
+        let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
+        let kind = |(at, column): (usize, &Column)| {
+            if in_key(at) { ColumnKind::Register } else { kinds::of(&options.kinds, &column.name) }
+        };
+        let kinds = table.columns.iter().enumerate().map(kind).collect();
         Self {
+            kinds,
             id,
             name: travels,
             options,
@@ -279,5 +310,62 @@ impl Catalog {
     /// The tracked table of that number.
     pub(crate) fn get(&self, id: i64) -> Option<&Tracked> {
         self.tables.binary_search_by_key(&id, |table| table.id).ok().map(|at| &self.tables[at])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn affinity_is_determined_as_sqlite_does() {
+        let connection = rusqlite::Connection::open_in_memory().expect("a database");
+        let types = [
+            "",
+            "INT",
+            "INTEGER",
+            "BIGINT",
+            "CHARINT",
+            "VARCHAR(9)",
+            "nchar",
+            "CLOB",
+            "TEXT",
+            "BLOB",
+            "real",
+            "DOUBLE",
+            "FLOAT",
+            "FLOATING POINT",
+            "NUMERIC",
+            "DECIMAL(10,5)",
+            "BOOLEAN",
+            "DATE",
+            "STRING",
+            "ANY",
+            "XBLOBTEXT",
+        ];
+        for declared in types {
+            // What comes out of '1', 1 and 1.0 is different for each affinity but the numeric two, which only a cast
+            // tells apart.
+            let stored = |value: &str| -> String {
+                connection
+                    .execute_batch(&format!(
+                        "DROP TABLE IF EXISTS t; CREATE TABLE t (c {declared}); INSERT INTO t VALUES ({value})"
+                    ))
+                    .expect("a table");
+                connection.query_row("SELECT typeof(c) FROM t", [], |row| row.get(0)).expect("a type")
+            };
+            let found = (stored("'1'"), stored("1"));
+            let expected = match Affinity::of(declared) {
+                Affinity::Text => ("text", "text"),
+                Affinity::Numeric | Affinity::Integer => ("integer", "integer"),
+                Affinity::Real => ("real", "real"),
+                Affinity::Blob => ("text", "integer"),
+            };
+            assert_eq!((found.0.as_str(), found.1.as_str()), expected, "{declared:?}");
+        }
+        assert_eq!(
+            (Affinity::of("FLOATING POINT"), Affinity::of("DATE")),
+            (Affinity::Integer, Affinity::Numeric)
+        );
     }
 }

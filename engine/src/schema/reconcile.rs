@@ -103,7 +103,7 @@ fn renew(
         }
     };
     // A key of another kind would give every row another name.
-    if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, entry.options) {
+    if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, &entry.options) {
         return lose(tx, entry, State::Unfit, &refusal.to_string());
     }
     let key = key_shape(&table);
@@ -149,7 +149,7 @@ fn renew(
     entry.spelled.clone_from(&table.spelled);
     entry.shape = Some(format!("{key}\n{columns}\n{rules}"));
     tables::update(tx, &entry)?;
-    definitions::put(tx, &Definition::of(&entry.name, &table, entry.options), now)?;
+    definitions::put(tx, &Definition::of(&entry.name, &table, &entry.options), now)?;
     let fresh = entry.fresh;
     Ok(Some(Tracked { fresh, watched, ..Tracked::new(entry.id, entry.name, entry.options, table) }))
 }
@@ -190,8 +190,15 @@ fn rule_shape(table: &Table) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Begins to track a table: its triggers, its rows as they are, and what others wrote in it already.
-pub(crate) fn begin(tx: &Transaction<'_>, mut entry: Entry, table: &Table, now: i64) -> Result<()> {
+/// Begins to track a table: its triggers, its rows as they are, and what others wrote in it already. `kinds`: those that
+/// were stated, as they are written down.
+pub(crate) fn begin(
+    tx: &Transaction<'_>,
+    mut entry: Entry,
+    table: &Table,
+    kinds: Option<String>,
+    now: i64,
+) -> Result<()> {
     install(tx, entry.id, table, false)?;
     enqueue_all(tx, entry.id, table, entry.state == State::Unknown)?;
     backlog::refresh_table(tx, entry.id)?;
@@ -204,7 +211,11 @@ pub(crate) fn begin(tx: &Transaction<'_>, mut entry: Entry, table: &Table, now: 
     // The space's definition stays where there is one: this table may be of an older version of the app.
     match definitions::find(tx, &entry.name)? {
         Some(_) => Ok(()),
-        None => definitions::put(tx, &Definition::of(&entry.name, table, entry.options), now),
+        None => definitions::put(
+            tx,
+            &Definition { kinds, ..Definition::of(&entry.name, table, &entry.options) },
+            now,
+        ),
     }
 }
 
@@ -260,7 +271,8 @@ fn drop_triggers(tx: &Transaction<'_>, id: i64) -> Result<()> {
     Ok(())
 }
 
-fn install(tx: &Transaction<'_>, id: i64, table: &Table, watched: bool) -> Result<()> {
+/// Renews the triggers of a table, which moves the `schema_version` on.
+pub(crate) fn install(tx: &Transaction<'_>, id: i64, table: &Table, watched: bool) -> Result<()> {
     drop_triggers(tx, id)?;
     dirty::widen(tx, table.key.len())?;
     for trigger in triggers::all(id, table, watched) {

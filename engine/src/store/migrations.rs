@@ -29,6 +29,7 @@ CREATE TABLE _driftless_tables (
   reason TEXT,                      -- of 'missing' and 'unfit': for status
   deletes_win INTEGER NOT NULL DEFAULT 0,
   integer_key INTEGER NOT NULL DEFAULT 0,
+  kinds TEXT NOT NULL DEFAULT '',   -- columns that are no registers: 'counter likes', a line each, sorted
   fresh TEXT,                       -- columns that have just appeared, a line each: until the table shows what the
                                     -- documents hold of them, a default in one is nobody's write
   shape TEXT,                       -- what reconcile compares: the table's columns, key and triggers as recorded
@@ -186,7 +187,9 @@ CREATE TABLE _driftless_definitions (
   sql TEXT,                         -- CREATE TABLE
   indexes TEXT,                     -- CREATE INDEX ...; one after the other, by name
   deletes_win INTEGER,
-  integer_key INTEGER
+  integer_key INTEGER,
+  kinds TEXT                        -- columns that are no registers: 'counter likes', a line each, sorted; NULL while
+                                    -- nobody has stated any
 ) WITHOUT ROWID;
 
 INSERT INTO _driftless_tables (id, name, spelled, state)

@@ -13,6 +13,7 @@ pub(crate) mod dirty;
 pub(crate) mod documents;
 pub(crate) mod identity;
 pub(crate) mod inbox;
+pub(crate) mod kinds;
 pub(crate) mod migrations;
 pub(crate) mod outbox;
 pub(crate) mod parked;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::fold;
+use super::{fold, kinds};
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
 
@@ -59,7 +59,7 @@ pub(crate) struct Entry {
     pub(crate) shape: Option<String>,
 }
 
-const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, shape, fresh";
+const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, shape, fresh, kinds";
 
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
     let state: String = row.get(3)?;
@@ -69,7 +69,11 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
         spelled: row.get(2)?,
         state: State::Unknown,
         reason: row.get(4)?,
-        options: TableOptions { deletes_win: row.get(5)?, allow_integer_key: row.get(6)? },
+        options: TableOptions {
+            deletes_win: row.get(5)?,
+            allow_integer_key: row.get(6)?,
+            kinds: kinds::from_text(&row.get::<_, String>(9)?),
+        },
         shape: row.get(7)?,
         fresh: row.get::<_, Option<String>>(8)?.unwrap_or_default().lines().map(str::to_owned).collect(),
     };
@@ -128,7 +132,7 @@ pub(crate) fn add(tx: &Transaction<'_>, name: &str, spelled: &str, state: State)
 pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
     tx.prepare_cached(
         "UPDATE _driftless_tables SET spelled = ?2, state = ?3, reason = ?4, deletes_win = ?5, integer_key = ?6,
-         shape = ?7, fresh = ?8 WHERE id = ?1",
+         shape = ?7, fresh = ?8, kinds = ?9 WHERE id = ?1",
     )
     .and_then(|mut statement| {
         statement.execute((
@@ -140,6 +144,7 @@ pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
             entry.options.allow_integer_key,
             &entry.shape,
             (!entry.fresh.is_empty()).then(|| entry.fresh.join("\n")),
+            kinds::to_text(&entry.options.kinds),
         ))
     })
     .doing("writing _driftless_tables")?;

@@ -217,7 +217,7 @@ fn tracking_is_all_or_none() {
 fn a_table_that_is_tracked_with_other_options_is_not_tracked_otherwise() {
     let file = File::tracked(T, &["t"]);
     let other = TableOptions::default().deletes_win();
-    let tracked = driftless::track(file.path(), Selection::Named(&["t"]), other);
+    let tracked = driftless::track(file.path(), Selection::Named(&["t"]), other.clone());
     assert!(matches!(tracked, Err(Error::Contradiction { .. })));
     driftless::untrack(file.path(), &["t"]).expect("untracked");
     let tracked = driftless::track(file.path(), Selection::Named(&["t"]), other);

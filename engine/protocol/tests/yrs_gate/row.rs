@@ -17,12 +17,12 @@ use crate::{gate, on_a_small_stack};
 pub(crate) fn lane(number: u64) -> Vec<u8> {
     let cell = Cell {
         column: "title".into(),
-        value: Value::Integer(number as i64),
+        content: Value::Integer(number as i64).into(),
         time: 1,
         number,
         seen: Vec::new(),
     };
-    Lane { cells: vec![cell], floors: Vec::new() }.to_bytes()
+    Lane { cells: vec![cell], ..Lane::default() }.to_bytes()
 }
 
 /// A binary value of a map, as the engine writes its lanes.

@@ -45,6 +45,8 @@ struct Cli {
 enum Command {
     /// Begin to track tables: their rows travel from now on, those that are there included
     Track(track::TrackArgs),
+    /// Change what becomes of a column that is written in several places at once, for the whole space
+    SetKind(track::SetKindArgs),
     /// Cease to track tables; what others write is kept and shows when they are tracked again
     Untrack(track::UntrackArgs),
     /// Keep a file in agreement with a space on a relay, until interrupted (or once)
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         .init();
     let done = match Cli::parse().command {
         Command::Track(args) => track::track(&args),
+        Command::SetKind(args) => track::set_kind(&args),
         Command::Untrack(args) => track::untrack(&args),
         Command::Sync(args) => sync::run(&args),
         Command::Status(args) => status::run(&args.file, args.json),
@@ -110,6 +113,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NewerFormat { .. }
             | Error::NotTrackable { .. }
             | Error::NotTracked(_)
+            | Error::NoSuchColumn(_)
+            | Error::KindRefused { .. }
             | Error::Contradiction { .. },
         ) => 3,
         Some(Error::Locked { .. }) => 4,

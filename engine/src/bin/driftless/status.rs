@@ -100,6 +100,10 @@ fn table_lines(tables: &[TableStatus]) -> Vec<String> {
         if table.deletes_win {
             line += "  deletes win";
         }
+        if !table.kinds.is_empty() {
+            let kinds = table.kinds.iter().map(|(column, kind)| format!("{column}: {kind}"));
+            line += &format!("  {}", kinds.collect::<Vec<_>>().join(", "));
+        }
         lines.push(line);
         lines.extend(table.reason.iter().map(|reason| format!("{:width$}  ! {reason}", "")));
     }

@@ -1,10 +1,10 @@
-//! `driftless track` and `driftless untrack`.
+//! `driftless track`, `driftless set-kind` and `driftless untrack`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use driftless::{Config, Engine, Error, Selection, TableOptions};
+use driftless::{ColumnKind, Config, Engine, Error, Selection, TableOptions};
 use serde_json::json;
 
 use crate::output;
@@ -25,9 +25,32 @@ pub(crate) struct TrackArgs {
     /// Let a delete win over an edit made at the same time (else the edit wins and the row stays)
     #[arg(long)]
     deletes_win: bool,
+    /// A column of which everything that is added anywhere counts; TABLE.COL where several tables are named, or --all
+    #[arg(long, value_name = "COL")]
+    counter: Vec<String>,
+    /// A column whose texts are merged; TABLE.COL where several tables are named, or --all
+    #[arg(long, value_name = "COL")]
+    text: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct SetKindArgs {
+    /// The SQLite database
+    file: PathBuf,
+    /// A table that is tracked
+    table: String,
+    /// One of its columns
+    column: String,
+    /// What it is to be: register, text or counter
+    #[arg(value_parser = kind)]
+    kind: ColumnKind,
+}
+
+fn kind(name: &str) -> Result<ColumnKind, String> {
+    name.parse()
 }
 
 #[derive(Args)]
@@ -45,6 +68,8 @@ pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<()> {
     if args.deletes_win {
         options = options.deletes_win();
     }
+    options = args.counter.iter().fold(options, TableOptions::counter);
+    options = args.text.iter().fold(options, TableOptions::text);
     let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
     let selection = if args.all { Selection::All } else { Selection::Named(&names) };
     let tracked = driftless::track(&args.file, selection, options)?;
@@ -71,6 +96,15 @@ pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<()> {
         output::line("the engine that has the file goes on capturing the rows that are there")?;
     }
     Ok(())
+}
+
+pub(crate) fn set_kind(args: &SetKindArgs) -> anyhow::Result<()> {
+    driftless::status(&args.file)?;
+    // What was written before is captured as what it was then.
+    capture(&args.file)?;
+    driftless::set_kind(&args.file, &args.table, &args.column, args.kind)?;
+    capture(&args.file)?;
+    output::line(&format!("'{}' of '{}' is now a {}", args.column, args.table, args.kind))
 }
 
 pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {
