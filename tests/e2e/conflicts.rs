@@ -25,7 +25,7 @@ impl Pair {
             let path = folder.path().join(name);
             driftless_tests::create_database(&path, statements);
             let node = Node::open(&path);
-            node.track_all(options);
+            node.track_all(options.clone());
             node
         });
         let mut pair = Self { a, b, relay, _folder: folder };

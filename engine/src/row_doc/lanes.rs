@@ -12,6 +12,7 @@
 //! otherwise each of the lanes that stay would go on naming all the others.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use driftless_protocol::lane::{Cell, Content, Counter, Floor, LIFE, Lane, LaneName, MAX_ADDED, Seen};
 use driftless_protocol::{Value, WriterId};
@@ -67,6 +68,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) removed: Vec<LaneName<'a>>,
 }
 
+/// What all the floors of a row say.
+#[derive(Debug, Default)]
+pub(crate) struct Floors<'a> {
+    numbers: BTreeMap<(WriterId, Option<&'a str>), u64>,
+}
+
+impl Floors<'_> {
+    fn cover(&self, lane: &LaneName<'_>, number: u64) -> bool {
+        self.numbers.get(&(lane.writer, lane.column.as_deref())).is_some_and(|&floor| floor >= number)
+    }
+}
+
 /// The lanes present in one row document, ascending by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lanes<'a> {
@@ -95,9 +108,22 @@ impl<'a> Lanes<'a> {
         self.present.binary_search_by(|(known, _)| known.cmp(name))
     }
 
+    /// Up to which write nothing of a lane stands, by what the others say.
+    pub(crate) fn floors(&self) -> Floors<'_> {
+        let mut floors = Floors::default();
+        for (name, lane) in &self.present {
+            for floor in lane.floors.iter().filter(|floor| floor.lane != *name) {
+                let number =
+                    floors.numbers.entry((floor.lane.writer, floor.lane.column.as_deref())).or_insert(0);
+                *number = floor.number.max(*number);
+            }
+        }
+        floors
+    }
+
     /// Whether a present cell has seen this one, or a floor lies over it.
-    pub(crate) fn is_superseded(&self, lane: &LaneName<'_>, cell: &Cell<'_>) -> bool {
-        self.is_floored(lane, cell.number)
+    pub(crate) fn is_superseded(&self, floors: &Floors<'_>, lane: &LaneName<'_>, cell: &Cell<'_>) -> bool {
+        floors.cover(lane, cell.number)
             || self.present.iter().filter(|(other, _)| other != lane).any(|(_, content)| {
                 content.cell(&cell.column).is_some_and(|theirs| {
                     theirs.seen.iter().any(|seen| {
@@ -107,13 +133,6 @@ impl<'a> Lanes<'a> {
                     })
                 })
             })
-    }
-
-    /// Whether another lane says that nothing stands of lane `name` up to this write.
-    fn is_floored(&self, name: &LaneName<'_>, number: u64) -> bool {
-        self.present.iter().filter(|(other, _)| other != name).any(|(_, content)| {
-            content.floors.iter().any(|floor| floor.lane == *name && floor.number >= number)
-        })
     }
 
     /// What all lanes together have added to a column.
@@ -161,6 +180,7 @@ impl<'a> Lanes<'a> {
             Ok(at) => self.present.remove(at).1,
             Err(_) => Lane::default(),
         };
+        let floors = self.floors();
         for change in changes {
             let (column, content) = match change {
                 Change::Set { column, value } => (column, Content::Value(value)),
@@ -176,7 +196,7 @@ impl<'a> Lanes<'a> {
                 .iter()
                 .filter_map(|(other, content)| {
                     let cell = content.cell(&column)?;
-                    if self.is_floored(other, cell.number) {
+                    if floors.cover(other, cell.number) || lies_under(&lane.floors, other, cell.number) {
                         return None;
                     }
                     Some(Seen { writer: other.writer, large: other.column.is_some(), number: cell.number })
@@ -189,7 +209,8 @@ impl<'a> Lanes<'a> {
                 Err(at) => lane.cells.insert(at, cell),
             }
         }
-        lane.cells.retain(|cell| !self.is_superseded(&name, cell));
+        lane.cells.retain(|cell| !self.is_superseded(&floors, &name, cell));
+        drop(floors);
         let at = self.find(&name).unwrap_or_else(|at| at);
         self.present.insert(at, (name.clone(), lane));
         self.remove_fallen(&name, plan);
@@ -217,10 +238,11 @@ impl<'a> Lanes<'a> {
     /// Removes the other lanes of which nothing stands, and takes over into lane `name` what they knew.
     fn remove_fallen(&mut self, name: &LaneName<'a>, plan: &mut Plan<'a>) {
         let fallen = |lanes: &Self| {
+            let floors = lanes.floors();
             lanes.present.iter().position(|(other, content)| {
                 other != name
                     && content.counters.is_empty()
-                    && content.cells.iter().all(|cell| lanes.is_superseded(other, cell))
+                    && content.cells.iter().all(|cell| lanes.is_superseded(&floors, other, cell))
             })
         };
         while let Some(at) = fallen(self) {
@@ -241,16 +263,19 @@ impl<'a> Lanes<'a> {
     /// Notes a floor, in lane `name`, for every other lane that stays only for what it has added. Then its cells need
     /// not name what lies under the floors.
     fn floor_spent(&mut self, name: &LaneName<'a>) {
-        let spent: Vec<Floor<'a>> = self
-            .present
-            .iter()
-            .filter(|(other, lane)| other != name && !lane.counters.is_empty())
-            .filter_map(|(other, lane)| {
-                let number = lane.cells.iter().map(|cell| cell.number).max()?;
-                let is_spent = lane.cells.iter().all(|cell| self.is_superseded(other, cell));
-                (is_spent && !self.is_floored(other, number)).then(|| Floor { lane: other.clone(), number })
-            })
-            .collect();
+        let floors = self.floors();
+        let mut spent: Vec<Floor<'a>> = Vec::new();
+        for (other, lane) in
+            self.present.iter().filter(|(other, lane)| other != name && !lane.counters.is_empty())
+        {
+            let Some(number) = lane.cells.iter().map(|cell| cell.number).max() else { continue };
+            if !floors.cover(other, number)
+                && lane.cells.iter().all(|cell| self.is_superseded(&floors, other, cell))
+            {
+                spent.push(Floor { lane: other.clone(), number });
+            }
+        }
+        drop(floors);
         let own = self.find(name).expect("the lane just written is present");
         let Lane { cells, floors, .. } = &mut self.present[own].1;
         for floor in spent {
@@ -284,6 +309,11 @@ fn add<'a>(counters: &mut Vec<Counter<'a>>, column: Cow<'a, str>, by: i128) {
         Err(_) if added == 0 => {}
         Err(at) => counters.insert(at, Counter { column, added }),
     }
+}
+
+fn lies_under(floors: &[Floor<'_>], lane: &LaneName<'_>, number: u64) -> bool {
+    let at = floors.binary_search_by(|known| known.lane.cmp(lane));
+    at.is_ok_and(|at| floors[at].number >= number)
 }
 
 fn raise<'a>(floors: &mut Vec<Floor<'a>>, floor: Floor<'a>) {

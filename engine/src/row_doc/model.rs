@@ -3,7 +3,8 @@
 //! Some replicas each hold one row as a stored document. They write it, in random columns and sizes, and merge each
 //! other's documents, or each other's updates one by one in causal order. The truth is the history: of every write,
 //! which writes its author knew. In every replica, after every step, exactly those writes of a column stand that no
-//! known write of the column had seen. Neither Yrs nor clocks (these go back and forth) may make a difference.
+//! known write of the column had seen; and of a counter, which is set now and then too, every value that stands counts
+//! with all that known writes have added. Neither Yrs nor clocks (these go back and forth) may make a difference.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +13,13 @@ use driftless_protocol::{Value, WriterId};
 use fastrand::Rng;
 
 use super::lanes::LARGE_VALUE_BYTES;
+use super::resolve::RowState;
 use super::{Change, lanes, merge, write};
 
 /// How many histories are run; `DRIFTLESS_HISTORIES` asks for more.
 const HISTORIES: u64 = 2_000;
 const COLUMNS: [&str; 3] = ["a", "b", "c"];
+const COUNTER: &str = "n";
 
 /// Which writes somebody knows, by their place in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +48,10 @@ impl Known {
 struct Write {
     columns: Vec<&'static str>,
     alive: bool,
+    /// What it makes of the counter, if it sets it.
+    set: Option<Value<'static>>,
+    /// What it adds to the counter.
+    added: i128,
     /// What its author knew.
     seen: Known,
     update: Vec<u8>,
@@ -125,11 +132,29 @@ impl World {
             let value = self.value(number);
             changes.push(Change::set(*column, value));
         }
+        let set = match self.rng.u32(0..8) {
+            0 => Some(Value::Null),
+            1 => Some(Value::Integer(self.rng.i64(-5..5))),
+            2 => Some(Value::Integer(self.rng.i64(..))),
+            _ => None,
+        };
+        let added = match self.rng.u32(0..8) {
+            0..4 => self.rng.i64(-3..=3).into(),
+            4 => self.rng.i64(..).into(),
+            _ => 0,
+        };
+        if let Some(value) = &set {
+            columns.push(COUNTER);
+            changes.push(Change::set(COUNTER, value.clone()));
+        }
+        if added != 0 {
+            changes.push(Change::Add { column: COUNTER.into(), by: added });
+        }
         let time = self.rng.i64(0..5);
         let replica = &mut self.replicas[at];
         let written = write(replica.document.as_deref(), replica.writer, time, changes)
             .unwrap_or_else(|error| panic!("seed {}: write {number}: {error}", self.seed));
-        self.history.push(Write { columns, alive, seen: replica.known, update: written.update });
+        self.history.push(Write { columns, alive, set, added, seen: replica.known, update: written.update });
         replica.document = Some(written.document);
         replica.known.add(number);
     }
@@ -183,10 +208,58 @@ impl World {
                 self.history.len(),
             );
         }
+        self.check_counter(at, &state);
         let lives = standing(&self.history, replica.known, LIFE);
         let says = |write: &usize| self.history[*write].alive;
         assert_eq!(state.alive, lives.iter().any(says), "seed {seed}: replica {at}: edits win");
         assert_eq!(lanes.state(true).alive, lives.iter().all(says), "seed {seed}: replica {at}: deletes win");
+    }
+
+    /// The values that stand in the counter, each with all that was added.
+    fn check_counter(&self, at: usize, state: &RowState<'_>) {
+        let known = self.replicas[at].known;
+        let added: i128 = known.writes().map(|write| self.history[write].added).sum();
+        let name = format!("seed {}, after write {}: replica {at}", self.seed, self.history.len());
+        let stand = standing(&self.history, known, COUNTER);
+        let Some(column) = state.column(COUNTER) else {
+            assert_eq!((stand.len(), added), (0, 0), "{name} has no counter");
+            return;
+        };
+        assert_eq!(column.added, added, "{name}");
+        let nearest = |sum: i128| Value::Integer(sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
+        let mut truth: Vec<Value<'_>> = stand
+            .iter()
+            .filter_map(|&write| self.history[write].set.clone())
+            .map(|set| match set {
+                Value::Integer(base) => nearest(i128::from(base) + added),
+                other => other,
+            })
+            .collect();
+        if truth.is_empty() {
+            truth.push(nearest(added));
+        }
+        let mut found: Vec<Value<'_>> = column.kept.iter().map(|kept| kept.value.clone()).collect();
+        found.push(column.shown.value.clone());
+        for values in [&mut truth, &mut found] {
+            values.sort_by_key(|value| value.to_string());
+            values.dedup();
+        }
+        assert_eq!(found, truth, "{name}: what stands in the counter");
+        let bases: Vec<i128> = stand
+            .iter()
+            .filter_map(|&write| match self.history[write].set {
+                Some(Value::Integer(base)) => Some(base.into()),
+                _ => None,
+            })
+            .collect();
+        if let Some(sum) = column.overflow {
+            assert!(i64::try_from(sum).is_err(), "{name}: {sum} fits");
+            let base = sum - added;
+            assert!(bases.contains(&base) || stand.is_empty() && base == 0, "{name}: {sum} is no sum");
+        } else if column.shown.value == nearest(i128::MAX) || column.shown.value == nearest(i128::MIN) {
+            let &Value::Integer(shown) = &column.shown.value else { panic!("an integer is shown") };
+            assert!(bases.contains(&(i128::from(shown) - added)), "{name}: {shown} is not exact");
+        }
     }
 
     /// Everybody hears everything, each in an order of its own.

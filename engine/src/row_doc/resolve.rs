@@ -113,11 +113,12 @@ impl<'a> Lanes<'a> {
     /// What the lanes show together. A row lives while any life cell that stands says alive, whatever the times;
     /// with `deletes_win`, while none says dead.
     pub(crate) fn state(&self, deletes_win: bool) -> RowState<'a> {
+        let floors = self.floors();
         let mut cells: Vec<_> = self
             .iter()
             .flat_map(|(name, lane)| lane.cells.iter().map(move |cell| (name, cell)))
             // With one lane nothing can be superseded: nobody else could have seen or floored it.
-            .filter(|(name, cell)| self.len() == 1 || !self.is_superseded(name, cell))
+            .filter(|(name, cell)| self.len() == 1 || !self.is_superseded(&floors, name, cell))
             .collect();
         // By column; within one, the cell to show last.
         cells.sort_by(|(a_name, a), (b_name, b)| {
