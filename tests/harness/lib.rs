@@ -4,6 +4,7 @@
 //! Helpers panic with a sentence when something fails that the scenario does not ask about: they are for tests.
 
 mod binaries;
+mod courier;
 mod database;
 mod music_shop;
 mod node;
@@ -12,6 +13,7 @@ mod seeds;
 mod shell;
 
 pub use binaries::{Commands, Outcome, Process};
+pub use courier::Courier;
 pub use database::{Tables, assert_same_tables, connect, create_database, query, sql, tables};
 pub use music_shop::{MusicShop, chinook};
 pub use node::{Node, agree, settle_in};
