@@ -158,6 +158,12 @@ impl Replica {
         self.replica
     }
 
+    /// Leaves it to the system when to write to the disk: for files that need not outlive a test.
+    #[cfg(feature = "sim")]
+    pub(crate) fn without_fsync(&self) -> Result<()> {
+        self.connection.pragma_update(None, "synchronous", "OFF").doing("setting how to commit")
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }

@@ -200,7 +200,8 @@ fn a_parked_row_returns_when_the_check_is_dropped() {
         .shows_at(A, "shifts", &["'s', 15, 9, 'ann'"])
         .shows_at(B, "shifts", &[])
         .parks_at(B, "shifts", "'s'", "CHECK")
-        .holds();
+        .parks_at(C, "shifts", "'s'", "CHECK")
+        .holds_of_three();
 }
 
 #[test]

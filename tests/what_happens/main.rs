@@ -3,9 +3,14 @@
 
 mod case;
 
+mod constraints_self;
 mod copies;
 mod deletes;
 mod keys;
+mod kinds;
+mod references;
 mod schema;
 mod triggers;
+mod triggers_that_write;
+mod unique;
 mod values;

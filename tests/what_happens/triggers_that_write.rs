@@ -66,7 +66,7 @@ fn a_row_that_a_trigger_writes_beside_another_is_there_once() {
         "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
           CREATE TABLE events (id TEXT PRIMARY KEY, what TEXT);
           CREATE TRIGGER added AFTER INSERT ON notes BEGIN
-            INSERT INTO events VALUES (hex(randomblob(16)), 'added ' || NEW.id);
+            INSERT INTO events VALUES ('of ' || NEW.id, 'added ' || NEW.id);
           END",
     )
     .schemas_differ()

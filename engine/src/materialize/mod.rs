@@ -35,7 +35,7 @@ use crate::store::tables::DEFINITIONS;
 use crate::store::{Bind, claims, conflicts, dirty, documents, parked, quote};
 use references::{Check, Pending};
 use shadow::Shadows;
-use write::{Effect, Wrote};
+use write::{Clause, Effect, Wrote};
 
 /// A row whose trigger rolled the whole transaction back.
 pub(crate) type RolledBack = (i64, RowKey);
@@ -347,11 +347,22 @@ impl<'a> Materializer<'a> {
         }
         // Each time at least one row makes way, and in each index at most one can be in the way.
         for _ in 0..=tracked.table.unique.len() + 1 {
-            let error = match write::write(self.tx, tracked, key_values, state, new) {
+            let error = match write::write(self.tx, tracked, key_values, state, new, Clause::Abort) {
+                Ok(Wrote { effect: Effect::Ignored, .. }) => {
+                    let what = "a trigger of the table ignores the row".to_owned();
+                    return Ok(Err(by_itself(what, Some("TRIGGER".to_owned()))));
+                }
                 Ok(wrote) => return Ok(Ok(wrote)),
                 Err(_) if self.tx.is_autocommit() => return Err(Stop::RolledBack((tracked.id, key.clone()))),
                 Err(error) => error,
             };
+            // What a trigger would write here has come with the row, as a row of its own, and is in its way.
+            if tracked.meddles
+                && let Ok(wrote) = write::write(self.tx, tracked, key_values, state, new, Clause::Ignore)
+                && wrote.effect != Effect::Ignored
+            {
+                return Ok(Ok(wrote));
+            }
             match refused(tracked, error)? {
                 Refused::Itself(reason) => return Ok(Err(reason)),
                 Refused::Unique => {
@@ -548,7 +559,7 @@ impl<'a> Materializer<'a> {
         let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?;
         let state = lanes.state(tracked.options.deletes_win);
         let key_values = key.values();
-        match write::write(self.tx, tracked, &key_values, &state, false) {
+        match write::write(self.tx, tracked, &key_values, &state, false, Clause::Abort) {
             Ok(wrote) => {
                 parked::remove(self.tx, table, &key)?;
                 claims::remove(self.tx, table, &key)?;
@@ -586,11 +597,7 @@ impl<'a> Materializer<'a> {
         let reason = Reason {
             stage: Stage::Reference,
             rule: Some(reference.rule.clone()),
-            sentence: format!(
-                "it refers to a row of {} that is not there: {} = {missing}",
-                reference.parent,
-                reference.to.join(", ")
-            ),
+            sentence: format!("{}: no row there has {missing}", reference.rule),
             clash: Some(missing),
             waits: parent.map(|parent| (parent, waits::on_values(&columns, bytes.as_deref()))),
         };

@@ -7,7 +7,7 @@ use driftless_protocol::Value;
 use rusqlite::{ErrorCode, Transaction, params_from_iter};
 
 use crate::row_doc::resolve::RowState;
-use crate::schema::{Tracked, insert_sql};
+use crate::schema::{Tracked, insert_sql, insert_sql_or};
 use crate::store::{Bind, quote, value};
 
 /// What became of a row.
@@ -18,6 +18,8 @@ pub(super) enum Effect {
     Came,
     Changed,
     Went,
+    /// Nothing became of it: a trigger said RAISE(IGNORE).
+    Ignored,
 }
 
 /// A write that succeeded.
@@ -36,6 +38,15 @@ impl Wrote {
     }
 }
 
+/// What SQLite does about a constraint, also in what the user's triggers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clause {
+    /// Fail.
+    Abort,
+    /// Leave that row be.
+    Ignore,
+}
+
 /// Brings one row to its state. `new`: it had no document before.
 pub(super) fn write(
     tx: &Transaction<'_>,
@@ -43,6 +54,7 @@ pub(super) fn write(
     key_values: &[Value<'static>],
     state: &RowState<'_>,
     new: bool,
+    clause: Clause,
 ) -> rusqlite::Result<Wrote> {
     if !state.alive {
         return delete(tx, tracked, key_values);
@@ -51,9 +63,11 @@ pub(super) fn write(
     if new {
         // A row without a document is not in its table: every row that is has been captured. Were it there after
         // all, with a NULL in its way or a mark that got lost, the insert says so and the row is looked at.
-        match insert(tx, tracked, &wanted) {
+        match insert(tx, tracked, &wanted, clause) {
             Err(error) if is_taken(&error) => {}
-            inserted => return inserted.map(|()| Wrote::new(Effect::Came)),
+            inserted => {
+                return inserted.map(|done| Wrote::new(if done { Effect::Came } else { Effect::Ignored }));
+            }
         }
     }
     let (differs, old) = {
@@ -78,14 +92,16 @@ pub(super) fn write(
         }
     };
     match differs {
-        None => insert(tx, tracked, &wanted).map(|()| Wrote::new(Effect::Came)),
+        None => insert(tx, tracked, &wanted, clause)
+            .map(|done| Wrote::new(if done { Effect::Came } else { Effect::Ignored })),
         Some(differs) if differs.is_empty() => Ok(Wrote::new(Effect::None)),
         Some(differs) => {
             let changed = differs.iter().map(|(at, _)| *at).collect();
-            update(tx, tracked, key_values, &differs).map(|()| Wrote {
-                effect: Effect::Changed,
-                old,
-                changed,
+            let done = update(tx, tracked, key_values, &differs, clause)?;
+            Ok(if done {
+                Wrote { effect: Effect::Changed, old, changed }
+            } else {
+                Wrote::new(Effect::Ignored)
             })
         }
     }
@@ -137,37 +153,44 @@ fn is_taken(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
 
+/// Returns whether anything came of it.
 fn insert(
     tx: &Transaction<'_>,
     tracked: &Tracked,
     wanted: &[(usize, Cow<'_, Value<'_>>)],
-) -> rusqlite::Result<()> {
-    let mut insert = if wanted.len() == tracked.table.columns.len() {
+    clause: Clause,
+) -> rusqlite::Result<bool> {
+    let mut insert = if clause == Clause::Ignore {
+        tx.prepare_cached(&insert_sql_or("IGNORE", &tracked.table, wanted.iter().map(|(at, _)| *at)))?
+    } else if wanted.len() == tracked.table.columns.len() {
         tx.prepare_cached(&tracked.insert)?
     } else {
         tx.prepare_cached(&insert_sql(&tracked.table, wanted.iter().map(|(at, _)| *at)))?
     };
-    insert.execute(params_from_iter(wanted.iter().map(|(_, value)| Bind(value)))).map(|_| ())
+    insert.execute(params_from_iter(wanted.iter().map(|(_, value)| Bind(value)))).map(|rows| rows > 0)
 }
 
+/// Returns whether anything came of it.
 fn update(
     tx: &Transaction<'_>,
     tracked: &Tracked,
     key_values: &[Value<'_>],
     differs: &[(usize, &Cow<'_, Value<'_>>)],
-) -> rusqlite::Result<()> {
+    clause: Clause,
+) -> rusqlite::Result<bool> {
     let key_len = key_values.len();
     let sets = differs
         .iter()
         .enumerate()
         .map(|(n, (at, _))| format!("{} = ?{}", quote(&tracked.table.columns[*at].spelled), key_len + n + 1));
     let sql = format!(
-        "UPDATE OR ABORT main.{} SET {} WHERE {}",
+        "UPDATE OR {} main.{} SET {} WHERE {}",
+        if clause == Clause::Ignore { "IGNORE" } else { "ABORT" },
         quote(&tracked.table.spelled),
         sets.collect::<Vec<_>>().join(", "),
         tracked.table.key_condition()
     );
     let mut update = tx.prepare_cached(&sql)?;
     let binds = key_values.iter().map(Bind).chain(differs.iter().map(|(_, value)| Bind(value)));
-    update.execute(params_from_iter(binds)).map(|_| ())
+    update.execute(params_from_iter(binds)).map(|rows| rows > 0)
 }

@@ -166,6 +166,8 @@ pub(crate) struct Tracked {
     /// Whether triggers of the user's on tracked tables write into it: then ours mark what the engine's own writes bring
     /// about.
     pub(crate) watched: bool,
+    /// Whether its own triggers write into tracked tables.
+    pub(crate) meddles: bool,
     /// The kind of each column, in the table's order.
     pub(crate) kinds: Vec<ColumnKind>,
     /// Columns that have just appeared and may not show yet what the documents hold.
@@ -198,6 +200,7 @@ impl Tracked {
             name: travels,
             options,
             watched: false,
+            meddles: false,
             fresh: Vec::new(),
             targets: Vec::new(),
             select: format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
@@ -246,9 +249,14 @@ impl Tracked {
 /// `OR ABORT` overrides the conflict clauses that the table's own constraints may have: one of `ROLLBACK` would end the
 /// whole turn, one of `REPLACE` would remove somebody's row.
 pub(crate) fn insert_sql(table: &Table, places: impl Iterator<Item = usize>) -> String {
+    insert_sql_or("ABORT", table, places)
+}
+
+/// The same with another conflict clause, which also takes the place of any that the triggers' statements have.
+pub(crate) fn insert_sql_or(clause: &str, table: &Table, places: impl Iterator<Item = usize>) -> String {
     let names: Vec<String> = places.map(|at| quote(&table.columns[at].spelled)).collect();
     let values = vec!["?"; names.len()].join(", ");
-    format!("INSERT OR ABORT INTO main.{} ({}) VALUES ({values})", quote(&table.spelled), names.join(", "))
+    format!("INSERT OR {clause} INTO main.{} ({}) VALUES ({values})", quote(&table.spelled), names.join(", "))
 }
 
 /// The tracked tables, by number and by name.

@@ -38,6 +38,10 @@ pub(crate) fn run(tx: &Transaction<'_>, now: i64) -> Result<Catalog> {
     for (entry, looked) in looks {
         tracked.extend(renew(tx, entry, looked, &watched, now)?);
     }
+    let names: BTreeSet<String> = tracked.iter().map(|table| fold(&table.table.spelled)).collect();
+    for table in &mut tracked {
+        table.meddles = effects.get(&table.id).is_some_and(|written| !written.is_disjoint(&names));
+    }
     let catalog = Catalog::new(tracked);
     for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
         let warning = warnings::about(tx, &catalog, table, effects.get(&table.id))?;
