@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod conflicts;
 mod copies;
+mod counters;
 mod crash;
 mod parking;
 mod real_data;

@@ -49,7 +49,7 @@ fn help_names_the_exit_codes() {
     let help = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success());
     assert!(help.contains("Exit codes: 0 done"), "{help}");
-    for command in ["track", "untrack", "sync", "status", "conflicts", "clone"] {
+    for command in ["track", "set-kind", "untrack", "sync", "status", "conflicts", "clone"] {
         assert!(help.contains(command), "{help}");
     }
 }
@@ -128,6 +128,31 @@ fn track_says_what_it_did_and_untrack_undoes_it() {
     assert_eq!(tracked["captured"], true);
     assert_eq!(succeeds(&["untrack", "t"], file.path()), "no longer tracking t\n");
     fails(&["untrack", "t"], file.path(), 3, "not tracked");
+}
+
+#[test]
+fn kinds_are_stated_changed_and_shown() {
+    let file = File::new(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, n INTEGER, body TEXT); CREATE TABLE u (k TEXT PRIMARY KEY, n INTEGER)",
+    );
+    fails(&["track", "--all", "--counter", "n"], file.path(), 3, "TABLE.COLUMN");
+    fails(&["track", "t", "--counter", "body"], file.path(), 3, "TEXT affinity");
+    succeeds(&["track", "--all", "--counter", "t.n", "--counter", "u.n", "--text", "t.body"], file.path());
+    let status = json(&["status", "--json"], file.path());
+    assert_eq!(status["tables"][0]["kinds"], serde_json::json!({ "body": "text", "n": "counter" }));
+    assert!(succeeds(&["status"], file.path()).contains("body: text, n: counter"));
+    fails(&["track", "t", "--text", "n"], file.path(), 3, "INTEGER affinity");
+    fails(&["track", "u", "--counter", "k"], file.path(), 3, "primary key");
+    assert_eq!(succeeds(&["set-kind", "u", "n", "register"], file.path()), "'n' of 'u' is now a register\n");
+    fails(
+        &["track", "u", "--counter", "n"],
+        file.path(),
+        3,
+        "column 'n' as a register, which contradicts a counter",
+    );
+    fails(&["set-kind", "u", "n", "number"], file.path(), 2, "a register, a text or a counter");
+    let status = json(&["status", "--json"], file.path());
+    assert_eq!(status["tables"][1]["kinds"], serde_json::json!({}));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod capture;
 #[cfg(feature = "cli")]
 mod command;
+mod counters;
 mod formats;
 mod outcome;
 mod schema_change;
