@@ -213,6 +213,38 @@ fn what_sqlite_makes_of_more_than_64_bits_is_shown_as_it_is() {
 }
 
 #[test]
+fn a_row_whose_sum_no_integer_holds_is_parked_and_returns_when_somebody_writes_a_smaller_number() {
+    let mut apart = Apart::new(2, PAGES, &counting());
+    for step in [1, -1] {
+        let nearly = if step == 1 { i64::MAX - 1 } else { i64::MIN + 1 };
+        write(&apart.nodes[0], &format!("REPLACE INTO pages VALUES ('p', 'page', {nearly})"));
+        apart.meet();
+        apart.assert_hits(&nearly.to_string());
+        apart.part();
+        for node in &apart.nodes {
+            write(node, &format!("UPDATE pages SET hits = hits + {step}"));
+        }
+        apart.meet();
+        let sum = i128::from(nearly) + 2 * step;
+        for node in &apart.nodes {
+            assert_eq!(node.status().tables[0].parked, 1);
+            let reason = query(node.path(), "SELECT reason FROM driftless_parked").concat();
+            assert!(reason.contains("counter 'hits'") && reason.contains(&sum.to_string()), "{reason}");
+        }
+        write(&apart.nodes[1], "REPLACE INTO pages VALUES ('p', 'again', 5)");
+        apart.meet();
+        apart.assert_hits("5");
+        assert!(apart.nodes.iter().all(|node| node.status().tables[0].parked == 0));
+        apart.part();
+        for node in &apart.nodes {
+            write(node, "UPDATE pages SET hits = hits + 1");
+        }
+        apart.meet();
+        apart.assert_hits("7");
+    }
+}
+
+#[test]
 fn a_counter_that_the_app_adds_to_its_table_later_counts_from_its_default() {
     let mut apart = Apart::new(
         2,
