@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use driftless_protocol::changeset::Body;
-use driftless_protocol::{ReplicaId, RowKey};
+use driftless_protocol::canonical::CanonicalError;
+use driftless_protocol::changeset::{Body, Document};
+use driftless_protocol::{FrameError, ReplicaId, RowKey};
 use rusqlite::Transaction;
 
 use crate::error::Result;
@@ -132,6 +133,11 @@ pub(crate) fn body(
     }
     for row in rows {
         let row = row?;
+        if row.document != Document::Row {
+            return Err(
+                FrameError::from(CanonicalError::Invalid("a text document, which is not merged")).into()
+            );
+        }
         let Number { id: table, given_up } = numbers.get(tx, row.table)?;
         let stored = documents::get(tx, table, row.key.as_bytes())?;
         let before = stored.as_ref().map(|stored| &stored.body[..]);

@@ -11,7 +11,8 @@
 //! | version | one byte, [`BODY_VERSION`] |
 //! | authors | count; each: writer (varint), replica (16 bytes): who the writers in the rows were |
 //! | tables | count; each: name (string), folded to ASCII lower case |
-//! | rows | until the end; each: index of its table (varint), kind (0: row document), key (block), Yrs update (block, v1) |
+//! | rows | until the end; each: index of its table (varint), kind (0: row document, 1: text document), key (block), |
+//! | | for a text document its column (string, folded to ASCII lower case), Yrs update (block, v1) |
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use thiserror::Error;
 use crate::canonical::{CanonicalError, Reader, Writer};
 use crate::codec::{self, CodecError};
 use crate::ids::{ReplicaId, Seq, WriterId};
+use crate::lane::MAX_COLUMN_BYTES;
 use crate::row_key::{KeyError, RowKey};
 use crate::state_vector::StateVector;
 
@@ -294,6 +296,20 @@ pub struct Body {
     bytes: Vec<u8>,
 }
 
+/// Which of a row's documents an update is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document<'a> {
+    /// The row document.
+    Row,
+    /// The text document of this column, which is folded to ASCII lower case.
+    Text(&'a str),
+}
+
+impl Document<'_> {
+    const ROW: u8 = 0;
+    const TEXT: u8 = 1;
+}
+
 /// One row's update in a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowUpdate<'a> {
@@ -301,6 +317,8 @@ pub struct RowUpdate<'a> {
     pub table: &'a str,
     /// The row's key.
     pub key: RowKey,
+    /// Which of the row's documents it is for.
+    pub document: Document<'a>,
     /// The Yrs update, v1, not yet validated.
     pub update: &'a [u8],
 }
@@ -366,13 +384,26 @@ impl<'a> RowUpdates<'a> {
             .tables
             .get(table)
             .ok_or(CanonicalError::Invalid("a row names a table that is not listed"))?;
-        if self.reader.byte()? != 0 {
+        let kind = self.reader.byte()?;
+        if !matches!(kind, Document::ROW | Document::TEXT) {
             return Err(
                 CanonicalError::Invalid("a document of a kind that this version does not know").into()
             );
         }
         let key = RowKey::from_bytes(self.reader.block()?)?;
-        Ok(RowUpdate { table, key, update: self.reader.block()? })
+        let document = if kind == Document::ROW { Document::Row } else { Document::Text(self.column()?) };
+        Ok(RowUpdate { table, key, document, update: self.reader.block()? })
+    }
+
+    fn column(&mut self) -> Result<&'a str, CanonicalError> {
+        let column = self.reader.string()?;
+        if column.is_empty()
+            || column.len() > MAX_COLUMN_BYTES
+            || column.bytes().any(|b| b.is_ascii_uppercase())
+        {
+            return Err(CanonicalError::Invalid("not a folded column name"));
+        }
+        Ok(column)
     }
 }
 
@@ -413,16 +444,35 @@ impl BodyBuilder {
         }
     }
 
-    /// Adds a row's update. `table` must be folded to ASCII lower case.
+    /// Adds an update of a row's document. `table` must be folded to ASCII lower case.
     pub fn row(&mut self, table: &str, key: &RowKey, update: &[u8]) {
+        self.document(table, key, Document::Row, update);
+    }
+
+    /// Adds an update of the text document of a row's `column`. `table` and `column` must be folded to ASCII lower
+    /// case; `column` has 1 to [`MAX_COLUMN_BYTES`] bytes.
+    pub fn text(&mut self, table: &str, key: &RowKey, column: &str, update: &[u8]) {
+        self.document(table, key, Document::Text(column), update);
+    }
+
+    fn document(&mut self, table: &str, key: &RowKey, document: Document<'_>, update: &[u8]) {
         // Rows come table by table: the last one is nearly always the one.
         let index = self.tables.iter().rposition(|known| known == table).unwrap_or_else(|| {
             self.tables.push(table.to_owned());
             self.tables.len() - 1
         });
         self.rows.varint(index as u64);
-        self.rows.byte(0);
-        self.rows.block(key.as_bytes());
+        match document {
+            Document::Row => {
+                self.rows.byte(Document::ROW);
+                self.rows.block(key.as_bytes());
+            }
+            Document::Text(column) => {
+                self.rows.byte(Document::TEXT);
+                self.rows.block(key.as_bytes());
+                self.rows.block(column.as_bytes());
+            }
+        }
         self.rows.block(update);
         self.count += 1;
     }
@@ -432,7 +482,7 @@ impl BodyBuilder {
         self.rows.len() + self.authors.len() * 24 + self.tables.iter().map(|t| t.len() + 2).sum::<usize>()
     }
 
-    /// How many rows it has.
+    /// How many updates it has.
     pub fn rows(&self) -> usize {
         self.count
     }

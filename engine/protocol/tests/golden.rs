@@ -220,6 +220,30 @@ fn body_before_compression() {
 }
 
 #[test]
+fn text_document_in_a_body() {
+    let mut body = BodyBuilder::new();
+    let key = RowKey::encode([(&Value::Integer(7), Collation::Binary)]).expect("a key");
+    body.text("notes", &key, "body", &[0, 0]);
+    let expected = concat!(
+        "01",                     // version
+        "00",                     // no author
+        "01",                     // one table
+        "056e6f746573",           // notes
+        "00",                     // table 0
+        "01",                     // a text document
+        "0b",                     // 11 bytes of key
+        "10c01c0000000000008000", // 7
+        "04626f6479",             // column body
+        "02",                     // 2 bytes of update
+        "0000"                    // the empty update
+    );
+    let (_, compressed) = split(Changeset::seal(header(), &body.finish()).bytes());
+    let compressed = hex::decode(compressed).expect("hex");
+    let plain = zstd::bulk::decompress(&compressed, 1 << 10).expect("decompresses");
+    assert_eq!(hex::encode(plain), expected);
+}
+
+#[test]
 fn snapshot_part() {
     let (body, expected) = body();
     let sealed = SnapshotPart::seal(snapshot_header(), &body.finish());

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use driftless_protocol::canonical::Writer;
-use driftless_protocol::changeset::{Body, BodyBuilder, MAX_BODY_BYTES};
-use driftless_protocol::lane::{Cell, Content, Counter, Floor, LIFE, Lane, LaneName, MAX_ADDED, Seen};
+use driftless_protocol::changeset::{Body, BodyBuilder, Document, MAX_BODY_BYTES};
+use driftless_protocol::lane::{
+    Cell, Content, Counter, Floor, LIFE, Lane, LaneName, MAX_ADDED, MAX_COLUMN_BYTES, Seen,
+};
 use driftless_protocol::message::{Head, Hello, Welcome};
 use driftless_protocol::{
     Changeset, ChangesetHeader, ClientMessage, Collation, FrameError, KeyError, Part, RelayMessage,
@@ -135,11 +137,13 @@ fn key() -> impl Strategy<Value = RowKey> {
         .prop_filter_map("a key", |columns| RowKey::encode(columns.iter().map(|(v, c)| (v, *c))).ok())
 }
 
-type Rows = Vec<(String, RowKey, Vec<u8>)>;
+/// Table, key, column if it is a text document's, update.
+type Rows = Vec<(String, RowKey, Option<String>, Vec<u8>)>;
 
 fn rows() -> impl Strategy<Value = (BTreeMap<WriterId, ReplicaId>, Rows)> {
     let table = prop_oneof![Just("notes".to_owned()), Just("tags".to_owned()), Just("é\"".to_owned())];
-    (btree_map(writer(), replica(), 0..4), vec((table, key(), vec(any::<u8>(), 0..30)), 0..6))
+    let column = option::of(prop_oneof![Just("body".to_owned()), Just("é\"".to_owned())]);
+    (btree_map(writer(), replica(), 0..4), vec((table, key(), column, vec(any::<u8>(), 0..30)), 0..6))
 }
 
 fn build(authors: &BTreeMap<WriterId, ReplicaId>, rows: &Rows) -> Body {
@@ -147,8 +151,11 @@ fn build(authors: &BTreeMap<WriterId, ReplicaId>, rows: &Rows) -> Body {
     for (&writer, &replica) in authors {
         body.author(writer, replica);
     }
-    for (table, key, update) in rows {
-        body.row(table, key, update);
+    for (table, key, column, update) in rows {
+        match column {
+            Some(column) => body.text(table, key, column, update),
+            None => body.row(table, key, update),
+        }
     }
     body.finish()
 }
@@ -368,10 +375,35 @@ proptest! {
         let (read_authors, updates) = opened.open().expect("opens");
         prop_assert_eq!(read_authors.into_iter().collect::<BTreeMap<_, _>>(), authors);
         let updates: Rows = updates
-            .map(|row| row.map(|row| (row.table.to_owned(), row.key, row.update.to_vec())))
+            .map(|row| {
+                row.map(|row| {
+                    let column = match row.document {
+                        Document::Row => None,
+                        Document::Text(column) => Some(column.to_owned()),
+                    };
+                    (row.table.to_owned(), row.key, column, row.update.to_vec())
+                })
+            })
             .collect::<Result<_, _>>()
             .expect("reads");
         prop_assert_eq!(updates, rows);
+    }
+
+    #[test]
+    fn a_text_document_names_a_folded_column(column in "[a-zé]{0,2}[A-Z]?", long in any::<bool>()) {
+        let column = if long { column.repeat(600) } else { column };
+        let mut body = BodyBuilder::new();
+        let key = RowKey::encode([(&Value::Integer(7), Collation::Binary)]).expect("a key");
+        body.text("notes", &key, &column, &[0, 0]);
+        let body = body.finish();
+        let (_, mut updates) = body.open().expect("opens");
+        let read = updates.next().expect("one update");
+        let folded = column.bytes().all(|b| !b.is_ascii_uppercase());
+        if !column.is_empty() && column.len() <= MAX_COLUMN_BYTES && folded {
+            prop_assert_eq!(read.expect("reads").document, Document::Text(&column));
+        } else {
+            prop_assert!(matches!(read, Err(FrameError::Body(_))));
+        }
     }
 
     #[test]

@@ -20,7 +20,12 @@ fuzz_target!(|data: &[u8]| {
         }
         let value = if at % 2 == 0 { Value::Integer(bits as i64) } else { Value::Blob(piece.into()) };
         let key = RowKey::encode([(&value, Default::default())]).expect("neither NULL nor long");
-        body.row(["notes", "tags"][at % 2], &key, piece);
+        let table = ["notes", "tags"][at % 2];
+        if at % 3 == 0 {
+            body.text(table, &key, "body", piece);
+        } else {
+            body.row(table, &key, piece);
+        }
     }
     let header = ChangesetHeader {
         replica: ReplicaId::from_bytes([1; 16]).expect("not nil"),
