@@ -1,29 +1,31 @@
-//! Changesets of others → row documents → the rows that were touched. User tables are not looked at here.
+//! Changesets of others → row and text documents → the rows that were touched. User tables are not looked at here.
 
 use std::collections::HashMap;
 
-use driftless_protocol::canonical::CanonicalError;
 use driftless_protocol::changeset::{Body, Document};
-use driftless_protocol::{FrameError, ReplicaId, RowKey};
+use driftless_protocol::{ReplicaId, RowKey};
 use rusqlite::Transaction;
 
 use crate::error::Result;
 use crate::row_doc;
 use crate::store::tables::{self, State};
+use crate::store::texts::{self, Stored};
 use crate::store::{bases, documents, writers};
+use crate::text_doc;
 
 /// How much memory the documents of touched rows may take, in bytes; beyond, they are read again.
 const DOCUMENT_BYTES: usize = 32 << 20;
 
-/// A row whose document changed.
+/// A row of which a document changed.
 #[derive(Debug)]
 pub(crate) struct Touched {
     /// The table's number.
     pub(crate) table: i64,
     pub(crate) key: RowKey,
-    /// Whether the row had no document before: then it is not in its table either.
+    /// Whether it is known that the row had no document before: then it is not in its table either.
     pub(crate) new: bool,
-    /// The document as it is now; `None` to read it again, when many rows are touched in one transaction.
+    /// The row document as it is now; `None` to read it again: when many rows are touched in one transaction, or
+    /// one of their texts.
     pub(crate) document: Option<Vec<u8>>,
     /// Whether it was written here, and captured: then its table has it already.
     pub(crate) local: bool,
@@ -116,7 +118,7 @@ impl TableNumbers {
     }
 }
 
-/// Merges a body into the row documents. Fails on the first row that is refused; what came before it in this body
+/// Merges a body into the row and text documents. Fails on the first row that is refused; what came before it in this body
 /// has been stored then, so the caller rolls back to a savepoint.
 pub(crate) fn body(
     tx: &Transaction<'_>,
@@ -133,12 +135,14 @@ pub(crate) fn body(
     }
     for row in rows {
         let row = row?;
-        if row.document != Document::Row {
-            return Err(
-                FrameError::from(CanonicalError::Invalid("a text document, which is not merged")).into()
-            );
-        }
         let Number { id: table, given_up } = numbers.get(tx, row.table)?;
+        if let Document::Text(column) = row.document {
+            if text(tx, table, &row.key, column, row.update)? {
+                // Whether the row is new its row document tells, if one comes; without one there is nothing to show.
+                touched.push(Touched { table, key: row.key, new: false, document: None });
+            }
+            continue;
+        }
         let stored = documents::get(tx, table, row.key.as_bytes())?;
         let before = stored.as_ref().map(|stored| &stored.body[..]);
         let document = row_doc::merge(before, row.update)?;
@@ -156,4 +160,113 @@ pub(crate) fn body(
         });
     }
     Ok(())
+}
+
+/// Merges an update into the text document of a row's column. Returns whether it had anything new.
+fn text(tx: &Transaction<'_>, table: i64, key: &RowKey, column: &str, update: &[u8]) -> Result<bool> {
+    let stored = texts::get(tx, table, key.as_bytes(), column)?;
+    let parts = stored.as_ref().map(Stored::parts).unwrap_or_default();
+    let Some(merged) = text_doc::merge(&parts, update)? else { return Ok(false) };
+    match stored {
+        None => texts::create(tx, table, key.as_bytes(), column, &merged.document)?,
+        Some(stored) if stored.is_full(merged.update.len()) => texts::replace(tx, &stored, &merged.document)?,
+        Some(stored) => texts::append(tx, &stored, &merged.update)?,
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::store::migrations;
+    use crate::text_doc::{TextDocError, content, seed, write};
+    use driftless_protocol::changeset::BodyBuilder;
+    use driftless_protocol::{
+        Changeset, ChangesetHeader, Collation, Part, Seq, StateVector, Value, WriterId,
+    };
+    use rusqlite::Connection;
+    use std::path::Path;
+
+    fn key(id: &str) -> RowKey {
+        RowKey::encode([(&Value::text(id), Collation::Binary)]).expect("a key")
+    }
+
+    /// A body with these updates of texts: key, column, update.
+    fn texts_body(updates: &[(&str, &str, &[u8])]) -> Body {
+        let mut body = BodyBuilder::new();
+        for (id, column, update) in updates {
+            body.text("notes", &key(id), column, update);
+        }
+        // Through a changeset, as it travels.
+        let header = ChangesetHeader {
+            replica: ReplicaId::random(),
+            seq: Seq::FIRST,
+            part: Part::Whole,
+            after: StateVector::new(),
+            time: 0,
+        };
+        Changeset::seal(header, &body.finish()).body().expect("opens")
+    }
+
+    /// Applies a body; the rows that it touched.
+    fn apply(tx: &Transaction<'_>, body: &Body) -> Result<Vec<RowKey>> {
+        let mut touched = TouchedRows::default();
+        super::body(tx, &mut TableNumbers::default(), body, ReplicaId::random(), &mut touched)?;
+        Ok(touched.take().into_iter().map(|row| row.key).collect())
+    }
+
+    fn stored(tx: &Transaction<'_>, id: &str, column: &str) -> Stored {
+        let table = tables::find(tx, "notes").expect("reads").expect("is there").id;
+        texts::get(tx, table, key(id).as_bytes(), column).expect("reads").expect("is there")
+    }
+
+    #[test]
+    fn texts_are_merged_by_row_and_column_and_touch_their_rows() {
+        let mut connection = Connection::open_in_memory().expect("opens");
+        let tx = connection.transaction().expect("begins");
+        migrations::run(&tx, Path::new("Cargo.toml")).expect("creates the tables");
+        let text = |id, column, content| seed("notes", &key(id), column, content).1;
+        let (a, b, c) = (text("1", "body", "one"), text("1", "title", "two"), text("2", "body", "three"));
+        let first = texts_body(&[("1", "body", &a), ("1", "title", &b), ("2", "body", &c)]);
+        assert_eq!(apply(&tx, &first).expect("applies"), [key("1"), key("2")]);
+        assert_eq!(apply(&tx, &first).expect("applies"), [], "nothing new touches nothing");
+
+        let writer = WriterId::from_bits(7);
+        let update = write(&[&a], writer, "one more").expect("writes").expect("changed").update;
+        assert_eq!(apply(&tx, &texts_body(&[("1", "body", &update)])).expect("applies"), [key("1")]);
+        assert_eq!(content(&stored(&tx, "1", "body").parts()).expect("reads"), "one more");
+        assert_eq!(content(&stored(&tx, "1", "title").parts()).expect("reads"), "two");
+
+        // The same update in a document that it does not go on from.
+        let error = apply(&tx, &texts_body(&[("2", "body", &update)])).expect_err("is refused");
+        assert!(matches!(error, Error::TextDoc(TextDocError::Pending)) && error.blames_input(), "{error}");
+        let error = apply(&tx, &texts_body(&[("2", "body", &[1, 2, 3])])).expect_err("is refused");
+        assert!(matches!(error, Error::TextDoc(TextDocError::Invalid(_))) && error.blames_input(), "{error}");
+        assert_eq!(content(&stored(&tx, "2", "body").parts()).expect("reads"), "three");
+    }
+
+    #[test]
+    fn a_long_text_is_appended_to_and_now_and_then_stored_anew() {
+        let mut connection = Connection::open_in_memory().expect("opens");
+        let tx = connection.transaction().expect("begins");
+        migrations::run(&tx, Path::new("Cargo.toml")).expect("creates the tables");
+        let mut text = "a long text. ".repeat(1000);
+        let mut parts = vec![seed("notes", &key("1"), "body", &text).1];
+        apply(&tx, &texts_body(&[("1", "body", &parts[0])])).expect("applies");
+        let mut most = 0;
+        for n in 0..150 {
+            text.insert_str(n * 7, &n.to_string());
+            let before: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+            let update =
+                write(&before, WriterId::from_bits(7), &text).expect("writes").expect("changed").update;
+            apply(&tx, &texts_body(&[("1", "body", &update)])).expect("applies");
+            parts.push(update);
+            let stored = stored(&tx, "1", "body");
+            assert_eq!(content(&stored.parts()).expect("reads"), text);
+            most = most.max(stored.parts().len());
+        }
+        assert!((10..100).contains(&most), "{most} parts");
+        assert!(stored(&tx, "1", "body").parts().len() < most);
+    }
 }

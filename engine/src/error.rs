@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::row_doc::RowDocError;
 use crate::schema::eligibility::Refusal;
+use crate::text_doc::TextDocError;
 
 /// Every error of the engine. Match on it; the texts are for people and may change.
 #[derive(Debug, Error)]
@@ -165,6 +166,9 @@ pub enum Error {
     /// A row document or update is refused.
     #[error(transparent)]
     RowDoc(#[from] RowDocError),
+    /// A text document or update is refused.
+    #[error(transparent)]
+    TextDoc(#[from] TextDocError),
 
     // Ours.
     /// The side tables hold something that this version never writes: damage, or a bug.
@@ -211,6 +215,6 @@ impl Error {
 
     /// Whether the damage lies in the bytes that came in, not in this replica: such bytes are set aside.
     pub(crate) fn blames_input(&self) -> bool {
-        matches!(self, Error::Frame(_) | Error::RowDoc(_))
+        matches!(self, Error::Frame(_) | Error::RowDoc(_) | Error::TextDoc(_))
     }
 }

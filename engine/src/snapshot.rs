@@ -1,4 +1,4 @@
-//! Snapshots: (state vector, row documents), made for a relay that lost its data, and taken by newcomers.
+//! Snapshots: (state vector, row documents, text documents), made for a relay that lost its data, and taken by newcomers.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,8 @@ use driftless_protocol::{ReplicaId, RowKey, Seq, SnapshotHeader, SnapshotPart, S
 use rusqlite::Connection;
 
 use crate::error::{Doing, Error, Result};
-use crate::store::{self, progress, quarantine, writers};
+use crate::store::{self, progress, quarantine, texts, writers};
+use crate::text_doc;
 
 /// About how large a part grows, in bytes before compression.
 const PART_BYTES: usize = 4 << 20;
@@ -34,18 +35,33 @@ pub(crate) fn make(
         body.author(writer, replica);
     }
     let mut index = 0;
-    let finished = each_row(&tx, |table, key, document| {
-        if body.rows() > 0 && body.size() + document.len() > PART_BYTES {
-            let full = std::mem::take(&mut body).finish();
-            let part = SnapshotPart::seal(header(index, false), &full);
-            index += 1;
-            if !take(part) {
-                return Ok(false);
-            }
+    // Whether there is room for a document, or was made.
+    let mut room = |body: &mut BodyBuilder, document: &[u8]| {
+        if body.rows() == 0 || body.size() + document.len() <= PART_BYTES {
+            return true;
         }
-        body.row(table, key, document);
-        Ok(true)
+        let full = std::mem::take(body).finish();
+        let part = SnapshotPart::seal(header(index, false), &full);
+        index += 1;
+        take(part)
+    };
+    let mut finished = each_row(&tx, |table, key, document| {
+        let goes_on = room(&mut body, document);
+        if goes_on {
+            body.row(table, key, document);
+        }
+        Ok(goes_on)
     })?;
+    finished = finished
+        && texts::each(&tx, |table, key, column, stored| {
+            let key = row_key(key, "_driftless_texts")?;
+            let document = text_doc::compact(&stored.parts())?;
+            let goes_on = room(&mut body, &document);
+            if goes_on {
+                body.text(table, &key, column, &document);
+            }
+            Ok(goes_on)
+        })?;
     if finished {
         take(SnapshotPart::seal(header(index, true), &body.finish()));
     }
@@ -82,11 +98,79 @@ fn each_row(
     let mut rows = statement.query([]).doing(doing)?;
     while let Some(row) = rows.next().doing(doing)? {
         let table: String = row.get(0).doing(doing)?;
-        let key = RowKey::from_bytes(row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default())
-            .map_err(|error| Error::Damaged { table: "_driftless_rows", what: error.to_string() })?;
+        let key = row_key(row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default(), "_driftless_rows")?;
         if !see(&table, &key, row.get_ref(2).doing(doing)?.as_blob().unwrap_or_default())? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn row_key(bytes: &[u8], table: &'static str) -> Result<RowKey> {
+    RowKey::from_bytes(bytes).map_err(|error| Error::Damaged { table, what: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::{self, TableNumbers, TouchedRows};
+    use crate::store::{migrations, tables};
+    use driftless_protocol::changeset::Document;
+    use driftless_protocol::{Collation, Value, WriterId};
+
+    #[test]
+    fn a_snapshot_brings_the_texts_as_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, copy) = (folder.path().join("a.db"), folder.path().join("b.db"));
+        let key = RowKey::encode([(&Value::Integer(1), Collation::Binary)]).expect("a key");
+        let open = |path: &Path| {
+            Connection::open(path).expect("creates");
+            let mut connection = store::open(path, Duration::ZERO).expect("opens");
+            let tx = connection.transaction().expect("begins");
+            migrations::run(&tx, path).expect("creates the tables");
+            tx.commit().expect("commits");
+            connection
+        };
+        let mut connection = open(&path);
+        let tx = connection.transaction().expect("begins");
+        let table = tables::add(&tx, "notes", "notes", tables::State::Unknown).expect("adds");
+        // Two that do not fit one part together, and one that was edited.
+        let long = "long ".repeat(PART_BYTES / 8);
+        for (column, text) in [("a", &long[..]), ("b", &long), ("body", "one two")] {
+            let (_, document) = text_doc::seed("notes", &key, column, text);
+            texts::create(&tx, table, key.as_bytes(), column, &document).expect("creates");
+        }
+        let stored = texts::get(&tx, table, key.as_bytes(), "body").expect("reads").expect("is there");
+        let written = text_doc::write(&stored.parts(), WriterId::from_bits(7), "one three").expect("writes");
+        texts::append(&tx, &stored, &written.expect("changed").update).expect("appends");
+        tx.commit().expect("commits");
+
+        let mut parts = Vec::new();
+        make(&path, Duration::ZERO, |part| {
+            parts.push(part);
+            true
+        })
+        .expect("makes a snapshot");
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts.iter().map(|part| part.header.last).collect::<Vec<_>>(), [false, true]);
+        let last = parts[1].body().expect("opens");
+        let kinds: Vec<_> =
+            last.open().expect("opens").1.map(|row| row.expect("reads").document == Document::Row).collect();
+        assert_eq!(kinds, [false, false]);
+
+        let mut other = open(&copy);
+        let tx = other.transaction().expect("begins");
+        let mut touched = TouchedRows::default();
+        for part in &parts {
+            let body = part.body().expect("opens");
+            apply::body(&tx, &mut TableNumbers::default(), &body, ReplicaId::random(), &mut touched)
+                .expect("applies");
+        }
+        let table = tables::find(&tx, "notes").expect("reads").expect("is there").id;
+        for (column, text) in [("a", &long[..]), ("b", &long), ("body", "one three")] {
+            let stored = texts::get(&tx, table, key.as_bytes(), column).expect("reads").expect("is there");
+            assert_eq!(stored.parts().len(), 1);
+            assert!(text_doc::content(&stored.parts()).expect("reads") == text, "{column}");
+        }
+    }
 }

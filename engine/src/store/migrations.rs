@@ -81,6 +81,21 @@ CREATE TABLE _driftless_documents (
   body BLOB NOT NULL                -- a Yrs update, v1, that makes the whole row document
 );
 
+-- Text columns: (row key, column) -> document. Numbered as they come, like row documents.
+CREATE TABLE _driftless_texts (
+  id INTEGER PRIMARY KEY,
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL,                -- as in _driftless_rows; the row document need not be there yet
+  col TEXT NOT NULL,                -- folded to ASCII lower case, as it travels
+  UNIQUE (tbl, key, col)
+);
+
+-- The parts of text documents. See texts.rs.
+CREATE TABLE _driftless_text_updates (
+  id INTEGER PRIMARY KEY,           -- number of the document * 65536 + number of the part
+  body BLOB NOT NULL                -- a Yrs update, v1: the first makes a whole document, the others go on from there
+);
+
 -- Documents as the table showed them when it ceased to be tracked, of rows that others have written since: what the
 -- user changed meanwhile is what differs from these.
 CREATE TABLE _driftless_bases (

@@ -20,6 +20,7 @@ pub(crate) mod parked;
 pub(crate) mod progress;
 pub(crate) mod quarantine;
 pub(crate) mod tables;
+pub(crate) mod texts;
 pub(crate) mod writers;
 
 use std::borrow::Cow;

@@ -1,0 +1,214 @@
+//! `_driftless_texts` and `_driftless_text_updates`: (row key, column) → the parts of a text document.
+//!
+//! The first part makes a whole document; each of the others is an update that was appended to it. So a keystroke in a
+//! long text writes a few bytes. When the appended parts have outgrown the first, or are many, one part replaces them.
+
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use crate::error::{Doing, Result};
+
+/// More appended parts than this are replaced by one.
+const MOST_PARTS: usize = 64;
+/// Appended parts of this many bytes in all are never too large, however small the first part.
+const ALWAYS_BYTES: usize = 2 << 10;
+/// The parts of one document are numbered from `id << PART_BITS` on, so that one tree of integers holds all.
+const PART_BITS: u32 = 16;
+
+/// A stored document.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    id: i64,
+    parts: Vec<Vec<u8>>,
+}
+
+impl Stored {
+    /// Its parts, in order.
+    pub(crate) fn parts(&self) -> Vec<&[u8]> {
+        self.parts.iter().map(|part| &part[..]).collect()
+    }
+
+    /// Whether all parts should become one instead of an update of `more` bytes being appended.
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        let (first, appended) = match self.parts.split_first() {
+            Some((first, appended)) => (first.len(), appended),
+            None => (0, &[][..]),
+        };
+        let bytes = more + appended.iter().map(Vec::len).sum::<usize>();
+        appended.len() >= MOST_PARTS || bytes > first.max(ALWAYS_BYTES)
+    }
+}
+
+/// The document of a row's column, if it has one.
+pub(crate) fn get(connection: &Connection, table: i64, key: &[u8], column: &str) -> Result<Option<Stored>> {
+    let doing = "reading a text document";
+    let id = connection
+        .prepare_cached("SELECT id FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 AND col = ?3")
+        .and_then(|mut statement| statement.query_row((table, key, column), |row| row.get(0)).optional())
+        .doing(doing)?;
+    let Some(id) = id else { return Ok(None) };
+    Ok(Some(Stored { id, parts: parts(connection, id)? }))
+}
+
+fn parts(connection: &Connection, id: i64) -> Result<Vec<Vec<u8>>> {
+    let doing = "reading a text document";
+    let mut statement = connection
+        .prepare_cached("SELECT body FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2 ORDER BY id")
+        .doing(doing)?;
+    let rows = statement.query_map((first(id), first(id + 1) - 1), |row| row.get(0)).doing(doing)?;
+    rows.collect::<rusqlite::Result<_>>().doing(doing)
+}
+
+fn first(id: i64) -> i64 {
+    id << PART_BITS
+}
+
+/// Stores the document of a column that has none.
+pub(crate) fn create(
+    tx: &Transaction<'_>,
+    table: i64,
+    key: &[u8],
+    column: &str,
+    document: &[u8],
+) -> Result<()> {
+    let id = tx
+        .prepare_cached("INSERT INTO _driftless_texts (tbl, key, col) VALUES (?1, ?2, ?3)")
+        .and_then(|mut statement| statement.insert((table, key, column)))
+        .doing("storing a text document")?;
+    insert(tx, first(id), document)
+}
+
+/// Appends an update to a document that is not full.
+pub(crate) fn append(tx: &Transaction<'_>, stored: &Stored, update: &[u8]) -> Result<()> {
+    insert(tx, first(stored.id) + stored.parts.len() as i64, update)
+}
+
+/// Stores a document anew, in one part.
+pub(crate) fn replace(tx: &Transaction<'_>, stored: &Stored, document: &[u8]) -> Result<()> {
+    tx.prepare_cached("DELETE FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2")
+        .and_then(|mut statement| statement.execute((first(stored.id), first(stored.id + 1) - 1)))
+        .doing("storing a text document")?;
+    insert(tx, first(stored.id), document)
+}
+
+fn insert(tx: &Transaction<'_>, id: i64, body: &[u8]) -> Result<()> {
+    tx.prepare_cached("INSERT INTO _driftless_text_updates (id, body) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute((id, body)))
+        .doing("storing a text document")?;
+    Ok(())
+}
+
+/// Shows every document, by table, key and column: the table's name, the key's bytes, the column, the document. Stops
+/// when `see` returns `false`, and returns whether it never did.
+pub(crate) fn each(
+    connection: &Connection,
+    mut see: impl FnMut(&str, &[u8], &str, &Stored) -> Result<bool>,
+) -> Result<bool> {
+    let doing = "reading the text documents";
+    let mut statement = connection
+        .prepare(
+            "SELECT t.name, d.key, d.col, d.id FROM _driftless_texts d JOIN _driftless_tables t ON t.id = d.tbl
+             ORDER BY d.tbl, d.key, d.col",
+        )
+        .doing(doing)?;
+    let mut rows = statement.query([]).doing(doing)?;
+    while let Some(row) = rows.next().doing(doing)? {
+        let (table, column): (String, String) = (row.get(0).doing(doing)?, row.get(2).doing(doing)?);
+        let id = row.get(3).doing(doing)?;
+        let stored = Stored { id, parts: parts(connection, id)? };
+        if !see(&table, row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default(), &column, &stored)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::migrations;
+    use crate::store::tables::{self, State};
+    use std::path::Path;
+
+    /// Runs `work` on the side tables of a new database.
+    fn with_tables(work: impl FnOnce(&Transaction<'_>)) {
+        let mut connection = Connection::open_in_memory().expect("opens");
+        let tx = connection.transaction().expect("begins");
+        migrations::run(&tx, Path::new("Cargo.toml")).expect("creates the tables");
+        work(&tx);
+    }
+
+    fn stored(tx: &Transaction<'_>, table: i64, key: &[u8], column: &str) -> Stored {
+        get(tx, table, key, column).expect("reads").expect("is there")
+    }
+
+    #[test]
+    fn parts_come_back_in_order_and_of_the_right_document() {
+        with_tables(|tx| {
+            for (table, key, column) in
+                [(2, b"a", "body"), (2, b"a", "title"), (2, b"b", "body"), (3, b"a", "body")]
+            {
+                let base = format!("{table} {key:?} {column}");
+                create(tx, table, key, column, base.as_bytes()).expect("creates");
+                for n in 0..20u8 {
+                    append(tx, &stored(tx, table, key, column), &[n]).expect("appends");
+                }
+            }
+            for (table, key, column) in
+                [(2, b"a", "body"), (2, b"a", "title"), (2, b"b", "body"), (3, b"a", "body")]
+            {
+                let base = format!("{table} {key:?} {column}");
+                let mut expected = vec![base.into_bytes()];
+                expected.extend((0..20u8).map(|n| vec![n]));
+                assert_eq!(stored(tx, table, key, column).parts, expected);
+            }
+            assert!(get(tx, 4, b"a", "body").expect("reads").is_none());
+            let one = stored(tx, 2, b"a", "title");
+            replace(tx, &one, b"whole").expect("replaces");
+            assert_eq!(stored(tx, 2, b"a", "title").parts, [b"whole"]);
+            assert_eq!(stored(tx, 2, b"a", "body").parts.len(), 21);
+            append(tx, &stored(tx, 2, b"a", "title"), b"more").expect("appends");
+            assert_eq!(stored(tx, 2, b"a", "title").parts, [&b"whole"[..], b"more"]);
+        });
+    }
+
+    #[test]
+    fn a_document_is_full_when_what_was_appended_is_large_or_in_many_parts() {
+        let of =
+            |lengths: &[usize]| Stored { id: 1, parts: lengths.iter().map(|&len| vec![0; len]).collect() };
+        assert!(!of(&[]).is_full(2048));
+        assert!(!of(&[10, 1000]).is_full(1000));
+        assert!(of(&[10, 1000]).is_full(1049));
+        assert!(!of(&[100_000, 50_000]).is_full(50_000));
+        assert!(of(&[100_000, 50_000]).is_full(50_001));
+        assert!(!of(&[1; MOST_PARTS]).is_full(1));
+        assert!(of(&[1; MOST_PARTS + 1]).is_full(1));
+    }
+
+    #[test]
+    fn each_goes_by_table_key_and_column() {
+        with_tables(|tx| {
+            let notes = tables::add(tx, "notes", "notes", State::Unknown).expect("adds");
+            let tags = tables::add(tx, "tags", "tags", State::Unknown).expect("adds");
+            for (table, key, column) in
+                [(tags, "a", "b"), (notes, "b", "a"), (notes, "a", "b"), (notes, "a", "a")]
+            {
+                create(tx, table, key.as_bytes(), column, b"base").expect("creates");
+            }
+            let mut seen = Vec::new();
+            let all = each(tx, |table, key, column, stored| {
+                assert_eq!(stored.parts(), [b"base"]);
+                seen.push(format!("{table} {} {column}", String::from_utf8_lossy(key)));
+                Ok(true)
+            });
+            assert!(all.expect("reads"));
+            assert_eq!(seen, ["notes a a", "notes a b", "notes b a", "tags a b"]);
+            let mut count = 0;
+            let all = each(tx, |_, _, _, _| {
+                count += 1;
+                Ok(count < 2)
+            });
+            assert!(!all.expect("reads"));
+            assert_eq!(count, 2);
+        });
+    }
+}
