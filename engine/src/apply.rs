@@ -137,9 +137,9 @@ pub(crate) fn body(
         let row = row?;
         let Number { id: table, given_up } = numbers.get(tx, row.table)?;
         if let Document::Text(column) = row.document {
-            if text(tx, table, &row.key, column, row.update)? {
+            if text(tx, table, &row.key, column, row.update, given_up)? {
                 // Whether the row is new its row document tells, if one comes; without one there is nothing to show.
-                touched.push(Touched { table, key: row.key, new: false, document: None });
+                touched.push(Touched::again(table, row.key));
             }
             continue;
         }
@@ -162,16 +162,28 @@ pub(crate) fn body(
     Ok(())
 }
 
-/// Merges an update into the text document of a row's column. Returns whether it had anything new.
-fn text(tx: &Transaction<'_>, table: i64, key: &RowKey, column: &str, update: &[u8]) -> Result<bool> {
+/// Merges an update into the text document of a row's column. Returns whether it had anything new. `given_up`: the
+/// table shows the text as it was before, and it is to be known what that was.
+fn text(
+    tx: &Transaction<'_>,
+    table: i64,
+    key: &RowKey,
+    column: &str,
+    update: &[u8],
+    given_up: bool,
+) -> Result<bool> {
     let stored = texts::get(tx, table, key.as_bytes(), column)?;
     let parts = stored.as_ref().map(Stored::parts).unwrap_or_default();
     let Some(merged) = text_doc::merge(&parts, update)? else { return Ok(false) };
-    match stored {
-        None => texts::create(tx, table, key.as_bytes(), column, &merged.document)?,
-        Some(stored) if stored.is_full(merged.update.len()) => texts::replace(tx, &stored, &merged.document)?,
-        Some(stored) => texts::append(tx, &stored, &merged.update)?,
+    if given_up {
+        bases::keep_text(tx, table, key.as_bytes(), column, &text_doc::content(&parts)?)?;
     }
+    let id = match &stored {
+        None => texts::create(tx, table, key.as_bytes(), column, &merged.document)?,
+        Some(stored) if stored.is_full(merged.update.len()) => texts::replace(tx, stored, &merged.document)?,
+        Some(stored) => texts::append(tx, stored, &merged.update)?,
+    };
+    texts::set_digest(tx, id, &merged.content)?;
     Ok(true)
 }
 

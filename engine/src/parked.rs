@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::row_doc;
 use crate::schema::introspect;
-use crate::store::{self, documents, tables};
+use crate::store::{self, documents, tables, texts};
 
 /// A row that is kept out of its table. It returns by itself as soon as it fits; writing it anew, with the same key,
 /// mends it.
@@ -81,7 +81,8 @@ fn values(
         return Ok(Vec::new());
     };
     let lanes = row_doc::lanes(&stored.body)?;
-    let state = lanes.state(entry.options.deletes_win);
+    let mut state = lanes.state(entry.options.deletes_win);
+    texts::fill(connection, table, key.as_bytes(), &mut state, |_| None)?;
     let key_values = key.values();
     let columns = look.columns.iter().enumerate().filter_map(|(at, column)| {
         let in_key = || key_values.get(look.key.iter().position(|key| key.at == at)?);

@@ -34,14 +34,15 @@ impl Courier {
         Self { space: SpaceId::random(), log: BTreeMap::new(), run: 0, orders: 1 }
     }
 
-    /// The same, delivering in another order: `run` counts from 0.
+    /// The same, delivering otherwise: `run` counts from 0, and comes to each order twice, once delivered one by one and
+    /// once all together.
     pub fn in_order(&self, run: usize) -> Self {
         Self { run, orders: 1, ..self.clone() }
     }
 
-    /// How many orders there were for the receiver that had most to choose from.
-    pub fn orders(&self) -> usize {
-        self.orders
+    /// After how many runs every order will have been tried, both ways, by the receiver that had most to choose from.
+    pub fn runs(&self) -> usize {
+        2 * self.orders
     }
 
     /// Everybody captures and hands over, then gets what it lacks of what anybody has handed over; again until nobody
@@ -105,10 +106,10 @@ impl Courier {
         replicas.into_iter().map(of).filter(|changesets| !changesets.is_empty()).collect()
     }
 
-    /// Delivers in this run's order: in every other run one by one, each twice and at last all of them backwards; in the
-    /// others all at once, forwards and backwards.
+    /// Delivers in this run's order: one by one, each twice and at last all of them backwards; or all at once, forwards and
+    /// backwards.
     fn deliver(&mut self, party: &mut sim::Replica, lacking: &[Vec<Bytes>], at: usize) {
-        let (ordered, orders) = in_order(lacking, self.run);
+        let (ordered, orders) = in_order(lacking, self.run / 2);
         self.orders = self.orders.max(orders);
         let backwards = || ordered.iter().rev().cloned().collect::<Vec<_>>();
         let mut turns: Vec<Vec<Bytes>> = Vec::new();
@@ -130,21 +131,21 @@ impl Default for Courier {
     }
 }
 
-/// The changesets of several authors in the order number `run`, and how many orders there are. Order 0 is author by
+/// The changesets of several authors in the order of that number, and how many orders there are. Order 0 is author by
 /// author, each in the order of writing.
-fn in_order(authors: &[Vec<Bytes>], run: usize) -> (Vec<Bytes>, usize) {
+fn in_order(authors: &[Vec<Bytes>], number: usize) -> (Vec<Bytes>, usize) {
     let all: Vec<Bytes> = authors.iter().flatten().cloned().collect();
     if let Some(orders) = factorial(all.len()).filter(|orders| *orders <= MOST_ORDERS) {
-        return (permutation(all, run % orders), orders);
+        return (permutation(all, number % orders), orders);
     }
-    let run = run % MOST_ORDERS;
+    let number = number % MOST_ORDERS;
     match factorial(authors.len()) {
-        Some(orders) if run < orders.min(MOST_ORDERS / 2) => {
-            (permutation(authors.to_vec(), run).into_iter().flatten().collect(), MOST_ORDERS)
+        Some(orders) if number < orders.min(MOST_ORDERS / 2) => {
+            (permutation(authors.to_vec(), number).into_iter().flatten().collect(), MOST_ORDERS)
         }
         _ => {
             let mut shuffled = all;
-            Rng::with_seed(run as u64).shuffle(&mut shuffled);
+            Rng::with_seed(number as u64).shuffle(&mut shuffled);
             (shuffled, MOST_ORDERS)
         }
     }

@@ -235,8 +235,8 @@ impl Case {
     #[track_caller]
     fn run_with(&self, replicas: usize) {
         let table = Table::lay(self, replicas);
-        let (mut first, mut orders, mut run) = (None, 2, 0);
-        while run < orders {
+        let (mut first, mut runs, mut run) = (None, 1, 0);
+        while run < runs {
             let played = catch_unwind(AssertUnwindSafe(|| {
                 let (outcome, found) = Play::begin(self, &table, run).play();
                 let expected = first.get_or_insert_with(|| outcome.clone());
@@ -244,9 +244,9 @@ impl Case {
                 found
             }));
             match played {
-                Ok(found) => orders = orders.max(found),
+                Ok(found) => runs = runs.max(found),
                 Err(panic) => {
-                    eprintln!("with {replicas} replicas, in order {run}:\n{self}");
+                    eprintln!("with {replicas} replicas, in run {run}:\n{self}");
                     resume_unwind(panic);
                 }
             }
@@ -400,7 +400,7 @@ impl<'a> Play<'a> {
         &mut self.sites[at]
     }
 
-    /// Plays it to the end. Returns what came out, and how many orders there are.
+    /// Plays it to the end. Returns what came out, and after how many runs every order has been tried.
     fn play(mut self) -> (String, usize) {
         let mut steps = self.case.steps.iter().peekable();
         while let Some(step) = steps.next() {
@@ -471,7 +471,7 @@ impl<'a> Play<'a> {
                 Step::Meet(meeting) => self.meet(meeting),
             }
         }
-        (self.outcome, self.courier.orders())
+        (self.outcome, self.courier.runs())
     }
 
     fn put(&mut self, who: Who, bytes: &[u8]) {

@@ -32,7 +32,7 @@ use crate::row_doc::resolve::RowState;
 use crate::schema::{Catalog, Tracked};
 use crate::store::parked::{Reason, Stage};
 use crate::store::tables::DEFINITIONS;
-use crate::store::{Bind, claims, conflicts, dirty, documents, parked, quote};
+use crate::store::{Bind, claims, conflicts, dirty, documents, parked, quote, texts};
 use references::{Check, Pending};
 use shadow::Shadows;
 use write::{Clause, Effect, Wrote};
@@ -273,7 +273,8 @@ impl<'a> Materializer<'a> {
             },
         };
         let lanes = row_doc::lanes(&document).map_err(Error::from)?;
-        let state = lanes.state(tracked.options.deletes_win);
+        let mut state = lanes.state(tracked.options.deletes_win);
+        self.fill_texts(tracked, &row.key, &mut state, row.new)?;
         if self.has_conflicts || state.is_in_conflict() {
             conflicts::put(self.tx, tracked.id, &row.key, &state)?;
             self.has_conflicts = true;
@@ -310,6 +311,28 @@ impl<'a> Materializer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Fills in what the row's text documents hold. `absent`: the row is not in its table.
+    fn fill_texts(
+        &self,
+        tracked: &Tracked,
+        key: &RowKey,
+        state: &mut RowState<'_>,
+        absent: bool,
+    ) -> Result<()> {
+        if state.texts().next().is_none() {
+            return Ok(());
+        }
+        let row = if absent { None } else { write::read_row(self.tx, tracked, &key.values())? };
+        let guess = |name: &str| {
+            let at = tracked.table.columns.iter().position(|column| column.name == name)?;
+            match row.as_ref()?.get(at)? {
+                Value::Text(text) => Some(&**text),
+                _ => None,
+            }
+        };
+        texts::fill(self.tx, tracked.id, key.as_bytes(), state, guess)
     }
 
     /// A row to be judged (again) after the one at hand.
@@ -528,6 +551,7 @@ impl<'a> Materializer<'a> {
         state: &RowState<'_>,
         before: Option<&[u8]>,
     ) -> Result<()> {
+        // Texts aside: nobody refers to those.
         let before = before.map(row_doc::lanes).transpose()?;
         let Some(before) = before.map(|lanes| lanes.state(tracked.options.deletes_win)) else {
             return Ok(());
@@ -557,7 +581,8 @@ impl<'a> Materializer<'a> {
         let key = RowKey::from_bytes(key)
             .map_err(|error| Error::Damaged { table: "_driftless_parked", what: error.to_string() })?;
         let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?;
-        let state = lanes.state(tracked.options.deletes_win);
+        let mut state = lanes.state(tracked.options.deletes_win);
+        self.fill_texts(tracked, &key, &mut state, true)?;
         let key_values = key.values();
         match write::write(self.tx, tracked, &key_values, &state, false, Clause::Abort) {
             Ok(wrote) => {
@@ -604,7 +629,8 @@ impl<'a> Materializer<'a> {
         let stored = documents::get(self.tx, tracked.id, key.as_bytes())?;
         let Some(stored) = stored else { return Ok(()) }; // a row that stays in this file is nobody's to take away
         let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?;
-        let state = lanes.state(tracked.options.deletes_win);
+        let mut state = lanes.state(tracked.options.deletes_win);
+        self.fill_texts(tracked, &key, &mut state, true)?;
         self.park(tracked, &key, &key_values, Some(&state), &reason)
     }
 }

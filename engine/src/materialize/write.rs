@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use driftless_protocol::Value;
 use rusqlite::{ErrorCode, Transaction, params_from_iter};
 
+use crate::error::{Doing, Result};
 use crate::row_doc::resolve::RowState;
 use crate::schema::{Tracked, insert_sql, insert_sql_or};
 use crate::store::{Bind, quote, value};
@@ -125,6 +126,18 @@ pub(super) fn delete(
     let mut delete = tx.prepare_cached(&tracked.delete)?;
     let gone = delete.execute(params_from_iter(key_values.iter().map(Bind)))? > 0;
     Ok(Wrote { old, ..Wrote::new(if gone { Effect::Went } else { Effect::None }) })
+}
+
+/// A row as it is in its table, every column in the table's order.
+pub(super) fn read_row(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    key_values: &[Value<'static>],
+) -> Result<Option<Vec<Value<'static>>>> {
+    let doing = "reading a row";
+    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
+    let mut rows = select.query(params_from_iter(key_values.iter().map(Bind))).doing(doing)?;
+    rows.next().doing(doing)?.map(|row| read(tracked, row)).transpose().doing(doing)
 }
 
 fn read(tracked: &Tracked, row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Value<'static>>> {

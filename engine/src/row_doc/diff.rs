@@ -23,11 +23,24 @@ pub(crate) struct Current<'a> {
     pub(crate) implied: Option<&'a Value<'a>>,
 }
 
+impl Current<'_> {
+    /// The text that goes into a document of its own: of a column of that kind, unless it holds something else, or text
+    /// that is not UTF-8.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(bytes) if self.kind == ColumnKind::Text => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+}
+
 /// What a write of this row has to change; empty if the document says all of it already. `current` is `None`
-/// when the row is not in the table. Every write restates life, so that an edit wins over a concurrent delete.
+/// when the row is not in the table; `found`, when it was there before anybody watched. Every write restates life, so
+/// that an edit wins over a concurrent delete.
 pub(crate) fn changes<'a>(
     state: Option<&RowState<'_>>,
     current: Option<Vec<Current<'a>>>,
+    found: bool,
 ) -> Vec<Change<'a>> {
     let alive = state.is_some_and(|state| state.alive);
     let life = |alive: bool| Change::set(LIFE, Value::Integer(alive.into()));
@@ -42,7 +55,7 @@ pub(crate) fn changes<'a>(
             // A new row states every column, so that it is whole wherever the defaults differ; only what the key
             // itself says need not be said again.
             None if now.implied == Some(&now.value) => {}
-            None => write_first(&mut changes, now, alive),
+            None => write_first(&mut changes, now, alive, state.is_none() && !found),
         }
     }
     if changes.len() == 1 && alive { Vec::new() } else { changes }
@@ -50,6 +63,10 @@ pub(crate) fn changes<'a>(
 
 /// A column that shows something else in the document.
 fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_>, alive: bool) {
+    if now.text().is_some() {
+        changes.push(Change::SetText { column: now.column.into() });
+        return;
+    }
     let &Value::Integer(wanted) = &now.value else {
         changes.push(Change::set(now.column, now.value));
         return;
@@ -71,14 +88,25 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
     }
 }
 
-/// A column that the document says nothing of.
-fn write_first<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, alive: bool) {
+/// A column that the document says nothing of. `new`: it says nothing at all, and the row was just inserted.
+fn write_first<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, alive: bool, new: bool) {
+    if now.text().is_some() {
+        changes.push(Change::SetText { column: now.column.into() });
+        return;
+    }
     match (now.kind, now.implied, &now.value) {
         // The column came to a row that was there and had its DEFAULT: everybody counts from that.
         (ColumnKind::Counter, Some(&Value::Integer(default)), &Value::Integer(wanted)) if alive => {
             changes.push(Change::set(now.column, Value::Integer(default)));
             let by = i128::from(wanted) - i128::from(default);
             changes.push(Change::Add { column: now.column.into(), by });
+        }
+        // Two that insert the same row and count it apart, as upserts do, have both counted.
+        (ColumnKind::Counter, _, &Value::Integer(wanted)) if new => {
+            changes.push(Change::set(now.column, Value::Integer(0)));
+            if wanted != 0 {
+                changes.push(Change::Add { column: now.column.into(), by: wanted.into() });
+            }
         }
         _ => changes.push(Change::set(now.column, now.value)),
     }
@@ -119,7 +147,7 @@ mod tests {
                 .map(|value| vec![Current { column: "n", kind, value, implied: default.as_ref() }]);
             let lanes = self.document.as_deref().map(|document| lanes(document).expect("lanes"));
             let state = lanes.as_ref().map(|lanes| lanes.state(false));
-            let changes: Vec<Change<'static>> = changes(state.as_ref(), current)
+            let changes: Vec<Change<'static>> = changes(state.as_ref(), current, true)
                 .into_iter()
                 .map(|change| match change {
                     Change::Set { column, value } => Change::set(column.into_owned(), value.into_owned()),

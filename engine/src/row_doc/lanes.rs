@@ -28,10 +28,6 @@ pub(crate) enum Change<'a> {
     /// Something is added to it.
     Add { column: Cow<'a, str>, by: i128 },
     /// From now on its value stands in its text document.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the capture of text columns, which is not there yet")
-    )]
     SetText { column: Cow<'a, str> },
 }
 

@@ -86,7 +86,6 @@ impl<'a> RowState<'a> {
     }
 
     /// The columns of which a value stands in their text document, shown or kept.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for text documents, which are not there yet"))]
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         let in_text =
             |column: &&Column<'_>| column.shown.in_text || column.kept.iter().any(|kept| kept.in_text);
@@ -94,7 +93,6 @@ impl<'a> RowState<'a> {
     }
 
     /// Says what the text document of one of [`texts`](Self::texts) holds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for text documents, which are not there yet"))]
     pub(crate) fn fill_text(&mut self, column: &str, text: String) {
         let Ok(at) = self.columns.binary_search_by(|known| known.name.as_ref().cmp(column)) else { return };
         let Column { shown, kept, .. } = &mut self.columns[at];

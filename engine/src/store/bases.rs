@@ -12,6 +12,30 @@ pub(crate) fn keep(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) ->
     Ok(())
 }
 
+/// Keeps a text as it was before the first write of others that the table does not show.
+pub(crate) fn keep_text(
+    tx: &Transaction<'_>,
+    table: i64,
+    key: &[u8],
+    column: &str,
+    content: &str,
+) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO _driftless_text_bases (tbl, key, col, content) VALUES (?1, ?2, ?3, ?4)",
+    )
+    .and_then(|mut statement| statement.execute((table, key, column, content)))
+    .doing("keeping a text")?;
+    Ok(())
+}
+
+/// What the table shows of a text, where that is not what its document holds.
+pub(crate) fn text(connection: &Connection, table: i64, key: &[u8], column: &str) -> Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT content FROM _driftless_text_bases WHERE tbl = ?1 AND key = ?2 AND col = ?3")
+        .and_then(|mut statement| statement.query_row((table, key, column), |row| row.get(0)).optional())
+        .doing("reading a kept text")
+}
+
 /// What the table shows of a row, where that is not its document.
 pub(crate) fn get(connection: &Connection, table: i64, key: &[u8]) -> Result<Option<Vec<u8>>> {
     connection
@@ -23,25 +47,29 @@ pub(crate) fn get(connection: &Connection, table: i64, key: &[u8]) -> Result<Opt
 /// Whether none is kept.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
     connection
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_bases)")
+        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_bases) AND NOT EXISTS (SELECT 1 FROM _driftless_text_bases)")
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .doing("reading the kept documents")
 }
 
 /// Forgets those of tables that are tracked: they show what their documents hold.
 pub(crate) fn forget_shown(tx: &Transaction<'_>) -> Result<()> {
-    tx.prepare_cached(
-        "DELETE FROM _driftless_bases WHERE tbl IN (SELECT id FROM _driftless_tables WHERE state = 'tracked')",
-    )
-    .and_then(|mut statement| statement.execute([]))
-    .doing("forgetting kept documents")?;
+    for table in ["_driftless_bases", "_driftless_text_bases"] {
+        tx.prepare_cached(&format!(
+            "DELETE FROM {table} WHERE tbl IN (SELECT id FROM _driftless_tables WHERE state = 'tracked')"
+        ))
+        .and_then(|mut statement| statement.execute([]))
+        .doing("forgetting kept documents")?;
+    }
     Ok(())
 }
 
 /// Forgets one: what the user changed since is captured.
-pub(crate) fn forget(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
-    tx.prepare_cached("DELETE FROM _driftless_bases WHERE tbl = ?1 AND key = ?2")
-        .and_then(|mut statement| statement.execute((table, key)))
-        .doing("forgetting a kept document")?;
+pub(crate) fn forget(tx: &Transaction<'_>, table_id: i64, key: &[u8]) -> Result<()> {
+    for table in ["_driftless_bases", "_driftless_text_bases"] {
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE tbl = ?1 AND key = ?2"))
+            .and_then(|mut statement| statement.execute((table_id, key)))
+            .doing("forgetting a kept document")?;
+    }
     Ok(())
 }

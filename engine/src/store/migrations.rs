@@ -87,6 +87,7 @@ CREATE TABLE _driftless_texts (
   tbl INTEGER NOT NULL,
   key BLOB NOT NULL,                -- as in _driftless_rows; the row document need not be there yet
   col TEXT NOT NULL,                -- folded to ASCII lower case, as it travels
+  digest BLOB,                      -- of the text that it holds
   UNIQUE (tbl, key, col)
 );
 
@@ -103,6 +104,15 @@ CREATE TABLE _driftless_bases (
   key BLOB NOT NULL,
   body BLOB NOT NULL,
   PRIMARY KEY (tbl, key)
+) WITHOUT ROWID;
+
+-- The same of texts.
+CREATE TABLE _driftless_text_bases (
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  col TEXT NOT NULL,
+  content TEXT NOT NULL,
+  PRIMARY KEY (tbl, key, col)
 ) WITHOUT ROWID;
 
 -- Changesets of this replica that the relay has not confirmed for good.

@@ -6,6 +6,8 @@
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Doing, Result};
+use crate::row_doc::resolve::RowState;
+use crate::text_doc;
 
 /// More appended parts than this are replaced by one.
 const MOST_PARTS: usize = 64;
@@ -62,32 +64,86 @@ fn first(id: i64) -> i64 {
     id << PART_BITS
 }
 
-/// Stores the document of a column that has none.
+/// Stores the document of a column that has none. This and the other two return its number.
 pub(crate) fn create(
     tx: &Transaction<'_>,
     table: i64,
     key: &[u8],
     column: &str,
     document: &[u8],
-) -> Result<()> {
+) -> Result<i64> {
     let id = tx
         .prepare_cached("INSERT INTO _driftless_texts (tbl, key, col) VALUES (?1, ?2, ?3)")
         .and_then(|mut statement| statement.insert((table, key, column)))
         .doing("storing a text document")?;
-    insert(tx, first(id), document)
+    insert(tx, first(id), document)?;
+    Ok(id)
+}
+
+/// Notes what a document holds as a digest, so that a text need not be read from it to see that it is the same.
+pub(crate) fn set_digest(tx: &Transaction<'_>, id: i64, content: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE _driftless_texts SET digest = ?2 WHERE id = ?1")
+        .and_then(|mut statement| statement.execute((id, &digest(content.as_bytes())[..])))
+        .doing("storing a text document")?;
+    Ok(())
+}
+
+fn digest(content: &[u8]) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&blake3::hash(content).as_bytes()[..16]);
+    digest
+}
+
+/// Whether the document of a row's column holds just this text. One that is not there holds the empty text.
+fn holds(connection: &Connection, table: i64, key: &[u8], column: &str, text: &[u8]) -> Result<bool> {
+    let known: Option<Option<Vec<u8>>> = connection
+        .prepare_cached("SELECT digest FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 AND col = ?3")
+        .and_then(|mut statement| statement.query_row((table, key, column), |row| row.get(0)).optional())
+        .doing("reading a text document")?;
+    Ok(match known {
+        Some(known) => known.is_some_and(|known| known == digest(text)),
+        None => text.is_empty(),
+    })
+}
+
+/// Fills the columns of a row whose value stands in their text documents. `guess` may give what a column holds, as its
+/// table says: then the document is only read when it holds something else.
+pub(crate) fn fill<'g>(
+    connection: &Connection,
+    table: i64,
+    key: &[u8],
+    state: &mut RowState<'_>,
+    guess: impl Fn(&str) -> Option<&'g [u8]>,
+) -> Result<()> {
+    let columns: Vec<String> = state.texts().map(str::to_owned).collect();
+    for column in columns {
+        let text = match guess(&column) {
+            Some(guess) if holds(connection, table, key, &column, guess)? => {
+                String::from_utf8_lossy(guess).into_owned()
+            }
+            _ => match get(connection, table, key, &column)? {
+                Some(stored) => text_doc::content(&stored.parts())?,
+                None => String::new(),
+            },
+        };
+        state.fill_text(&column, text);
+    }
+    Ok(())
 }
 
 /// Appends an update to a document that is not full.
-pub(crate) fn append(tx: &Transaction<'_>, stored: &Stored, update: &[u8]) -> Result<()> {
-    insert(tx, first(stored.id) + stored.parts.len() as i64, update)
+pub(crate) fn append(tx: &Transaction<'_>, stored: &Stored, update: &[u8]) -> Result<i64> {
+    insert(tx, first(stored.id) + stored.parts.len() as i64, update)?;
+    Ok(stored.id)
 }
 
 /// Stores a document anew, in one part.
-pub(crate) fn replace(tx: &Transaction<'_>, stored: &Stored, document: &[u8]) -> Result<()> {
+pub(crate) fn replace(tx: &Transaction<'_>, stored: &Stored, document: &[u8]) -> Result<i64> {
     tx.prepare_cached("DELETE FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2")
         .and_then(|mut statement| statement.execute((first(stored.id), first(stored.id + 1) - 1)))
         .doing("storing a text document")?;
-    insert(tx, first(stored.id), document)
+    insert(tx, first(stored.id), document)?;
+    Ok(stored.id)
 }
 
 fn insert(tx: &Transaction<'_>, id: i64, body: &[u8]) -> Result<()> {

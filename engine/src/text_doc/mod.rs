@@ -96,6 +96,18 @@ pub(crate) fn write(parts: &[&[u8]], writer: WriterId, new: &str) -> Result<Opti
     Ok(Some(Written { update: txn.encode_update_v1() }))
 }
 
+/// What `current` becomes when somebody makes `new` out of `base`, while others have made `current` out of it: both
+/// changes, merged as two replicas' would be.
+pub(crate) fn rebase(base: &str, new: &str, current: &str) -> Result<String, TextDocError> {
+    let writer = |id: u64| WriterId::from_bits(id);
+    let Some(begun) = write(&[], writer(1), base)? else { return Ok(format!("{current}{new}")) };
+    let theirs = write(&[&begun.update], writer(2), current)?;
+    let ours = write(&[&begun.update], writer(3), new)?;
+    let parts: Vec<&[u8]> =
+        [Some(&begun), theirs.as_ref(), ours.as_ref()].into_iter().flatten().map(|w| &w.update[..]).collect();
+    content(&parts)
+}
+
 /// The first content of a document, and who it is by: a writer drawn from where the text stands and what it is. So two
 /// copies that make the same first text of one row, apart from each other, make the very same document.
 ///

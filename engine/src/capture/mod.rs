@@ -4,6 +4,8 @@
 //! Transactions stay whole: a changeset that does not hold all marks is a part, and the last part is sealed in a
 //! turn that leaves the log empty, which is a commit boundary of the writers. Nothing is applied before that.
 
+mod texts;
+
 use std::collections::BTreeMap;
 
 use driftless_protocol::changeset::{Body, BodyBuilder, MAX_BODY_BYTES};
@@ -153,7 +155,10 @@ fn capture_marks(
         }
         body.author(author.writer, author.replica);
         for update in updates {
-            body.row(&tracked.name, &key, &update);
+            match update {
+                DocumentUpdate::Row(update) => body.row(&tracked.name, &key, &update),
+                DocumentUpdate::Text { column, update } => body.text(&tracked.name, &key, &column, &update),
+            }
         }
         if table != DEFINITIONS {
             captured.changed.push(ChangedRow::new(tracked, key));
@@ -204,6 +209,14 @@ struct Row<'a> {
     now: i64,
 }
 
+/// An update for others.
+enum DocumentUpdate {
+    /// Of the row document.
+    Row(Vec<u8>),
+    /// Of a column's text document.
+    Text { column: String, update: Vec<u8> },
+}
+
 /// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.
 fn capture_row(
     tx: &Transaction<'_>,
@@ -211,7 +224,7 @@ fn capture_row(
     author: Author,
     has: Has,
     touched: &mut TouchedRows,
-) -> Result<Vec<Vec<u8>>> {
+) -> Result<Vec<DocumentUpdate>> {
     let Row { tracked, key, mark, kind, now } = row;
     let doing = "reading a row to capture it";
     let stored = documents::get(tx, tracked.id, key.as_bytes())?;
@@ -220,8 +233,7 @@ fn capture_row(
     let apart = kind == Kind::Found && mark.at == FIRST && stored.is_some() && base.is_none();
     let shown = base.as_deref().or(stored.as_ref().map(|stored| &stored.body[..]));
     let lanes = shown.map(row_doc::lanes).transpose()?;
-    // Columns of `state.texts()` are to be filled from their text documents here, before anything is compared.
-    let state = lanes.as_ref().map(|lanes: &Lanes<'_>| lanes.state(tracked.options.deletes_win));
+    let mut state = lanes.as_ref().map(|lanes: &Lanes<'_>| lanes.state(tracked.options.deletes_win));
 
     let implied = key.values();
     let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
@@ -247,6 +259,13 @@ fn capture_row(
             Some(columns)
         }
     };
+    if let Some(state) = state.as_mut().filter(|state| state.texts().next().is_some()) {
+        let value = |name: &str| {
+            let column = current.iter().flatten().find(|column| column.column == name)?;
+            column.text().map(str::as_bytes)
+        };
+        texts::fill(tx, tracked, key, state, has.bases, value)?;
+    }
     let size: usize =
         current.iter().flatten().map(|column| column.value.payload_len() + column.column.len()).sum();
     if size > MAX_ROW_BYTES {
@@ -255,11 +274,16 @@ fn capture_row(
         parked::put(tx, tracked.id, key, &Reason::local(reason), None)?;
         return Ok(Vec::new());
     }
+    let new_texts: Vec<(String, String)> = current
+        .iter()
+        .flatten()
+        .filter_map(|column| Some((column.column.to_owned(), column.text()?.to_owned())))
+        .collect();
     let (seeing, beside) = if apart {
         // As though it had been tracked before it met the others: the same document as anybody who found this row.
         // Unless the document says it all, as it does when the row was captured a moment ago.
         let said = state.as_ref().is_some_and(|state| says_all(tracked, state, current.as_deref()));
-        (Vec::new(), if said { Vec::new() } else { diff::changes(None, current) })
+        (Vec::new(), if said { Vec::new() } else { diff::changes(None, current, true) })
     } else {
         let beside = match (&state, &mut current) {
             (Some(state), Some(columns)) if !tracked.fresh.is_empty() => {
@@ -267,35 +291,54 @@ fn capture_row(
             }
             _ => Vec::new(),
         };
-        (diff::changes(state.as_ref(), current), beside)
+        (diff::changes(state.as_ref(), current, kind == Kind::Found), beside)
     };
     let was_in_conflict = state.as_ref().is_some_and(|state| state.is_in_conflict());
     let mut document = stored.as_ref().map(|stored| stored.body.clone());
     let mut updates = Vec::new();
+    let set: Vec<&(String, String)> = {
+        let is_set = |name: &str| {
+            seeing
+                .iter()
+                .chain(&beside)
+                .any(|change| matches!(change, row_doc::Change::SetText { column } if column == name))
+        };
+        new_texts.iter().filter(|(name, _)| is_set(name)).collect()
+    };
     if !seeing.is_empty() {
         let (writer, time) = match kind {
-            _ if stored.is_none() && tracked.id == DEFINITIONS => (finder(&tracked.name, key, &seeing), 0),
-            Kind::Found if stored.is_none() => (finder(&tracked.name, key, &seeing), 0),
+            _ if stored.is_none() && tracked.id == DEFINITIONS => {
+                (finder(&tracked.name, key, &seeing, &new_texts), 0)
+            }
+            Kind::Found if stored.is_none() => (finder(&tracked.name, key, &seeing, &new_texts), 0),
             // Found changed, as after the table was made anew: nobody knows when it was written.
             Kind::Found => (author.writer, now),
             Kind::Written => (author.writer, mark.at),
         };
         let written = row_doc::write(document.as_deref(), writer, time, seeing)?;
         document = Some(written.document);
-        updates.push(written.update);
+        updates.push(DocumentUpdate::Row(written.update));
     }
     if !beside.is_empty()
         && let Some(before) = &document
-        && let Some(written) = row_doc::write_beside(before, finder(&tracked.name, key, &beside), beside)?
+        && let Some(written) =
+            row_doc::write_beside(before, finder(&tracked.name, key, &beside, &new_texts), beside)?
     {
         document = Some(written.document);
-        updates.push(written.update);
+        updates.push(DocumentUpdate::Row(written.update));
+    }
+    for (column, text) in set {
+        let shown = state.as_ref().and_then(|state| state.column(column));
+        let update = texts::write(tx, tracked, key, column, shown, text, author.writer)?;
+        updates.extend(update.map(|update| DocumentUpdate::Text { column: column.clone(), update }));
     }
     if let Some(document) = document.filter(|_| !updates.is_empty()) {
         let id = stored.as_ref().map(|stored| stored.id);
         documents::put(tx, id, tracked.id, key.as_bytes(), &document)?;
         if was_in_conflict || base.is_some() || stored.is_some() && kind == Kind::Found {
-            let state = row_doc::lanes(&document)?.state(tracked.options.deletes_win);
+            let lanes = row_doc::lanes(&document)?;
+            let mut state = lanes.state(tracked.options.deletes_win);
+            crate::store::texts::fill(tx, tracked.id, key.as_bytes(), &mut state, |_| None)?;
             conflicts::put(tx, tracked.id, key, &state)?;
         }
         if has.parked {
@@ -368,7 +411,12 @@ fn set_fresh_apart<'a>(
 /// The writer of a row that was found rather than written: drawn from the row itself, so that two copies of one file
 /// that are tracked apart make the very same document of a row that they share, and neither's edits collide with
 /// what the other found. Different contents draw different writers, as Yrs needs.
-fn finder(table: &str, key: &RowKey, changes: &[row_doc::Change<'_>]) -> WriterId {
+fn finder(
+    table: &str,
+    key: &RowKey,
+    changes: &[row_doc::Change<'_>],
+    texts: &[(String, String)],
+) -> WriterId {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -385,7 +433,10 @@ fn finder(table: &str, key: &RowKey, changes: &[row_doc::Change<'_>]) -> WriterI
         match change {
             row_doc::Change::Set { value, .. } => part(&value.to_bytes()),
             row_doc::Change::Add { by, .. } => part(&[&[5], &by.to_le_bytes()[..]].concat()),
-            row_doc::Change::SetText { .. } => part(&[6]),
+            row_doc::Change::SetText { column } => {
+                let text = texts.iter().find(|(known, _)| known == column).map(|(_, text)| text.as_bytes());
+                part(&[&[6], text.unwrap_or_default()].concat());
+            }
         }
     }
     let mut bits = [0; 8];
