@@ -2,7 +2,7 @@
 //!
 //! yrs is not safe on bytes from outside: some make it panic, loop for ever, allocate gigabytes or overflow the
 //! stack. So whatever did not come from this machine passes one of the three functions here before yrs sees
-//! it: [`row_update`] for row documents, [`text_update`] for text documents, [`state_vector`] for the state vector
+//! it: [`row_update`] for row documents, [`text_update`] (and [`text_update_onto`]) for text documents, [`state_vector`] for the state vector
 //! of a single document. They walk the bytes once, without recursion, allocate no more than a small multiple
 //! of the input, and accept only what such documents are made of, in the v1 encoding.
 //!
@@ -40,7 +40,7 @@ mod row;
 mod text;
 
 pub use row::{RowUpdateFacts, row_update};
-pub use text::{TextUpdateFacts, text_update};
+pub use text::{TextUpdateFacts, text_update, text_update_onto};
 
 /// The greatest clock that an item may end at. yrs subtracts clocks as `i32`.
 pub const MAX_CLOCK: u32 = i32::MAX as u32;

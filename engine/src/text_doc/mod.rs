@@ -167,6 +167,10 @@ pub(crate) fn merge(parts: &[&[u8]], update: &[u8]) -> Result<Option<Merged>, Te
     if facts.needs().iter().any(|&(writer, clock)| held.get(&ClientID::new(writer.get())) < clock) {
         return Err(TextDocError::Pending);
     }
+    // A document without items costs nothing: what the update costs by itself was checked.
+    if !parts.is_empty() {
+        validate::text_update_onto(&txn.encode_state_as_update_v1(&StateVector::default()), update)?;
+    }
     apply(&mut txn, update)?;
     if txn.has_missing_updates() {
         return Err(TextDocError::Pending);

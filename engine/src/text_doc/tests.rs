@@ -246,3 +246,36 @@ fn one_word_changed_in_a_megabyte_is_a_small_update() {
     reader.merge(&update);
     assert_eq!(reader.content(), new);
 }
+
+#[test]
+fn an_edit_by_sql_of_a_long_text_stays_well_below_what_others_refuse() {
+    let old = prose();
+    let update = Copy::seeded(&old).write(5, &old.replace("dolor", "changed"));
+    let mut reader = Copy::seeded(&old);
+    // The same writer's text has become twice as long elsewhere.
+    let (_, seed) = seed("notes", &key("n1"), "body", &old);
+    let doc = load(&[&seed], writers(&[&seed]).expect("reads").first().copied()).expect("loads");
+    doc.1.insert(&mut doc.0.transact_mut(), old.len() as u32, &old);
+    reader.parts = vec![doc.0.transact().encode_state_as_update_v1(&StateVector::default())];
+    reader.merge(&update);
+    assert_eq!(reader.content().matches("changed").count(), old.matches("dolor").count());
+}
+
+#[test]
+fn a_text_edited_in_thousands_of_places_is_still_merged_and_sent() {
+    let mut copy = Copy::seeded(&prose());
+    for n in 0..8 {
+        let old = copy.content();
+        let (doc, text) = load(&copy.parts(), writer(5)).expect("loads");
+        let mut txn = doc.transact_mut();
+        let edits = (0..500)
+            .flat_map(|n| [Delta::Retain(1500 + n % 7, None), Delta::Inserted(Inserted("new"), None)]);
+        text.apply_delta(&mut txn, edits);
+        let update = txn.encode_update_v1();
+        drop(txn);
+        copy.merge(&update);
+        assert_eq!(copy.content().len(), old.len() + 1500, "round {n}");
+    }
+    let whole = compact(&copy.parts()).expect("reads");
+    assert!(validate::text_update(&whole).expect("is accepted").items() > 4_000);
+}

@@ -40,7 +40,7 @@ impl TextUpdateFacts {
     }
 
     /// How many items it has. By itself it is quick to apply; on top of a document, a hostile one can cost up
-    /// to this many times the document's own number of items.
+    /// to this many times the document's own number of items: [`text_update_onto`] tells.
     pub fn items(&self) -> usize {
         self.items
     }
@@ -95,6 +95,51 @@ struct Item<'a> {
 /// longer than reading it: many concurrent items in one place, many cuts in one long string, tens of thousands of
 /// keystrokes not yet joined.
 pub fn text_update(bytes: &[u8]) -> Result<TextUpdateFacts, InvalidUpdate> {
+    let Parsed { runs, items, deleted } = parse(bytes)?;
+    placing::check(&runs, &items, &deleted)?;
+    let needs = needs(&runs, &referred(&runs, &items, deleted));
+    Ok(TextUpdateFacts { items: items.len(), runs, needs })
+}
+
+/// Checks what applying an update to a document will cost: by itself it may be cheap, and yet have yrs go through the
+/// whole document for each of its items, or cut up a long string that is there. Both have been accepted by
+/// [`text_update`], and the document holds all that the update needs.
+///
+/// Fails with [`InvalidUpdate::TooCostly`], with [`InvalidUpdate::CutCharacter`] if a character of the document would
+/// be cut, and with [`InvalidUpdate::Origin`] if the document does not hold what is needed after all.
+pub fn text_update_onto(document: &[u8], update: &[u8]) -> Result<(), InvalidUpdate> {
+    let (held, update) = (parse(document)?, parse(update)?);
+    let mut items = held.items;
+    let mut runs = held.runs.clone();
+    for run in &update.runs {
+        let known = held.runs.binary_search_by_key(&run.writer, |run| run.writer);
+        let end = known.map_or(0, |at| held.runs[at].end);
+        if run.start > end {
+            return Err(InvalidUpdate::Origin(run.writer));
+        }
+        match known {
+            Ok(at) => runs[at].end = run.end.max(end),
+            Err(_) => runs.push(*run),
+        }
+        let of_writer = items_of(&update.items, run.writer).iter().filter(|item| item.end > end);
+        for item in of_writer {
+            items.push(item.from(end)?);
+        }
+    }
+    runs.sort_unstable_by_key(|run| run.writer);
+    // Stable: of each writer first what is held.
+    items.sort_by_key(|item| item.writer);
+    placing::check_onto(&held.runs, &runs, &items, &update.deleted)
+}
+
+/// What an update consists of; all ascending by writer.
+struct Parsed<'a> {
+    runs: Vec<Run>,
+    items: Vec<Item<'a>>,
+    deleted: Vec<Deleted>,
+}
+
+fn parse(bytes: &[u8]) -> Result<Parsed<'_>, InvalidUpdate> {
     let mut reader = Reader::new(bytes);
     let count = writer_count(&mut reader, 3)?;
     let mut runs = Vec::with_capacity(count);
@@ -109,9 +154,28 @@ pub fn text_update(bytes: &[u8]) -> Result<TextUpdateFacts, InvalidUpdate> {
     }
     let deleted = read_deletions(&mut reader)?;
     reader.finish()?;
-    placing::check(&runs, &items, &deleted)?;
-    let needs = needs(&runs, &referred(&runs, &items, deleted));
-    Ok(TextUpdateFacts { items: items.len(), runs, needs })
+    Ok(Parsed { runs, items, deleted })
+}
+
+/// The items of one writer among items that ascend by writer.
+fn items_of<'i, 'a>(items: &'i [Item<'a>], writer: WriterId) -> &'i [Item<'a>] {
+    let first = items.partition_point(|item| item.writer < writer);
+    let len = items[first..].partition_point(|item| item.writer == writer);
+    &items[first..first + len]
+}
+
+impl<'a> Item<'a> {
+    /// What is left of it when everything before `clock` is known already.
+    fn from(&self, clock: u32) -> Result<Self, InvalidUpdate> {
+        let Self { writer, start, end, left, right, text } = *self;
+        if clock <= start {
+            return Ok(Self { writer, start, end, left, right, text });
+        }
+        let text =
+            text.map(|text| placing::after(text, clock - start).ok_or(InvalidUpdate::CutCharacter(writer)));
+        let left = Some(Id { writer, clock: clock - 1 });
+        Ok(Self { writer, start: clock, end, left, right, text: text.transpose()? })
+    }
 }
 
 /// Reads the items of one writer.
@@ -140,7 +204,7 @@ fn read_run<'a>(reader: &mut Reader<'a>, items: &mut Vec<Item<'a>>) -> Result<Ru
         } else {
             let text = std::str::from_utf8(reader.block()?)
                 .map_err(|_| CanonicalError::Invalid("a string is not UTF-8"))?;
-            let len = text.encode_utf16().count();
+            let len = utf16_len(text);
             (u32::try_from(len).map_err(|_| InvalidUpdate::Clock(writer))?, Some(text))
         };
         if len == 0 {
@@ -151,6 +215,13 @@ fn read_run<'a>(reader: &mut Reader<'a>, items: &mut Vec<Item<'a>>) -> Result<Ru
         clock = end;
     }
     Ok(Run { writer, start, end: clock })
+}
+
+/// The length in UTF-16 code units. (`encode_utf16().count()` takes many times as long.)
+fn utf16_len(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let chars = bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
+    chars + bytes.iter().filter(|&&byte| byte >= 0xf0).count()
 }
 
 fn read_origin(reader: &mut Reader<'_>, own: Id) -> Result<Id, InvalidUpdate> {

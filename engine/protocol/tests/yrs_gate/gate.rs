@@ -138,6 +138,10 @@ pub(crate) fn text_update(bytes: &[u8], bases: &[Vec<u8>]) -> bool {
     for base in bases.iter().filter(|base| is_whole_text(base)) {
         let doc = document();
         apply(&doc, base);
+        if let Err(error) = validate::text_update_onto(base, bytes) {
+            let covered = covers(&doc, facts.needs());
+            assert!(!covered || matches!(error, validate::InvalidUpdate::CutCharacter(_)), "{error}");
+        }
         text_onto(&doc, bytes, &facts);
     }
     true

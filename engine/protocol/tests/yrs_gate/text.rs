@@ -346,3 +346,84 @@ fn cuts_in_a_long_string_are_limited() {
         update(&[(1, vec![(None, None, text.as_str())])], &deletions)
     });
 }
+
+/// An update that is cheap by itself, and onto a document was cheap to send but not to apply: each item without origins
+/// goes through all that is there.
+#[test]
+fn an_update_that_would_search_the_whole_document_for_each_item_is_refused() {
+    let items = (0..10_000u64)
+        .map(|at| (at.checked_sub(1).map(|before| (5, before)), (at > 0).then_some((9, 0)), "a"));
+    let document = update(&[(9, vec![(None, None, "z")]), (5, items.collect())], &[]);
+    assert!(validate::text_update(&document).is_ok());
+    let searching = |n: usize| update(&[(7, vec![(None, None, "b"); n])], &[]);
+    for n in [100, 1_000] {
+        let update = searching(n);
+        assert!(validate::text_update(&update).is_ok());
+        let start = Instant::now();
+        let fits = validate::text_update_onto(&document, &update);
+        let expected = if n == 100 { Ok(()) } else { Err(InvalidUpdate::TooCostly) };
+        assert_eq!(fits, expected, "{n} items");
+        assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+        if fits.is_ok() {
+            on_a_small_stack(Duration::from_secs(10), {
+                let document = document.clone();
+                move |case| {
+                    case("searching".into(), &update);
+                    let doc = gate::document();
+                    gate::apply(&doc, &document);
+                    gate::apply(&doc, &update);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn an_update_that_goes_beyond_a_document_or_cuts_its_characters_is_refused_onto_it() {
+    let document = sample().write();
+    let later = |left, clock| {
+        let mut layout = sample();
+        layout.runs[0].clock = clock;
+        layout.runs[0].items[0].left = Some((1, left));
+        layout.runs[0].items[0].place = None;
+        layout.runs[0].items[0].info = 0x84;
+        layout.write()
+    };
+    assert_eq!(validate::text_update_onto(&document, &later(3, 4)), Ok(()));
+    assert_eq!(
+        validate::text_update_onto(&document, &later(1, 4)),
+        Err(InvalidUpdate::CutCharacter(writer(1)))
+    );
+    assert_eq!(validate::text_update_onto(&document, &later(3, 5)), Err(InvalidUpdate::Origin(writer(1))));
+    assert_eq!(
+        validate::text_update_onto(&document, &document),
+        Ok(()),
+        "what is known already is no matter"
+    );
+}
+
+/// What yrs wrote in sessions is accepted onto every document that holds what it needs.
+#[test]
+fn whatever_yrs_writes_is_accepted_onto_what_it_goes_on_from() {
+    on_a_small_stack(Duration::from_secs(10), |case| {
+        let mut checked = 0;
+        for seed in 0..150 {
+            let written = session(&mut Dice::new(seed ^ 0xbeef));
+            let documents: Vec<&Vec<u8>> =
+                written.iter().filter(|update| gate::is_whole_text(update)).collect();
+            for document in documents.iter().step_by(5) {
+                let doc = gate::document();
+                gate::apply(&doc, document);
+                for update in &written {
+                    let facts = validate::text_update(update).expect("accepted");
+                    if gate::covers(&doc, facts.needs()) {
+                        case(format!("seed {seed}"), update);
+                        assert_eq!(validate::text_update_onto(document, update), Ok(()), "seed {seed}");
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert!(checked > 5_000, "{checked}");
+    });
+}

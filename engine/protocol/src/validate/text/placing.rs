@@ -13,8 +13,12 @@ use super::{Id, Item};
 
 /// Steps of looking for a place among concurrent items; measured: 150 ns each in yrs.
 const SEARCH_BUDGET: u64 = 1 << 21;
-/// Bytes that are moved to cut strings and join them again; measured: about 1 ns each in yrs.
+/// Bytes that are looked at and moved to cut strings and join them again; measured: about 1 ns each in yrs.
 const MOVE_BUDGET: u64 = 1 << 29;
+/// The same where a document is cut: by edits all over a long text, which nobody should lose.
+const CUT_BUDGET: u64 = 4 * MOVE_BUDGET;
+/// What a byte costs that is moved to join two strings; measured: 3 ns in yrs.
+const JOIN: u64 = 4;
 /// Writers in a row that were used up out of turn. yrs passes over these by recursion, about 110 bytes of
 /// stack each: 20,000 overflow 2 MB.
 const MAX_USED_UP: usize = 8_192;
@@ -34,6 +38,8 @@ struct Piece {
     right: u32,
     /// The piece that its left origin ends, which for all but the first piece of an item is the one before.
     origin: u32,
+    /// Of its string; 1 if it is deleted.
+    bytes: u32,
 }
 
 /// The pieces of one writer: a range of indexes.
@@ -43,6 +49,8 @@ struct Line {
     end: u32,
     /// The first that is not in the list yet.
     next: u32,
+    /// One past the last that goes into the list now.
+    stop: u32,
 }
 
 /// Refuses what would be too costly, items that wait for each other, and cuts through a character. `runs`,
@@ -53,8 +61,34 @@ pub(super) fn check(runs: &[Run], items: &[Item<'_>], deleted: &[Deleted]) -> Re
         return Ok(());
     }
     let cuts = cuts(runs, items, deleted);
-    let mut list = List::new(runs, items, &cuts)?;
-    list.place(runs)
+    let mut list = List::new(runs, items, &cuts, MOVE_BUDGET)?;
+    list.place(runs)?;
+    list.join(deleted)
+}
+
+/// The same for an update on top of a document: all in `held`, which ascends by writer, is there already. What of
+/// `runs` and `items` is beyond that is the update's.
+pub(super) fn check_onto(
+    held: &[Run],
+    runs: &[Run],
+    items: &[Item<'_>],
+    deleted: &[Deleted],
+) -> Result<(), InvalidUpdate> {
+    let cuts = cuts(runs, items, deleted);
+    let mut list = List::new(runs, items, &cuts, CUT_BUDGET)?;
+    for (line, run) in runs.iter().enumerate() {
+        let held =
+            held.binary_search_by_key(&run.writer, |run| run.writer).map_or(run.start, |at| held[at].end);
+        let Line { first, end, .. } = list.lines[line];
+        let of_line = &list.pieces[first as usize..end as usize];
+        list.lines[line].stop = first + of_line.partition_point(|piece| piece.start < held) as u32;
+    }
+    list.place(runs)?;
+    // What that took was paid when it came.
+    list.steps = 0;
+    list.lines.iter_mut().for_each(|line| line.stop = line.end);
+    list.place(runs)?;
+    list.join(deleted)
 }
 
 /// Where items are cut, each the clock of the first character after the cut; ascending, in no item twice.
@@ -86,6 +120,9 @@ struct List<'i, 'a> {
     lines: Vec<Line>,
     first: u32,
     steps: u64,
+    /// Bytes moved, and how many may be.
+    moved: u64,
+    budget: u64,
     /// The number of the search in which a piece was last passed, and in which it was last in conflict.
     passed: Vec<u32>,
     conflicting: Vec<u32>,
@@ -93,37 +130,41 @@ struct List<'i, 'a> {
 
 impl<'i, 'a> List<'i, 'a> {
     /// Cuts the items into pieces.
-    fn new(runs: &[Run], items: &'i [Item<'a>], cuts: &[Id]) -> Result<Self, InvalidUpdate> {
+    fn new(runs: &[Run], items: &'i [Item<'a>], cuts: &[Id], budget: u64) -> Result<Self, InvalidUpdate> {
         let mut pieces = Vec::with_capacity(items.len() + cuts.len());
         let mut lines = Vec::with_capacity(runs.len());
+        let mut moved = 0;
         let mut cuts = cuts.iter().copied().peekable();
         let mut at = 0;
         for of_writer in items.chunk_by(|a, b| a.writer == b.writer) {
             let first = pieces.len() as u32;
-            let mut moves = Moves::default();
-            for (before, item) in std::iter::once(None).chain(of_writer.iter().map(Some)).zip(of_writer) {
-                moves.item(before, item);
+            for item in of_writer {
+                let bytes = item.text.map_or(1, str::len) as u64;
                 let mut units = Units { text: item.text.unwrap_or(""), at: item.start };
                 let mut start = item.start;
                 while let Some(cut) = cuts.next_if(|cut| cut.writer == item.writer && cut.clock <= item.end) {
                     if cut.clock <= item.start || cut.clock == item.end {
                         continue;
                     }
+                    let before = units.text.len();
                     if item.text.is_some() && !units.advance_to(cut.clock) {
                         return Err(InvalidUpdate::CutCharacter(item.writer));
                     }
-                    moves.cut();
-                    pieces.push(Piece::new(start, cut.clock, at));
+                    moved += bytes;
+                    pieces.push(Piece::new(start, cut.clock, at, before - units.text.len()));
                     start = cut.clock;
                 }
-                pieces.push(Piece::new(start, item.end, at));
+                pieces.push(Piece::new(start, item.end, at, units.text.len()));
                 at += 1;
             }
-            moves.check()?;
-            lines.push(Line { first, end: pieces.len() as u32, next: first });
+            if moved > budget {
+                return Err(InvalidUpdate::TooCostly);
+            }
+            let end = pieces.len() as u32;
+            lines.push(Line { first, end, next: first, stop: end });
         }
         let (passed, conflicting) = (vec![0; pieces.len()], vec![0; pieces.len()]);
-        Ok(Self { items, pieces, lines, first: NONE, steps: 0, passed, conflicting })
+        Ok(Self { items, pieces, lines, first: NONE, steps: 0, moved, budget, passed, conflicting })
     }
 
     /// The line of a writer.
@@ -140,17 +181,18 @@ impl<'i, 'a> List<'i, 'a> {
         Some((line, first + of_line.partition_point(|piece| piece.end <= id.clock) as u32))
     }
 
-    /// Puts all items into the list, in the order of yrs.
+    /// Puts all items up to where their lines stop into the list, in the order of yrs.
     fn place(&mut self, runs: &[Run]) -> Result<(), InvalidUpdate> {
         let mut waiting: Vec<usize> = Vec::new();
         let mut waits = vec![false; runs.len()];
         let mut used_up = 0;
-        for start in (0..self.lines.len()).rev() {
-            used_up = if self.lines[start].next == self.lines[start].end { used_up + 1 } else { 0 };
+        let listed: Vec<bool> = self.lines.iter().map(|line| line.next < line.stop).collect();
+        for start in (0..self.lines.len()).rev().filter(|&line| listed[line]) {
+            used_up = if self.lines[start].next == self.lines[start].stop { used_up + 1 } else { 0 };
             if used_up > MAX_USED_UP {
                 return Err(InvalidUpdate::TooCostly);
             }
-            while self.lines[start].next < self.lines[start].end {
+            while self.lines[start].next < self.lines[start].stop {
                 let line = waiting.last().copied().unwrap_or(start);
                 let item = &self.items[self.pieces[self.lines[line].next as usize].item as usize];
                 let missing = [item.left, item.right].into_iter().flatten().find_map(|id| {
@@ -219,6 +261,43 @@ impl<'i, 'a> List<'i, 'a> {
         Ok(())
     }
 
+    /// Joins what yrs will join when all is in place: neighbours in the list that one writer wrote one after the other.
+    /// It goes from the last to the first, and moves what it has joined so far each time.
+    fn join(&mut self, deleted: &[Deleted]) -> Result<(), InvalidUpdate> {
+        for line in &self.lines {
+            let of_line = &self.pieces[line.first as usize..line.end as usize];
+            let mut joined = 0;
+            for (at, piece) in (line.first..line.end).zip(of_line).rev() {
+                let item = &self.items[piece.item as usize];
+                let gone = |piece: &Piece| {
+                    let at = deleted
+                        .partition_point(|range| (range.writer, range.start) <= (item.writer, piece.start));
+                    at.checked_sub(1)
+                        .map(|at| deleted[at])
+                        .is_some_and(|range| range.writer == item.writer && piece.start < range.end)
+                };
+                let is_gone = item.text.is_none() || gone(piece);
+                let joins = of_line.get((at + 1 - line.first) as usize).is_some_and(|next| {
+                    let other = &self.items[next.item as usize];
+                    let follows = next.item == piece.item
+                        || other.right == item.right
+                            && other.left == Some(Id { writer: item.writer, clock: next.start - 1 });
+                    piece.right == at + 1 && follows && is_gone == (other.text.is_none() || gone(next))
+                });
+                if joins {
+                    self.moved += JOIN * joined;
+                } else {
+                    joined = 0;
+                }
+                joined += if is_gone { 1 } else { u64::from(piece.bytes) };
+            }
+            if self.moved > self.budget {
+                return Err(InvalidUpdate::TooCostly);
+            }
+        }
+        Ok(())
+    }
+
     /// The piece to the left of the place of the item that begins with piece `at`.
     fn search(&mut self, at: u32, origin: u32, stop: u32) -> Result<u32, InvalidUpdate> {
         let own = &self.items[self.pieces[at as usize].item as usize];
@@ -264,40 +343,16 @@ impl<'i, 'a> List<'i, 'a> {
 }
 
 impl Piece {
-    fn new(start: u32, end: u32, item: u32) -> Self {
-        Self { start, end, item, left: NONE, right: NONE, origin: NONE }
+    fn new(start: u32, end: u32, item: u32, bytes: usize) -> Self {
+        let bytes = bytes.max(1) as u32;
+        Self { start, end, item, left: NONE, right: NONE, origin: NONE, bytes }
     }
 }
 
-/// What is moved to cut and to join the strings of one writer: in the worst case all of them, each time.
-#[derive(Debug, Default)]
-struct Moves {
-    /// Bytes of its strings, and one for each item.
-    size: u64,
-    times: u64,
-}
-
-impl Moves {
-    fn item(&mut self, before: Option<&Item<'_>>, item: &Item<'_>) {
-        self.size += 1 + item.text.map_or(0, str::len) as u64;
-        let joins = before.is_some_and(|before| {
-            item.left == Some(Id { writer: item.writer, clock: item.start - 1 }) && item.right == before.right
-        });
-        self.times += u64::from(joins);
-    }
-
-    fn cut(&mut self) {
-        self.size += 1;
-        self.times += 1;
-    }
-
-    fn check(&self) -> Result<(), InvalidUpdate> {
-        if self.times.saturating_mul(self.size) > MOVE_BUDGET {
-            Err(InvalidUpdate::TooCostly)
-        } else {
-            Ok(())
-        }
-    }
+/// A string from so many UTF-16 code units on; `None` if that lies within a character.
+pub(super) fn after(text: &str, units: u32) -> Option<&str> {
+    let mut walk = Units { text, at: 0 };
+    walk.advance_to(units).then_some(walk.text)
 }
 
 /// Walks a string by UTF-16 code units.
