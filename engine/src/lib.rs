@@ -58,7 +58,6 @@ mod snapshot;
 mod status;
 mod store;
 mod sync;
-#[cfg_attr(not(test), allow(dead_code, reason = "nothing is captured into text documents yet"))]
 mod text_doc;
 mod time;
 mod tracking;

@@ -8,7 +8,6 @@
 
 pub(crate) mod diff;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use driftless_protocol::canonical::Writer;
@@ -111,7 +110,7 @@ pub(crate) fn rebase(base: &str, new: &str, current: &str) -> Result<String, Tex
 /// The first content of a document, and who it is by: a writer drawn from where the text stands and what it is. So two
 /// copies that make the same first text of one row, apart from each other, make the very same document.
 ///
-/// Not to be used on a document in which that writer has written ([`writers`]): it would write another's clocks again.
+/// Only to be used where there is no document yet: a writer that has written in one would write its clocks again.
 /// An empty text has nobody's items in it, so its update is the same whoever writes it.
 pub(crate) fn seed(table: &str, key: &RowKey, column: &str, content: &str) -> (WriterId, Vec<u8>) {
     /// Content kind 4 (string), without origins.
@@ -143,15 +142,6 @@ pub(crate) fn seed(table: &str, key: &RowKey, column: &str, content: &str) -> (W
     update.block(content.as_bytes());
     update.varint(0); // nothing is deleted
     (writer, update.finish())
-}
-
-/// Who has items in a document, deleted ones included. Fails if the document is damaged.
-pub(crate) fn writers(parts: &[&[u8]]) -> Result<BTreeSet<WriterId>, TextDocError> {
-    let mut writers = BTreeSet::new();
-    for part in parts {
-        writers.extend(validate::text_update(part)?.writers());
-    }
-    Ok(writers)
 }
 
 /// Merges an update from outside into a document. `None` if it has nothing new. The update is validated first, nothing
