@@ -88,6 +88,18 @@ pub enum Error {
         /// Why, and what to do instead.
         refusal: Refusal,
     },
+    /// A column cannot be renamed.
+    #[error("column '{old}' of table '{table}' cannot be renamed to '{new}': {why}")]
+    CannotRename {
+        /// The table.
+        table: String,
+        /// The column, as the caller named it.
+        old: String,
+        /// The name that it was to have.
+        new: String,
+        /// Why, and what to do instead.
+        why: String,
+    },
     /// A table is not tracked.
     #[error("table '{0}' is not tracked")]
     NotTracked(String),

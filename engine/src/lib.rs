@@ -71,7 +71,7 @@ pub use engine::Engine;
 pub use error::{Error, Result};
 pub use json::to_json;
 pub use parked::{Parked, parked};
-pub use replica::{Selection, Tracked, set_kind, track, untrack};
+pub use replica::{Selection, Tracked, rename_column, set_kind, track, untrack};
 pub use row_doc::RowDocError;
 pub use schema::Affinity;
 pub use schema::eligibility::{KindRefusal, Refusal};

@@ -76,11 +76,12 @@ fn values(
     let (Some(stored), Ok(key)) = (documents::get(connection, table, key)?, RowKey::from_bytes(key)) else {
         return Ok(Vec::new());
     };
-    let Some(Ok(look)) = introspect::table(connection, spelled)? else { return Ok(Vec::new()) };
+    let Some(Ok(mut look)) = introspect::table(connection, spelled)? else { return Ok(Vec::new()) };
     let Some(entry) = tables::all(connection)?.into_iter().find(|entry| entry.id == table) else {
         return Ok(Vec::new());
     };
-    let lanes = row_doc::lanes(&stored.body)?;
+    let renames = look.rename(&entry.renames);
+    let lanes = row_doc::lanes(&stored.body)?.renamed(&renames);
     let mut state = lanes.state(entry.options.deletes_win);
     texts::fill(connection, table, key.as_bytes(), &mut state, |_| None)?;
     let key_values = key.values();

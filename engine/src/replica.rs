@@ -485,6 +485,16 @@ fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             tables::update(tx, &entry)?;
             renewed = true;
         }
+        let renames = definition.renames();
+        if definition.renames.is_some() && entry.renames != renames {
+            tracing::info!(table = %entry.spelled, "columns of this table were renamed in the space");
+            entry.renames = renames;
+            entry.hint = None;
+            tables::update(tx, &entry)?;
+            // What was written under one of the names shows under the other.
+            backlog::refresh_table(tx, entry.id)?;
+            renewed = true;
+        }
     }
     Ok(renewed)
 }
@@ -552,6 +562,22 @@ pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnK
     migrations::run(&tx, path)?;
     tracking::set_kind(&tx, table, column, kind, now())?;
     tx.commit().doing("changing the kind of a column")
+}
+
+/// Tells that a column of a tracked table was renamed, whether or not an engine has the file, and renames it in the table
+/// if that has not been done. Every replica of the space takes that over when it hears of it: there the column may have
+/// the one name or the other, what is written under either is the same column's. Untold, a rename is a dropped column and
+/// an added one.
+///
+/// Fails with [`Error::NotTracked`], and with [`Error::CannotRename`] if the table has neither column or both, or if it is
+/// part of the primary key.
+pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) -> Result<()> {
+    let path = path.as_ref();
+    let mut connection = open_initialized(path)?;
+    let tx = begin(&mut connection)?;
+    migrations::run(&tx, path)?;
+    tracking::rename_column(&tx, table, old, new, now())?;
+    tx.commit().doing("renaming a column")
 }
 
 fn open_initialized(path: &Path) -> Result<Connection> {

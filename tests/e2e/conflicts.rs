@@ -1,7 +1,7 @@
 //! Two replicas that wrote the same row while they were apart.
 
 use driftless::{Conflict, ReplicaId, TableOptions, Value};
-use driftless_tests::{Node, TestRelay, agree, eventually, query};
+use driftless_tests::{Node, TestRelay, agree, later, query};
 use tempfile::TempDir;
 
 const NOTES: &str = "
@@ -59,15 +59,6 @@ impl Pair {
     fn replica(&self, node: &Node) -> ReplicaId {
         node.status().replica
     }
-}
-
-/// Waits until the clock that the triggers read has moved on, so that the next write is the later one.
-fn later() {
-    let now = || {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis()
-    };
-    let begun = now();
-    eventually("the next millisecond", || (now() > begun + 1).then_some(()));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod counters;
 mod crash;
 mod parking;
 mod real_data;
+mod renames;
 mod schema_rollout;
 mod soak;
 mod three_replicas;

@@ -1,79 +1,11 @@
 //! The user's own triggers, on rows that are merged: they run, and what they write into tracked tables is not counted
 //! twice.
 
-use driftless::sim::Replica;
-use driftless::{Config, TableOptions};
-use driftless_tests::{connect, create_database, query};
-use tempfile::TempDir;
+use driftless::TableOptions;
+use driftless_tests::Circle;
 
-/// Replicas of one schema that exchange everything when they meet.
-struct Nodes {
-    nodes: Vec<Replica>,
-    read: Vec<Vec<u64>>,
-    tracked: Vec<String>,
-    _folder: TempDir,
-}
-
-impl Nodes {
-    fn new(count: usize, schema: &str, tracked: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let open = |n| {
-            let path = folder.path().join(format!("{n}.db"));
-            create_database(&path, schema);
-            let mut replica = Replica::open(&path, Config::default()).expect("opened");
-            replica.track(tracked, TableOptions::integer_key()).expect("tracked");
-            replica
-        };
-        let nodes = (0..count).map(open).collect();
-        let mut all = Self {
-            nodes,
-            read: vec![vec![0; count]; count],
-            tracked: tracked.iter().map(|&name| name.to_owned()).collect(),
-            _folder: folder,
-        };
-        all.meet();
-        all
-    }
-
-    fn sql(&self, node: usize, statements: &str) {
-        connect(self.nodes[node].path()).execute_batch(statements).expect("valid SQL");
-    }
-
-    fn query(&self, node: usize, select: &str) -> Vec<String> {
-        query(self.nodes[node].path(), select)
-    }
-
-    /// Everybody gets everything; then all tables are equal and nothing is left to capture.
-    fn meet(&mut self) {
-        for node in &mut self.nodes {
-            node.turn(Vec::new()).expect("captured");
-        }
-        for to in 0..self.nodes.len() {
-            for from in (0..self.nodes.len()).filter(|from| *from != to) {
-                let news = self.nodes[from].changesets_after(self.read[to][from]).expect("changesets");
-                self.read[to][from] += news.len() as u64;
-                self.nodes[to].turn(news).expect("applied");
-            }
-        }
-        let tracked = |node: &Replica| -> Vec<Vec<String>> {
-            let all = |table: &String| query(node.path(), &format!("SELECT * FROM {table} ORDER BY 1"));
-            self.tracked.iter().map(all).collect()
-        };
-        for node in &self.nodes[1..] {
-            assert_eq!(tracked(node), tracked(&self.nodes[0]));
-        }
-        for (n, node) in self.nodes.iter_mut().enumerate() {
-            node.turn(Vec::new()).expect("captured");
-            let last: Vec<u64> = self.read.iter().map(|read| read[n]).collect();
-            let news = node.changesets_after(*last.iter().max().expect("a number")).expect("changesets");
-            assert_eq!(news.len(), 0, "merging is no writing");
-        }
-    }
-
-    fn warning(&self, table: &str) -> Option<String> {
-        let status = driftless::status(self.nodes[0].path()).expect("a status");
-        status.tables.into_iter().find(|known| known.table == table).expect("tracked").reason
-    }
+fn circle(count: usize, schema: &str, tracked: &[&str]) -> Circle {
+    Circle::new(count, schema, tracked, &TableOptions::default())
 }
 
 const SEARCHED: &str = "
@@ -93,10 +25,10 @@ END;
 
 #[test]
 fn a_full_text_index_kept_by_triggers_finds_merged_rows_on_every_replica() {
-    let mut nodes = Nodes::new(3, SEARCHED, &["notes"]);
+    let mut nodes = circle(3, SEARCHED, &["notes"]);
     let search =
         "SELECT id FROM notes WHERE rowid IN (SELECT rowid FROM found WHERE found MATCH '%') ORDER BY id";
-    let check = |nodes: &Nodes, word: &str, expected: &[&str]| {
+    let check = |nodes: &Circle, word: &str, expected: &[&str]| {
         for node in 0..3 {
             nodes.sql(node, "INSERT INTO found (found, rank) VALUES ('integrity-check', 1)");
             assert_eq!(nodes.query(node, &search.replace('%', word)), expected, "{word} on {node}");
@@ -140,7 +72,7 @@ fn a_trigger_that_sets_the_time_of_a_change_sets_it_for_its_author_alone() {
           UPDATE t SET changed = julianday('now') + abs(random() % 1000) WHERE k = NEW.k;
         END;
         CREATE TRIGGER made AFTER INSERT ON t BEGIN UPDATE t SET changed = random() WHERE k = NEW.k; END;";
-    let mut nodes = Nodes::new(3, schema, &["t"]);
+    let mut nodes = circle(3, schema, &["t"]);
     nodes.sql(0, "INSERT INTO t (k, v) VALUES ('a', 1), ('b', 2)");
     nodes.meet();
     nodes.sql(1, "UPDATE t SET v = 3 WHERE k = 'a'");
@@ -171,7 +103,7 @@ fn what_a_trigger_writes_into_another_tracked_table_is_written_once() {
           UPDATE post SET likes = likes - 1 WHERE k = OLD.post;
           DELETE FROM log WHERE what = 'liked ' || OLD.post;
         END;";
-    let mut nodes = Nodes::new(3, schema, &["post", "liked", "log"]);
+    let mut nodes = circle(3, schema, &["post", "liked", "log"]);
     nodes.sql(
         0,
         "INSERT INTO post (k, nick) VALUES ('p', 'x'), ('q', 'y'); INSERT INTO liked VALUES ('l1', 'p')",
@@ -201,19 +133,17 @@ fn a_trigger_that_raises_parks_the_row_and_holds_nothing_up() {
     let schema = "
         CREATE TABLE t (k TEXT PRIMARY KEY, v);
         CREATE TRIGGER never BEFORE INSERT ON t WHEN NEW.v = 'bad' BEGIN SELECT RAISE(ABORT, 'no bad ones'); END;";
-    let mut nodes = Nodes::new(2, schema, &["t"]);
+    let mut nodes = circle(2, schema, &["t"]);
     nodes.sql(0, "INSERT INTO t VALUES ('a', 'good'), ('b', 'good')");
     nodes.meet();
     nodes.sql(1, "DROP TRIGGER never; INSERT INTO t VALUES ('c', 'bad'), ('d', 'good')");
-    let (news, a) =
-        (nodes.nodes[1].turn(Vec::new()).map(|()| nodes.nodes[1].changesets_after(nodes.read[0][1])), 0);
-    nodes.nodes[a].turn(news.expect("captured").expect("changesets")).expect("applied");
-    assert_eq!(nodes.query(a, "SELECT k FROM t ORDER BY k"), ["'a'", "'b'", "'d'"]);
+    nodes.fetch(0, 1);
+    assert_eq!(nodes.query(0, "SELECT k FROM t ORDER BY k"), ["'a'", "'b'", "'d'"]);
     assert_eq!(
-        nodes.query(a, "SELECT \"key\", rule, reason FROM driftless_parked"),
+        nodes.query(0, "SELECT \"key\", rule, reason FROM driftless_parked"),
         ["''c'', 'TRIGGER', 'no bad ones'"]
     );
-    nodes.sql(a, "DROP TRIGGER never");
-    nodes.nodes[a].turn(Vec::new()).expect("a turn");
-    assert_eq!(nodes.query(a, "SELECT k FROM t ORDER BY k"), ["'a'", "'b'", "'c'", "'d'"]);
+    nodes.sql(0, "DROP TRIGGER never");
+    nodes.capture(0);
+    assert_eq!(nodes.query(0, "SELECT k FROM t ORDER BY k"), ["'a'", "'b'", "'c'", "'d'"]);
 }

@@ -4,6 +4,7 @@
 //! Helpers panic with a sentence when something fails that the scenario does not ask about: they are for tests.
 
 mod binaries;
+mod circle;
 mod courier;
 mod database;
 mod music_shop;
@@ -13,6 +14,7 @@ mod seeds;
 mod shell;
 
 pub use binaries::{Commands, Outcome, Process};
+pub use circle::Circle;
 pub use courier::Courier;
 pub use database::{Tables, assert_same_tables, connect, create_database, query, sql, tables};
 pub use music_shop::{MusicShop, chinook};
@@ -22,6 +24,15 @@ pub use seeds::{each_seed, seed};
 pub use shell::{dump, has_shell, shell};
 
 use std::time::Duration;
+
+/// Waits until the clock that the triggers read has moved on, so that the next write is the later one.
+pub fn later() {
+    let now = || {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis()
+    };
+    let begun = now();
+    eventually("the next millisecond", || (now() > begun + 1).then_some(()));
+}
 
 /// How long anything may take before a test gives up. Nothing waits for this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -233,7 +233,8 @@ fn capture_row(
     let apart = kind == Kind::Found && mark.at == FIRST && stored.is_some() && base.is_none();
     let shown = base.as_deref().or(stored.as_ref().map(|stored| &stored.body[..]));
     let lanes = shown.map(row_doc::lanes).transpose()?;
-    let mut state = lanes.as_ref().map(|lanes: &Lanes<'_>| lanes.state(tracked.options.deletes_win));
+    let lanes = lanes.map(|lanes: Lanes<'_>| lanes.renamed(&tracked.renames));
+    let mut state = lanes.as_ref().map(|lanes| lanes.state(tracked.options.deletes_win));
 
     let implied = key.values();
     let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
@@ -315,14 +316,18 @@ fn capture_row(
             Kind::Found => (author.writer, now),
             Kind::Written => (author.writer, mark.at),
         };
-        let written = row_doc::write(document.as_deref(), writer, time, seeing)?;
+        let written = row_doc::write_seeing(document.as_deref(), writer, time, seeing, &tracked.renames)?;
         document = Some(written.document);
         updates.push(DocumentUpdate::Row(written.update));
     }
     if !beside.is_empty()
         && let Some(before) = &document
-        && let Some(written) =
-            row_doc::write_beside(before, finder(&tracked.name, key, &beside, &new_texts), beside)?
+        && let Some(written) = row_doc::write_beside(
+            before,
+            finder(&tracked.name, key, &beside, &new_texts),
+            beside,
+            &tracked.renames,
+        )?
     {
         document = Some(written.document);
         updates.push(DocumentUpdate::Row(written.update));
@@ -336,7 +341,7 @@ fn capture_row(
         let id = stored.as_ref().map(|stored| stored.id);
         documents::put(tx, id, tracked.id, key.as_bytes(), &document)?;
         if was_in_conflict || base.is_some() || stored.is_some() && kind == Kind::Found {
-            let lanes = row_doc::lanes(&document)?;
+            let lanes = row_doc::lanes(&document)?.renamed(&tracked.renames);
             let mut state = lanes.state(tracked.options.deletes_win);
             crate::store::texts::fill(tx, tracked.id, key.as_bytes(), &mut state, |_| None)?;
             conflicts::put(tx, tracked.id, key, &state)?;
@@ -382,9 +387,14 @@ fn set_fresh_apart<'a>(
 ) -> Vec<row_doc::Change<'a>> {
     let mut beside = Vec::new();
     columns.retain(|now| {
-        let held = tracked.fresh.iter().any(|fresh| fresh == now.column)
-            && state.column(now.column).is_some_and(|held| !held.shows(&now.value));
-        if !held {
+        let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
+        let held = state.column(now.column);
+        if is_fresh && held.is_none() && kind == Kind::Found && now.implied != Some(&now.value) {
+            // Of what stands in a column that has just come, as by a rename, nobody knows when it was written.
+            beside.push(row_doc::Change::set(now.column, now.value.clone()));
+            return false;
+        }
+        if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
             return true;
         }
         let is_default = now.implied.is_some_and(|default| *default == now.value);

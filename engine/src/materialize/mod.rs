@@ -272,7 +272,7 @@ impl<'a> Materializer<'a> {
                 None => return Ok(()),
             },
         };
-        let lanes = row_doc::lanes(&document).map_err(Error::from)?;
+        let lanes = row_doc::lanes(&document).map_err(Error::from)?.renamed(&tracked.renames);
         let mut state = lanes.state(tracked.options.deletes_win);
         self.fill_texts(tracked, &row.key, &mut state, row.new)?;
         if self.has_conflicts || state.is_in_conflict() {
@@ -553,6 +553,7 @@ impl<'a> Materializer<'a> {
     ) -> Result<()> {
         // Texts aside: nobody refers to those.
         let before = before.map(row_doc::lanes).transpose()?;
+        let before = before.map(|lanes| lanes.renamed(&tracked.renames));
         let Some(before) = before.map(|lanes| lanes.state(tracked.options.deletes_win)) else {
             return Ok(());
         };
@@ -580,7 +581,7 @@ impl<'a> Materializer<'a> {
         let Some(stored) = documents::get(self.tx, table, key)? else { return Ok(()) };
         let key = RowKey::from_bytes(key)
             .map_err(|error| Error::Damaged { table: "_driftless_parked", what: error.to_string() })?;
-        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?;
+        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?.renamed(&tracked.renames);
         let mut state = lanes.state(tracked.options.deletes_win);
         self.fill_texts(tracked, &key, &mut state, true)?;
         let key_values = key.values();
@@ -628,7 +629,7 @@ impl<'a> Materializer<'a> {
         };
         let stored = documents::get(self.tx, tracked.id, key.as_bytes())?;
         let Some(stored) = stored else { return Ok(()) }; // a row that stays in this file is nobody's to take away
-        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?;
+        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?.renamed(&tracked.renames);
         let mut state = lanes.state(tracked.options.deletes_win);
         self.fill_texts(tracked, &key, &mut state, true)?;
         self.park(tracked, &key, &key_values, Some(&state), &reason)

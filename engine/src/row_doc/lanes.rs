@@ -88,6 +88,42 @@ impl<'a> Lanes<'a> {
         Self { present }
     }
 
+    /// The same with renamed columns (name now, name under which the column travels) under the names that they travel by:
+    /// somebody may have written them under the new names before the rename was told. Of two cells that a writer has in
+    /// one column then, the later stays: nobody writes beside oneself.
+    pub(crate) fn renamed(mut self, renames: &[(String, String)]) -> Self {
+        let travels =
+            |name: &str| renames.iter().find(|(now, _)| now == name).map(|(_, travels)| travels.clone());
+        for (_, lane) in &mut self.present {
+            if !lane.cells.iter().any(|cell| travels(&cell.column).is_some())
+                && !lane.counters.iter().any(|counter| travels(&counter.column).is_some())
+            {
+                continue;
+            }
+            for cell in &mut lane.cells {
+                if let Some(name) = travels(&cell.column) {
+                    cell.column = name.into();
+                }
+            }
+            lane.cells.sort_by(|a, b| (&a.column, b.number).cmp(&(&b.column, a.number)));
+            lane.cells.dedup_by(|later, first| later.column == first.column);
+            for counter in &mut lane.counters {
+                if let Some(name) = travels(&counter.column) {
+                    counter.column = name.into();
+                }
+            }
+            lane.counters.sort_by(|a, b| a.column.cmp(&b.column));
+            lane.counters.dedup_by(|next, first| {
+                let same = next.column == first.column;
+                if same {
+                    first.added = first.added.saturating_add(next.added);
+                }
+                same
+            });
+        }
+        self
+    }
+
     pub(crate) fn get(&self, name: &LaneName<'_>) -> Option<&Lane<'a>> {
         self.find(name).ok().map(|at| &self.present[at].1)
     }

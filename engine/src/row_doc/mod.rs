@@ -56,15 +56,27 @@ pub(crate) fn lanes(document: &[u8]) -> Result<Lanes<'_>, RowDocError> {
     Ok(Lanes::new(present))
 }
 
-/// Writes `changes` at `time` as `writer` into a document (none: a new one).
+/// Writes `changes` at `time` as `writer` into a document (none: a new one), whose columns were renamed so.
 /// Fails if the stored document is damaged.
-pub(crate) fn write(
+pub(crate) fn write_seeing(
+    document: Option<&[u8]>,
+    writer: WriterId,
+    time: i64,
+    changes: Vec<Change<'_>>,
+    renames: &[(String, String)],
+) -> Result<Written, RowDocError> {
+    write_with(document, writer, time, changes, renames, Sight::Seeing)
+}
+
+/// The same where nothing was renamed.
+#[cfg(test)]
+fn write(
     document: Option<&[u8]>,
     writer: WriterId,
     time: i64,
     changes: Vec<Change<'_>>,
 ) -> Result<Written, RowDocError> {
-    write_with(document, writer, time, changes, Sight::Seeing)
+    write_seeing(document, writer, time, changes, &[])
 }
 
 /// Writes `changes`, found at no known time, beside what a document holds. `None` if this writer has written in it
@@ -74,11 +86,12 @@ pub(crate) fn write_beside(
     document: &[u8],
     finder: WriterId,
     changes: Vec<Change<'_>>,
+    renames: &[(String, String)],
 ) -> Result<Option<Written>, RowDocError> {
     if validate::row_update(document)?.writers().any(|known| known == finder) {
         return Ok(None);
     }
-    write_with(Some(document), finder, 0, changes, Sight::Blind).map(Some)
+    write_with(Some(document), finder, 0, changes, renames, Sight::Blind).map(Some)
 }
 
 fn write_with(
@@ -86,10 +99,11 @@ fn write_with(
     writer: WriterId,
     time: i64,
     changes: Vec<Change<'_>>,
+    renames: &[(String, String)],
     sight: Sight,
 ) -> Result<Written, RowDocError> {
     let mut lanes = match document {
-        Some(document) => lanes(document)?,
+        Some(document) => lanes(document)?.renamed(renames),
         None => Lanes::default(),
     };
     let plan = lanes.write(writer, time, changes, sight);

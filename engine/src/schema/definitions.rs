@@ -8,6 +8,7 @@ use super::Table;
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
 use crate::store::kinds::{self, Kinds};
+use crate::store::renames::{self, Renames};
 use crate::store::{fold, tables};
 
 /// What the space says of one table.
@@ -23,10 +24,12 @@ pub(crate) struct Definition {
     pub(crate) options: TableOptions,
     /// As they are written down; `None` while nobody has stated any.
     pub(crate) kinds: Option<String>,
+    /// The columns that were renamed, as they are written down; `None` while there are none.
+    pub(crate) renames: Option<String>,
 }
 
 impl Definition {
-    /// Kinds are left as the space has them.
+    /// Kinds and renames are left as the space has them.
     pub(crate) fn of(travels: &str, table: &Table, options: &TableOptions) -> Self {
         Self {
             name: travels.to_owned(),
@@ -35,12 +38,18 @@ impl Definition {
             indexes: Some(table.indexes.join(";\n")),
             options: TableOptions { kinds: Kinds::new(), ..options.clone() },
             kinds: None,
+            renames: None,
         }
     }
 
     /// What the table is called by those who make it anew.
     pub(crate) fn called(&self) -> &str {
         self.spelled.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The columns that were renamed.
+    pub(crate) fn renames(&self) -> Renames {
+        renames::from_text(self.renames.as_deref().unwrap_or(""))
     }
 
     /// The columns that are no registers.
@@ -62,10 +71,11 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
             kinds: Kinds::new(),
         },
         kinds: row.get(5)?,
+        renames: row.get(7)?,
     })
 }
 
-const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key, kinds, spelled";
+const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key, kinds, spelled, renames";
 
 /// The definition of a table, by folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
@@ -97,12 +107,15 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
     if definition.kinds.is_none() {
         definition.kinds = before.as_ref().and_then(|before| before.kinds.clone());
     }
+    if definition.renames.is_none() {
+        definition.renames = before.as_ref().and_then(|before| before.renames.clone());
+    }
     if before.as_ref() == Some(&definition) {
         return Ok(());
     }
     tx.execute(
         &format!(
-            "INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            "INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
         ),
         (
             &definition.name,
@@ -112,6 +125,7 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
             definition.options.allow_integer_key,
             &definition.kinds,
             &definition.spelled,
+            &definition.renames,
         ),
     )
     .doing("writing the definitions of the space")?;

@@ -140,7 +140,7 @@ pub(crate) fn check_kind(table: &Table, column: &str, kind: ColumnKind) -> std::
     if table.generated.contains(&folded) {
         return refuse(KindRefusal::Generated);
     }
-    let Some(at) = table.columns.iter().position(|known| known.name == folded) else {
+    let Some(at) = table.called(&folded) else {
         return refuse(KindRefusal::NoSuchColumn);
     };
     if kind == ColumnKind::Register {

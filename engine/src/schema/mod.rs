@@ -13,6 +13,7 @@ pub(crate) mod warnings;
 use driftless_protocol::{Collation, KeyError, RowKey, Value};
 
 use crate::config::{ColumnKind, TableOptions};
+use crate::store::renames::Renames;
 use crate::store::{fold, kinds, quote};
 use constraints::{Reference, Unique};
 
@@ -68,7 +69,7 @@ impl std::fmt::Display for Affinity {
 pub(crate) struct Column {
     /// As the user wrote it.
     pub(crate) spelled: String,
-    /// As it travels.
+    /// As it travels: folded, and the first name if it was renamed.
     pub(crate) name: String,
     /// What a row has where nobody wrote the column, if that is a constant.
     pub(crate) default: Option<Value<'static>>,
@@ -111,6 +112,27 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Lets renamed columns travel by their first names. A rename does not count while the table has columns of both
+    /// names. Returns those that do.
+    pub(crate) fn rename(&mut self, renames: &Renames) -> Renames {
+        let has = |name: &str| self.columns.iter().any(|column| fold(&column.spelled) == name);
+        let counts = |(now, travels): &&(String, String)| !(has(now) && has(travels));
+        let counting: Renames = renames.iter().filter(counts).cloned().collect();
+        for column in &mut self.columns {
+            let spelled = fold(&column.spelled);
+            column.name = match counting.iter().find(|(now, _)| *now == spelled) {
+                Some((_, travels)) => travels.clone(),
+                None => spelled,
+            };
+        }
+        counting
+    }
+
+    /// The column of that folded name, as it is called here.
+    pub(crate) fn called(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| fold(&column.spelled) == name)
+    }
+
     /// The key of a row from the values of its key columns. Fails on NULL and on overlong keys.
     pub(crate) fn row_key(&self, values: &[Value<'_>]) -> Result<RowKey, KeyError> {
         RowKey::encode(values.iter().zip(&self.key).map(|(value, key)| (value, key.collation)))
@@ -170,6 +192,8 @@ pub(crate) struct Tracked {
     pub(crate) meddles: bool,
     /// The kind of each column, in the table's order.
     pub(crate) kinds: Vec<ColumnKind>,
+    /// Columns that were renamed: what was written under their new names counts as theirs.
+    pub(crate) renames: Renames,
     /// Columns that have just appeared and may not show yet what the documents hold.
     pub(crate) fresh: Vec<String>,
     pub(crate) table: Table,
@@ -199,6 +223,7 @@ impl Tracked {
             id,
             name: travels,
             options,
+            renames: Renames::new(),
             watched: false,
             meddles: false,
             fresh: Vec::new(),

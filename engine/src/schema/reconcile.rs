@@ -44,7 +44,8 @@ pub(crate) fn run(tx: &Transaction<'_>, now: i64) -> Result<Catalog> {
     }
     let catalog = Catalog::new(tracked);
     for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
-        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id))?;
+        let hint = tables::find(tx, &table.name)?.and_then(|entry| entry.hint);
+        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), hint)?;
         tables::set_reason(tx, table.id, warning.as_deref())?;
     }
     Ok(catalog)
@@ -97,7 +98,7 @@ fn renew(
     watched: &BTreeSet<String>,
     now: i64,
 ) -> Result<Option<Tracked>> {
-    let table = match looked {
+    let mut table = match looked {
         Some(Ok(table)) => table,
         Some(Err(refusal)) => return lose(tx, entry, State::Unfit, &refusal.to_string()),
         None => {
@@ -110,11 +111,18 @@ fn renew(
     if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, &entry.options) {
         return lose(tx, entry, State::Unfit, &refusal.to_string());
     }
+    let renames = table.rename(&entry.renames);
     let key = key_shape(&table);
     let recorded = entry.shape.clone().unwrap_or_default();
     let mut lines = recorded.splitn(3, '\n');
     let mut line = || lines.next().unwrap_or_default();
     let (old_key, old_columns, old_rules) = (line(), line(), line());
+    // A rename that was told since the table was last looked at is no change of its columns.
+    let travels = |known: &str| match renames.iter().find(|(now, _)| quote(now) == known) {
+        Some((_, travels)) => quote(travels),
+        None => known.to_owned(),
+    };
+    let old_columns = old_columns.split(", ").map(travels).collect::<Vec<_>>().join(", ");
     if !recorded.is_empty() && old_key != key {
         let reason = format!("its primary key changed from ({old_key}) to ({key}); make a new table instead");
         return lose(tx, entry, State::Unfit, &reason);
@@ -126,11 +134,8 @@ fn renew(
     let same_name = entry.spelled == table.spelled;
     if present == Presence::AsExpected && !changed && !back && same_name && rules == old_rules {
         let fresh = entry.fresh;
-        return Ok(Some(Tracked {
-            fresh,
-            watched,
-            ..Tracked::new(entry.id, entry.name, entry.options, table)
-        }));
+        let tracked = Tracked::new(entry.id, entry.name, entry.options, table);
+        return Ok(Some(Tracked { fresh, watched, renames, ..tracked }));
     }
     install(tx, entry.id, &table, watched)?;
     if present == Presence::Missing || changed || back {
@@ -147,7 +152,15 @@ fn renew(
     if changed {
         let known: Vec<&str> = old_columns.split(", ").collect();
         let appeared = table.columns.iter().filter(|column| !known.contains(&quote(&column.name).as_str()));
-        entry.fresh.extend(appeared.map(|column| column.name.replace('\n', " ")));
+        let came: Vec<String> = appeared.map(|column| column.name.replace('\n', " ")).collect();
+        let now: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
+        let went =
+            known.iter().copied().find(|known| !known.is_empty() && !now.iter().any(|now| now == known));
+        entry.hint = match (went, &came[..]) {
+            (Some(went), [first, ..]) => Some(rename_hint(&table, went.trim_matches('"'), first)),
+            _ => None,
+        };
+        entry.fresh.extend(came);
     }
     entry.state = State::Tracked;
     entry.spelled.clone_from(&table.spelled);
@@ -155,7 +168,16 @@ fn renew(
     tables::update(tx, &entry)?;
     definitions::put(tx, &Definition::of(&entry.name, &table, &entry.options), now)?;
     let fresh = entry.fresh;
-    Ok(Some(Tracked { fresh, watched, ..Tracked::new(entry.id, entry.name, entry.options, table) }))
+    let tracked = Tracked::new(entry.id, entry.name, entry.options, table);
+    Ok(Some(Tracked { fresh, watched, renames, ..tracked }))
+}
+
+fn rename_hint(table: &Table, went: &str, came: &str) -> String {
+    format!(
+        "column '{went}' went and '{came}' came, which was taken for a dropped and an added one: if it was a rename, tell \
+         so (driftless rename-column FILE {} {went} {came}), else what others write in '{went}' does not show here",
+        table.spelled
+    )
 }
 
 /// Gives a table up for now, leaving no trigger that points at nothing.

@@ -8,14 +8,16 @@ use super::{Catalog, Tracked, introspect};
 use crate::error::{Doing, Result};
 use crate::store::fold;
 
-/// Everything worth a warning about one table; `effects`: the tables that its triggers write into.
+/// Everything worth a warning about one table; `effects`: the tables that its triggers write into, `hint`: what was
+/// noticed when its columns last changed.
 pub(crate) fn about(
     tx: &Transaction<'_>,
     catalog: &Catalog,
     tracked: &Tracked,
     effects: Option<&BTreeSet<String>>,
+    hint: Option<String>,
 ) -> Result<Option<String>> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = hint.into_iter().collect();
     for reference in &tracked.table.references {
         if catalog.named(&reference.parent).is_none() {
             warnings.push(format!(

@@ -30,6 +30,8 @@ CREATE TABLE _driftless_tables (
   deletes_win INTEGER NOT NULL DEFAULT 0,
   integer_key INTEGER NOT NULL DEFAULT 0,
   kinds TEXT NOT NULL DEFAULT '',   -- columns that are no registers: 'counter likes', a line each, sorted
+  renames TEXT NOT NULL DEFAULT '', -- columns that were renamed: name now, tab, name that it travels by; a line each
+  hint TEXT,                        -- what may have been a rename that nobody told
   fresh TEXT,                       -- columns that have just appeared, a line each: until the table shows what the
                                     -- documents hold of them, a default in one is nobody's write
   shape TEXT,                       -- what reconcile compares: the table's columns, key and triggers as recorded
@@ -213,6 +215,7 @@ CREATE TABLE _driftless_definitions (
   indexes TEXT,                     -- CREATE INDEX ...; one after the other, by name
   deletes_win INTEGER,
   integer_key INTEGER,
+  renames TEXT,                     -- columns that were renamed, as in _driftless_tables; NULL while there are none
   kinds TEXT                        -- columns that are no registers: 'counter likes', a line each, sorted; NULL while
                                     -- nobody has stated any
 ) WITHOUT ROWID;

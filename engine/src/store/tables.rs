@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::renames::{self, Renames};
 use super::{fold, kinds};
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
@@ -57,9 +58,13 @@ pub(crate) struct Entry {
     /// Columns that have just appeared.
     pub(crate) fresh: Vec<String>,
     pub(crate) shape: Option<String>,
+    pub(crate) renames: Renames,
+    /// What may have been a rename that nobody told.
+    pub(crate) hint: Option<String>,
 }
 
-const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, shape, fresh, kinds";
+const COLUMNS: &str =
+    "id, name, spelled, state, reason, deletes_win, integer_key, shape, fresh, kinds, renames, hint";
 
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
     let state: String = row.get(3)?;
@@ -75,6 +80,8 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
             kinds: kinds::from_text(&row.get::<_, String>(9)?),
         },
         shape: row.get(7)?,
+        renames: renames::from_text(&row.get::<_, String>(10)?),
+        hint: row.get(11)?,
         fresh: row.get::<_, Option<String>>(8)?.unwrap_or_default().lines().map(str::to_owned).collect(),
     };
     Ok((entry, state))
@@ -132,7 +139,7 @@ pub(crate) fn add(tx: &Transaction<'_>, name: &str, spelled: &str, state: State)
 pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
     tx.prepare_cached(
         "UPDATE _driftless_tables SET spelled = ?2, state = ?3, reason = ?4, deletes_win = ?5, integer_key = ?6,
-         shape = ?7, fresh = ?8, kinds = ?9 WHERE id = ?1",
+         shape = ?7, fresh = ?8, kinds = ?9, renames = ?10, hint = ?11 WHERE id = ?1",
     )
     .and_then(|mut statement| {
         statement.execute((
@@ -145,6 +152,8 @@ pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
             &entry.shape,
             (!entry.fresh.is_empty()).then(|| entry.fresh.join("\n")),
             kinds::to_text(&entry.options.kinds),
+            renames::to_text(&entry.renames),
+            &entry.hint,
         ))
     })
     .doing("writing _driftless_tables")?;

@@ -47,6 +47,8 @@ enum Command {
     Track(track::TrackArgs),
     /// Change what becomes of a column that is written in several places at once, for the whole space
     SetKind(track::SetKindArgs),
+    /// Tell that a column was renamed, on all replicas; renames it in this file if that has not been done
+    RenameColumn(track::RenameColumnArgs),
     /// Cease to track tables; what others write is kept and shows when they are tracked again
     Untrack(track::UntrackArgs),
     /// Keep a file in agreement with a space on a relay, until interrupted (or once)
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Track(args) => track::track(&args),
         Command::SetKind(args) => track::set_kind(&args),
+        Command::RenameColumn(args) => track::rename_column(&args),
         Command::Untrack(args) => track::untrack(&args),
         Command::Sync(args) => sync::run(&args),
         Command::Status(args) => status::run(&args.file, args.json),
@@ -115,6 +118,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NotTracked(_)
             | Error::NoSuchColumn(_)
             | Error::KindRefused { .. }
+            | Error::CannotRename { .. }
             | Error::Contradiction { .. },
         ) => 3,
         Some(Error::Locked { .. }) => 4,

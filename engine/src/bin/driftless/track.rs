@@ -49,6 +49,18 @@ pub(crate) struct SetKindArgs {
     kind: ColumnKind,
 }
 
+#[derive(Args)]
+pub(crate) struct RenameColumnArgs {
+    /// The SQLite database
+    file: PathBuf,
+    /// A table that is tracked
+    table: String,
+    /// The column's name before
+    old: String,
+    /// Its name from now on
+    new: String,
+}
+
 fn kind(name: &str) -> Result<ColumnKind, String> {
     name.parse()
 }
@@ -105,6 +117,15 @@ pub(crate) fn set_kind(args: &SetKindArgs) -> anyhow::Result<()> {
     driftless::set_kind(&args.file, &args.table, &args.column, args.kind)?;
     capture(&args.file)?;
     output::line(&format!("'{}' of '{}' is now a {}", args.column, args.table, args.kind))
+}
+
+pub(crate) fn rename_column(args: &RenameColumnArgs) -> anyhow::Result<()> {
+    driftless::status(&args.file)?;
+    // What was written before is captured under the name that it had.
+    capture(&args.file)?;
+    driftless::rename_column(&args.file, &args.table, &args.old, &args.new)?;
+    capture(&args.file)?;
+    output::line(&format!("'{}' of '{}' is called '{}' from now on", args.old, args.table, args.new))
 }
 
 pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {

@@ -1,0 +1,113 @@
+//! Replicas of one space without a relay, which exchange everything when they meet.
+
+use std::path::Path;
+
+use driftless::sim::Replica;
+use driftless::{Config, TableOptions};
+use tempfile::TempDir;
+
+use crate::database::{create_database, query, sql};
+
+/// Some replicas, by number.
+#[derive(Debug)]
+pub struct Circle {
+    nodes: Vec<Replica>,
+    /// How much each has read of each.
+    read: Vec<Vec<u64>>,
+    folder: TempDir,
+}
+
+impl Circle {
+    /// So many files of these statements, with these tables tracked, in agreement.
+    pub fn new(count: usize, statements: &str, tracked: &[&str], options: &TableOptions) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut circle = Self { nodes: Vec::new(), read: Vec::new(), folder };
+        for _ in 0..count {
+            circle.join(statements);
+            let node = circle.nodes.last_mut().expect("the one that joined");
+            node.track(tracked, options.clone()).expect("tracked");
+        }
+        circle.meet();
+        circle
+    }
+
+    /// Another file, of these statements, of which nothing is tracked yet. Returns its number.
+    pub fn join(&mut self, statements: &str) -> usize {
+        let number = self.nodes.len();
+        let path = self.folder.path().join(format!("{number}.db"));
+        create_database(&path, statements);
+        self.nodes.push(Replica::open(&path, Config::default()).expect("opened"));
+        self.read.iter_mut().for_each(|read| read.push(0));
+        self.read.push(vec![0; number + 1]);
+        number
+    }
+
+    /// The replica of that number.
+    pub fn node(&mut self, number: usize) -> &mut Replica {
+        &mut self.nodes[number]
+    }
+
+    /// Its file.
+    pub fn path(&self, number: usize) -> &Path {
+        self.nodes[number].path()
+    }
+
+    /// Runs statements at one, as an app would.
+    pub fn sql(&self, number: usize, statements: &str) {
+        sql(self.path(number), statements);
+    }
+
+    /// Asks one.
+    pub fn query(&self, number: usize, select: &str) -> Vec<String> {
+        query(self.path(number), select)
+    }
+
+    /// Asks all, which must agree.
+    #[track_caller]
+    pub fn query_all(&self, select: &str) -> Vec<String> {
+        let answer = self.query(0, select);
+        for number in 1..self.nodes.len() {
+            assert_eq!(self.query(number, select), answer, "{number}: {select}");
+        }
+        answer
+    }
+
+    /// Captures what was written at one.
+    pub fn capture(&mut self, number: usize) {
+        self.nodes[number].turn(Vec::new()).expect("captured");
+    }
+
+    /// One gets what it lacks of another.
+    pub fn fetch(&mut self, to: usize, from: usize) {
+        self.capture(from);
+        let news = self.nodes[from].changesets_after(self.read[to][from]).expect("changesets");
+        self.read[to][from] += news.len() as u64;
+        self.nodes[to].turn(news).expect("applied");
+    }
+
+    /// Everybody gets everything; and nothing comes of that which would have to be exchanged again.
+    #[track_caller]
+    pub fn meet(&mut self) {
+        let count = self.nodes.len();
+        let exchange = |circle: &mut Self| {
+            for to in 0..count {
+                (0..count).filter(|from| *from != to).for_each(|from| circle.fetch(to, from));
+            }
+        };
+        exchange(self);
+        let before = self.read.clone();
+        exchange(self);
+        exchange(self);
+        let definitions = |circle: &Self| circle.read.iter().flatten().sum::<u64>();
+        let more = definitions(self) - before.iter().flatten().sum::<u64>();
+        assert_eq!(more, 0, "merging is no writing");
+        let vectors: Vec<_> = self.nodes.iter().map(|node| node.vector().expect("a vector")).collect();
+        assert!(vectors.iter().all(|vector| *vector == vectors[0]), "{vectors:?}");
+    }
+
+    /// What `status` says of a table at the first.
+    pub fn warning(&self, table: &str) -> Option<String> {
+        let status = driftless::status(self.path(0)).expect("a status");
+        status.tables.into_iter().find(|known| known.table == table).expect("a table").reason
+    }
+}
