@@ -46,7 +46,7 @@ pub fn parked(path: impl AsRef<Path>) -> Result<Vec<Parked>> {
     let mut statement = tx
         .prepare(
             "SELECT p.tbl, t.spelled, p.key, p.pk, p.rule, p.reason, p.clash FROM _driftless_parked p
-             JOIN _driftless_tables t ON t.id = p.tbl ORDER BY p.tbl, p.key",
+             JOIN _driftless_tables t ON t.id = p.tbl ORDER BY lower(t.spelled), p.key",
         )
         .doing(doing)?;
     let mut rows = statement.query([]).doing(doing)?;

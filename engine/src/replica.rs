@@ -452,8 +452,11 @@ impl Replica {
                 continue;
             }
             definitions::create(&mut self.connection, &definition)?;
-            // What one replica could track all can; a key that was allowed there is allowed here.
-            let options = TableOptions { allow_integer_key: true, ..definition.options.clone() };
+            // What one replica could track all can; a key that was allowed there is allowed here. Saying so where nobody
+            // had to would only be news for everybody.
+            let table = crate::schema::introspect::table(&self.connection, definition.called())?;
+            let allow_integer_key = matches!(&table, Some(Ok(table)) if table.integer_key);
+            let options = TableOptions { allow_integer_key, ..definition.options.clone() };
             self.track(&[definition.called()], options)?;
             made.push(definition.called().to_owned());
         }

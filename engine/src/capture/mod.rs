@@ -267,6 +267,7 @@ fn capture_row(
         };
         texts::fill(tx, tracked, key, state, has.bases, value)?;
     }
+    let is_there = current.is_some();
     let size: usize =
         current.iter().flatten().map(|column| column.value.payload_len() + column.column.len()).sum();
     if size > MAX_ROW_BYTES {
@@ -336,6 +337,10 @@ fn capture_row(
         let shown = state.as_ref().and_then(|state| state.column(column));
         let update = texts::write(tx, tracked, key, column, shown, text, author.writer)?;
         updates.extend(update.map(|update| DocumentUpdate::Text { column: column.clone(), update }));
+    }
+    if updates.is_empty() && is_there && has.parked && parked::is_listed(tx, tracked.id, key)? {
+        // Put back just as it was parked, past a constraint that is not enforced there.
+        touched.push(Touched { local: true, ..Touched::again(tracked.id, key.clone()) });
     }
     if let Some(document) = document.filter(|_| !updates.is_empty()) {
         let id = stored.as_ref().map(|stored| stored.id);

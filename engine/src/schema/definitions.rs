@@ -36,7 +36,12 @@ impl Definition {
             spelled: (fold(&table.spelled) != travels).then(|| table.spelled.clone()),
             sql: Some(table.sql.clone()),
             indexes: Some(table.indexes.join(";\n")),
-            options: TableOptions { kinds: Kinds::new(), ..options.clone() },
+            options: TableOptions {
+                kinds: Kinds::new(),
+                // Said of other tables it says nothing.
+                allow_integer_key: options.allow_integer_key && table.integer_key,
+                ..options.clone()
+            },
             kinds: None,
             renames: None,
         }

@@ -89,7 +89,7 @@ fn table_lines(tables: &[TableStatus]) -> Vec<String> {
             table.table, table.state, table.documents, table.pending
         );
         if table.parked > 0 {
-            line += &format!("  {} parked, see the view driftless_parked", table.parked);
+            line += &format!("  {} parked, see `driftless parked`", table.parked);
         }
         if table.local_only > 0 {
             line += &format!(

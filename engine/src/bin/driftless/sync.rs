@@ -87,7 +87,11 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
     }
     let parked: u64 = status.tables.iter().map(|table| table.parked).sum();
     if parked > 0 {
-        output::line(&format!("parked: {}; see the view driftless_parked", output::count(parked, "row")))?;
+        output::line(&format!(
+            "parked: {}; see: driftless parked {}",
+            output::count(parked, "row"),
+            args.file.display()
+        ))?;
     }
     if status.quarantined > 0 {
         let aside = output::count(status.quarantined, "changeset");
