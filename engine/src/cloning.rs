@@ -41,12 +41,12 @@ pub fn clone(
 }
 
 /// The file while it is being made, under another name in the same folder; removed unless finished.
-struct Draft {
-    path: PathBuf,
+pub(crate) struct Draft {
+    pub(crate) path: PathBuf,
 }
 
 impl Draft {
-    fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".cloning-{}", std::process::id()));
         let draft = Self { path: name.into() };

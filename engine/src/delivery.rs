@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use driftless_protocol::{Changeset, ChangesetHeader, Part, ReplicaId, Seq, StateVector};
 use rusqlite::Transaction;
 
-use crate::error::Result;
-use crate::store::inbox;
+use crate::error::{Error, Result};
+use crate::store::{identity, inbox};
 
 /// Whether `header` may be applied alone, right now.
 pub(crate) fn is_next(vector: &StateVector, header: &ChangesetHeader) -> bool {
@@ -78,9 +78,19 @@ fn first_transaction(
     let Some(end) = run.iter().position(|(_, part)| *part != Part::More) else { return Ok(None) };
     let mut seqs = Vec::with_capacity(end + 1);
     for &(seq, _) in run.iter().take(end + 1) {
-        match inbox::get(tx, replica, seq)? {
-            Some(changeset) if vector.covers(&changeset.header.after) => seqs.push(seq),
-            _ => return Ok(None),
+        match inbox::get(tx, replica, seq) {
+            // It is not counted as held, so it comes again; and until then it holds up only what builds on it.
+            Err(error @ Error::Damaged { .. }) => {
+                tracing::error!(%error, "a changeset that waits is damaged and is dropped");
+                inbox::forget_one(tx, replica, seq)?;
+                let note = "a changeset that waited was damaged and was dropped: it comes again with the next connection";
+                identity::add_mended(tx, note)?;
+                return Ok(None);
+            }
+            found => match found? {
+                Some(changeset) if vector.covers(&changeset.header.after) => seqs.push(seq),
+                _ => return Ok(None),
+            },
         }
     }
     Ok(Some(seqs))

@@ -184,7 +184,9 @@ pub enum Error {
 
     // Ours.
     /// The side tables hold something that this version never writes: damage, or a bug.
-    #[error("the side tables of '{table}' are damaged: {what}")]
+    #[error(
+        "the side table {table} is damaged: {what}; `driftless verify FILE --repair` mends what can be mended"
+    )]
     Damaged {
         /// The side table.
         table: &'static str,

@@ -22,6 +22,8 @@ const TOUCHED_BYTES: usize = 16 << 20;
 pub(crate) enum Incoming {
     Changeset(Changeset),
     SnapshotPart(SnapshotPart),
+    /// One that was set aside, under this number: it is counted already, and is tried again.
+    Again(i64, Changeset),
 }
 
 impl Incoming {
@@ -30,6 +32,7 @@ impl Incoming {
         match self {
             Self::Changeset(changeset) => changeset.bytes().len(),
             Self::SnapshotPart(part) => part.bytes().len(),
+            Self::Again(_, changeset) => changeset.bytes().len(),
         }
     }
 }
@@ -75,6 +78,8 @@ impl Merge<'_> {
             match one {
                 Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
                 Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
+                // It stays where it is.
+                Incoming::Again(..) => {}
             }
         }
         Ok(Flow::GoOn)
@@ -100,6 +105,11 @@ impl Merge<'_> {
                 }
                 Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
                 Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
+                Incoming::Again(id, changeset) => {
+                    if self.guarded(|merge| merge.apply_body(&changeset.body()?))?.is_ok() {
+                        quarantine::remove(self.tx, *id)?;
+                    }
+                }
             }
         }
         if let Flow::RolledBack(row) = self.apply_snapshots()? {

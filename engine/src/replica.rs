@@ -5,29 +5,33 @@
 //! timeout): reconcile, capture, apply, materialize, progress. Documents, outbox, seq and the consumed marks commit
 //! together or not at all.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use driftless_protocol::message::Welcome;
-use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector, WriterId};
+use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, SpaceId, StateVector, WriterId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
 use crate::apply::TableNumbers;
-use crate::capture::{self, Author, Limits};
+use crate::capture::{self, Author, Limits, new_writer};
 use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{ColumnKind, Config, TableOptions};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
 use crate::lock::EngineLock;
 use crate::materialize::{Materializer, RolledBack};
+use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::{is_foreign, take_new_name};
 use crate::schema::eligibility::Refusal;
 use crate::schema::{Catalog, definitions, reconcile};
 use crate::store::tables::State;
-use crate::store::{self, backlog, bases, identity, inbox, migrations, outbox, parked, progress, tables};
+use crate::store::{
+    self, backlog, bases, identity, inbox, outbox, parked, progress, quarantine, tables, writers,
+};
 use crate::time::now;
 use crate::tracking;
 
@@ -113,7 +117,7 @@ impl Replica {
         let lock = EngineLock::take(path)?;
         let mut connection = store::open(path, config.busy_timeout)?;
         let tx = begin(&mut connection)?;
-        migrations::run(&tx, path)?;
+        mending::run(&tx, path, true)?;
         let inode = identity::inode_of(path)?;
         let recorded = identity::inode(&tx)?;
         if let Some(inode) = inode.filter(|_| recorded != inode) {
@@ -131,7 +135,7 @@ impl Replica {
             path: path.to_owned(),
             inode,
             replica,
-            writer: WriterId::from_bits(uuid::Uuid::new_v4().as_u64_pair().1.rotate_left(8)),
+            writer: new_writer(),
             catalog: Catalog::default(),
             schema_version: None,
             data_version: 0,
@@ -153,7 +157,6 @@ impl Replica {
     }
 
     /// This file's id.
-    #[cfg(feature = "sim")]
     pub(crate) fn id(&self) -> ReplicaId {
         self.replica
     }
@@ -285,17 +288,23 @@ impl Replica {
         &mut self,
         incoming: &[Incoming],
     ) -> Result<std::result::Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>), RolledBack>> {
-        let author = Author { replica: self.replica, writer: self.writer };
         let rows = if self.partial_turns > MOST_PARTIAL_TURNS { usize::MAX >> 1 } else { self.turn_rows };
         let limits = Limits { rows, bytes: self.config.changeset_bytes };
         let tx = begin(&mut self.connection)?;
         // Read under the lock: a commit that comes after ours must be seen as one.
         let data_version = data_version(&tx)?;
 
+        // Are the side tables all there? Asked where somebody else may have touched them.
+        let moved = self.schema_version != Some(schema_version(&tx)?);
+        let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, moved)?;
+        let replica = if mended { identity::replica(&tx)? } else { self.replica };
+        // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
+        // contents, and Yrs would never bring them together.
+        let writer = if mended { new_writer() } else { self.writer };
+        let author = Author { replica, writer };
+
         // 1 reconcile
-        let version = schema_version(&tx)?;
-        let reconciled = self.schema_version != Some(version);
-        if reconciled {
+        if moved || mended {
             self.catalog = reconcile::run(&tx, now())?;
             if !parked::is_empty(&tx)? {
                 backlog::refresh_parked(&tx)?;
@@ -309,7 +318,7 @@ impl Replica {
         // 3 apply and 4 materialize, never over an edit that is not captured yet
         let mut merge = Merge {
             tx: &tx,
-            own: self.replica,
+            own: replica,
             vector: progress::vector(&tx)?,
             numbers: TableNumbers::default(),
             touched: captured.touched,
@@ -345,6 +354,7 @@ impl Replica {
         // 5 progress is written with each changeset; it all becomes true here
         let version = schema_version(&tx)?;
         tx.commit().doing("committing a turn")?;
+        (self.replica, self.writer) = (replica, writer);
         self.schema_version = (!renewed).then_some(version);
         self.data_version = data_version;
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
@@ -426,8 +436,26 @@ impl Replica {
         outbox::read(&self.connection, after, bytes)
     }
 
-    /// The relay has stored everything of ours up to `seq`.
-    pub(crate) fn acknowledged(&mut self, seq: u64) -> Result<()> {
+    /// The same; if one is damaged the outbox is emptied. The next connection finds that the relay lacks what is no longer
+    /// here, and sends it a snapshot.
+    pub(crate) fn outgoing_or_empty(&mut self, after: u64, bytes: usize) -> Result<Vec<Changeset>> {
+        let read = self.outgoing(after, bytes);
+        if let Err(error @ Error::Damaged { .. }) = &read {
+            tracing::error!(%error, "the outbox is emptied; the relay takes a snapshot instead");
+            let tx = begin(&mut self.connection)?;
+            outbox::clear(&tx)?;
+            identity::add_mended(&tx, "the outbox was damaged; the relay takes a snapshot instead")?;
+            tx.commit().doing("emptying the outbox")?;
+        }
+        read
+    }
+
+    /// The relay has stored everything of `own`'s up to `seq`. Nothing of it is true of another name than that which
+    /// spoke to the relay.
+    pub(crate) fn acknowledged(&mut self, own: ReplicaId, seq: u64) -> Result<()> {
+        if own != self.replica {
+            return Ok(());
+        }
         let tx = begin(&mut self.connection)?;
         if identity::acked(&tx)? < seq {
             identity::set_acked(&tx, seq)?;
@@ -441,6 +469,101 @@ impl Replica {
         outbox::confirm(&tx, heads.get(self.replica))?;
         identity::set_contact(&tx, now(), url)?;
         tx.commit().doing("noting what the relay holds")
+    }
+
+    /// Judges all that is parked anew, in a transaction that is rolled back. Returns what `look` saw before and after;
+    /// `None` if nothing can be judged now, because a trigger of the user's rolls everything back.
+    pub(crate) fn judge_parked<T>(
+        &mut self,
+        look: impl Fn(&Connection) -> Result<T>,
+    ) -> Result<Option<(T, T)>> {
+        let tx = begin(&mut self.connection)?;
+        let before = look(&tx)?;
+        backlog::refresh_parked(&tx)?;
+        let mut merge = Merge {
+            tx: &tx,
+            own: self.replica,
+            vector: progress::vector(&tx)?,
+            numbers: TableNumbers::default(),
+            touched: Default::default(),
+            materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
+        };
+        for table in self.catalog.iter() {
+            merge.materializer.judge_all(table.id);
+        }
+        match merge.all(&[], usize::MAX >> 1)? {
+            Flow::GoOn => Ok(Some((before, look(&tx)?))),
+            Flow::RolledBack(_) => Ok(None),
+        }
+    }
+
+    /// What was mended in the side tables.
+    pub(crate) fn mended(&self) -> Result<Option<String>> {
+        identity::mended(&self.connection)
+    }
+
+    /// Changes the side tables by way of repair. If `work` returns `true`, the file starts over as a new replica.
+    pub(crate) fn mend(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<bool>) -> Result<()> {
+        let tx = begin(&mut self.connection)?;
+        if work(&tx)? {
+            mending::start_over(&tx, &self.path)?;
+        }
+        let replica = identity::replica(&tx)?;
+        tx.commit().doing("repairing the side tables")?;
+        // See `try_turn`: documents may have been dropped.
+        (self.replica, self.writer) = (replica, new_writer());
+        self.schema_version = None;
+        Ok(())
+    }
+
+    /// Merges documents that others have, and shows them.
+    pub(crate) fn take_documents(&mut self, parts: Vec<SnapshotPart>) -> Result<()> {
+        self.take(parts.into_iter().map(Incoming::SnapshotPart).collect())
+    }
+
+    /// Tries again what was set aside. Returns how much of it is applied now.
+    pub(crate) fn try_again(&mut self) -> Result<usize> {
+        self.capture_all()?;
+        let before = quarantine::all(&self.connection)?;
+        let count = before.len();
+        let readable = before.into_iter().filter(|aside| aside.from.is_some()).filter_map(|aside| {
+            Some(Incoming::Again(aside.id, Changeset::from_bytes(Bytes::from(aside.frame)).ok()?))
+        });
+        self.take(readable.collect())?;
+        Ok(count.saturating_sub(quarantine::len(&self.connection)? as usize))
+    }
+
+    fn take(&mut self, mut incoming: VecDeque<Incoming>) -> Result<()> {
+        while self.turn(&mut incoming)?.more || !incoming.is_empty() {}
+        Ok(())
+    }
+
+    /// Forgets what was set aside under these numbers: what it says came another way.
+    pub(crate) fn forget_set_aside(&mut self, ids: &[i64]) -> Result<()> {
+        self.mend(|tx| {
+            ids.iter().try_for_each(|id| quarantine::remove(tx, *id))?;
+            Ok(false)
+        })
+    }
+
+    /// Learns who writers were. Returns how many were not known.
+    pub(crate) fn remember_writers(&mut self, all: &[(WriterId, ReplicaId)]) -> Result<usize> {
+        let tx = begin(&mut self.connection)?;
+        let before = writers::all(&tx)?.len();
+        all.iter().try_for_each(|&(writer, replica)| writers::remember(&tx, writer, replica))?;
+        let learnt = writers::all(&tx)?.len() - before;
+        tx.commit().doing("remembering writers")?;
+        Ok(learnt)
+    }
+
+    /// Sends the documents of some rows whole, as changesets of ours.
+    pub(crate) fn publish(&mut self, rows: &BTreeSet<(String, RowKey)>) -> Result<()> {
+        self.capture_all()?;
+        let author = Author { replica: self.replica, writer: self.writer };
+        let bytes = self.config.changeset_bytes;
+        let tx = begin(&mut self.connection)?;
+        capture::publish(&tx, author, rows.iter().map(|(name, key)| (&**name, key)), bytes, now())?;
+        tx.commit().doing("sending documents whole")
     }
 
     /// Makes the tables that the space defines and that are not here, and tracks them. Returns their names.
@@ -539,7 +662,7 @@ pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOption
     let path = path.as_ref();
     let mut connection = store::open(path, Config::default().busy_timeout)?;
     let tx = begin(&mut connection)?;
-    migrations::run(&tx, path)?;
+    mending::run(&tx, path, true)?;
     let tracked = match tables {
         Selection::Named(names) => {
             Tracked { tables: tracking::track(&tx, names, options, now())?, left_out: Vec::new() }
@@ -562,7 +685,7 @@ pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnK
     let path = path.as_ref();
     let mut connection = open_initialized(path)?;
     let tx = begin(&mut connection)?;
-    migrations::run(&tx, path)?;
+    mending::run(&tx, path, true)?;
     tracking::set_kind(&tx, table, column, kind, now())?;
     tx.commit().doing("changing the kind of a column")
 }
@@ -578,7 +701,7 @@ pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) 
     let path = path.as_ref();
     let mut connection = open_initialized(path)?;
     let tx = begin(&mut connection)?;
-    migrations::run(&tx, path)?;
+    mending::run(&tx, path, true)?;
     tracking::rename_column(&tx, table, old, new, now())?;
     tx.commit().doing("renaming a column")
 }
@@ -596,7 +719,7 @@ pub fn untrack(path: impl AsRef<Path>, names: &[&str]) -> Result<Vec<String>> {
     let path = path.as_ref();
     let mut connection = open_initialized(path)?;
     let tx = begin(&mut connection)?;
-    migrations::run(&tx, path)?;
+    mending::run(&tx, path, true)?;
     let untracked = tracking::untrack(&tx, names)?;
     tx.commit().doing("untracking tables")?;
     Ok(untracked)

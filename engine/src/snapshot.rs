@@ -1,6 +1,6 @@
 //! Snapshots: (state vector, row documents, text documents), made for a relay that lost its data, and taken by newcomers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use driftless_protocol::{ReplicaId, RowKey, Seq, SnapshotHeader, SnapshotPart, S
 use rusqlite::Connection;
 
 use crate::error::{Doing, Error, Result};
-use crate::store::{self, progress, quarantine, texts, writers};
+use crate::store::{self, documents, progress, quarantine, tables, texts, writers};
 use crate::text_doc;
 
 /// About how large a part grows, in bytes before compression.
@@ -67,6 +67,43 @@ pub(crate) fn make(
     }
     drop(tx);
     Ok(vector)
+}
+
+/// The documents of some rows, by the names under which their tables travel, as the parts of a snapshot that counts
+/// nothing: to be merged by a file that counts the same already.
+pub(crate) fn of_rows(
+    path: &Path,
+    busy_timeout: Duration,
+    rows: &BTreeSet<(String, RowKey)>,
+) -> Result<Vec<SnapshotPart>> {
+    let mut connection = store::open_to_read(path, busy_timeout)?;
+    let tx = connection.transaction().doing("making a snapshot")?;
+    let mut snapshot = [0; 16];
+    snapshot[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
+    let mut bodies = Vec::new();
+    let mut body = BodyBuilder::new();
+    for (writer, replica) in writers::all(&tx)? {
+        body.author(writer, replica);
+    }
+    for (name, key) in rows {
+        let Some(entry) = tables::find(&tx, name)? else { continue };
+        let Some(stored) = documents::get(&tx, entry.id, key.as_bytes())? else { continue };
+        if body.rows() > 0 && body.size() + stored.body.len() > PART_BYTES {
+            bodies.push(std::mem::take(&mut body).finish());
+        }
+        body.row(name, key, &stored.body);
+        for (column, text) in texts::of_row(&tx, entry.id, key.as_bytes())? {
+            body.text(name, key, &column, &text_doc::compact(&text.parts())?);
+        }
+    }
+    bodies.push(body.finish());
+    let last = bodies.len() - 1;
+    let seal = |(index, body): (usize, &driftless_protocol::changeset::Body)| {
+        let header =
+            SnapshotHeader { snapshot, index: index as u32, last: index == last, vector: StateVector::new() };
+        SnapshotPart::seal(header, body)
+    };
+    Ok(bodies.iter().enumerate().map(seal).collect())
 }
 
 /// What the documents contain: what is applied, short of what was set aside.

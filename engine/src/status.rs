@@ -40,6 +40,8 @@ pub struct Status {
     pub waiting: u64,
     /// Changesets that could not be applied and were set aside. Not zero is a bug of somebody's, or damage.
     pub quarantined: u64,
+    /// What was damaged in the side tables and has been mended, in words, until [`crate::verify`] finds all well.
+    pub mended: Option<String>,
 }
 
 /// How one table is doing.
@@ -117,6 +119,7 @@ pub fn status(path: impl AsRef<Path>) -> Result<Status> {
         )?,
         waiting: inbox::len(&tx)?,
         quarantined: quarantine::len(&tx)?,
+        mended: identity::mended(&tx)?,
     })
 }
 

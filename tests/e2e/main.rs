@@ -15,3 +15,4 @@ mod three_replicas;
 mod transactions_whole;
 mod triggers;
 mod values;
+mod verify;

@@ -25,6 +25,7 @@ use crate::store::tables::{self, DEFINITIONS};
 use crate::store::{
     Bind, backlog, bases, conflicts, documents, identity, outbox, parked, progress, value, writers,
 };
+use crate::text_doc;
 use crate::tracking::following;
 
 /// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
@@ -35,6 +36,11 @@ const MAX_ROW_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
 pub(crate) struct Author {
     pub(crate) replica: ReplicaId,
     pub(crate) writer: WriterId,
+}
+
+/// A writer id that nobody has ever used.
+pub(crate) fn new_writer() -> WriterId {
+    WriterId::from_bits(uuid::Uuid::new_v4().as_u64_pair().1.rotate_left(8))
 }
 
 /// How much one turn takes on.
@@ -149,7 +155,12 @@ fn capture_marks(
     for ((table, key), mark) in rows {
         let Some(tracked) = catalog.get(table) else { continue };
         let row = Row { tracked, key: &key, mark: &mark, kind, now };
-        let updates = capture_row(tx, row, author, has, &mut captured.touched)?;
+        let updates = match capture_row(tx, row, author, has, &mut captured.touched) {
+            Err(error @ (Error::RowDoc(_) | Error::TextDoc(_))) => {
+                anew(tx, row, author, has, &mut captured.touched, &error)?
+            }
+            captured => captured?,
+        };
         if updates.is_empty() {
             continue;
         }
@@ -201,6 +212,34 @@ fn park_nameless(tx: &Transaction<'_>, tracked: &Tracked, mark: &Mark, error: Ke
     }
 }
 
+/// Captures a row whose document cannot be read: one damaged document holds nothing up. It is dropped, and the row begins
+/// anew under a writer id of its own, since the damaged document may hold clocks of ours.
+fn anew(
+    tx: &Transaction<'_>,
+    row: Row<'_>,
+    author: Author,
+    has: Has,
+    touched: &mut TouchedRows,
+    error: &Error,
+) -> Result<Vec<DocumentUpdate>> {
+    let (table, key) = (&row.tracked.table.spelled, row.key);
+    tracing::error!(table, %error, "a row document cannot be read; the row is captured anew");
+    documents::forget(tx, row.tracked.id, key.as_bytes())?;
+    crate::store::texts::forget(tx, row.tracked.id, key.as_bytes())?;
+    bases::forget(tx, row.tracked.id, key.as_bytes())?;
+    identity::add_mended(
+        tx,
+        &format!(
+            "the document of {table} [{key}] could not be read and was made anew; what others wrote in the row comes back \
+             with `driftless verify FILE URL --repair`"
+        ),
+    )?;
+    let author = Author { writer: new_writer(), ..author };
+    writers::remember(tx, author.writer, author.replica)?;
+    capture_row(tx, row, author, has, touched)
+}
+
+#[derive(Clone, Copy)]
 struct Row<'a> {
     tracked: &'a Tracked,
     key: &'a RowKey,
@@ -457,6 +496,36 @@ fn finder(
     let mut bits = [0; 8];
     bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     WriterId::from_bits(u64::from_le_bytes(bits))
+}
+
+/// Puts whole documents into changesets of ours: for others that lack some of what is in them. Rows that have none are left
+/// out.
+pub(crate) fn publish<'r>(
+    tx: &Transaction<'_>,
+    author: Author,
+    rows: impl IntoIterator<Item = (&'r str, &'r RowKey)>,
+    bytes: usize,
+    now: i64,
+) -> Result<()> {
+    let mut body = BodyBuilder::new();
+    for (writer, replica) in writers::all(tx)? {
+        body.author(writer, replica);
+    }
+    for (name, key) in rows {
+        let Some(entry) = tables::find(tx, name)? else { continue };
+        let Some(stored) = documents::get(tx, entry.id, key.as_bytes())? else { continue };
+        body.row(name, key, &stored.body);
+        for (column, text) in crate::store::texts::of_row(tx, entry.id, key.as_bytes())? {
+            body.text(name, key, &column, &text_doc::compact(&text.parts())?);
+        }
+        if body.size() >= bytes {
+            seal(tx, author, vec![std::mem::take(&mut body).finish()], true, now)?;
+        }
+    }
+    if body.rows() > 0 {
+        seal(tx, author, vec![body.finish()], true, now)?;
+    }
+    Ok(())
 }
 
 /// Numbers the bodies as changesets of ours and puts them into the outbox. `ends`: the log is drained, so that the

@@ -35,6 +35,7 @@ use crate::store::tables::DEFINITIONS;
 use crate::store::{Bind, claims, conflicts, dirty, documents, parked, quote, texts};
 use references::{Check, Pending};
 use shadow::Shadows;
+pub(crate) use write::wanted;
 use write::{Clause, Effect, Wrote};
 
 /// A row whose trigger rolled the whole transaction back.
@@ -272,9 +273,22 @@ impl<'a> Materializer<'a> {
                 None => return Ok(()),
             },
         };
-        let lanes = row_doc::lanes(&document).map_err(Error::from)?.renamed(&tracked.renames);
+        let lanes = match row_doc::lanes(&document) {
+            Ok(lanes) => lanes.renamed(&tracked.renames),
+            Err(error) => {
+                // It holds nothing else up: the row stays as it is until it is written, or mended by `verify`.
+                tracing::error!(table = %tracked.name, %error, "a row document cannot be read");
+                return Ok(());
+            }
+        };
         let mut state = lanes.state(tracked.options.deletes_win);
-        self.fill_texts(tracked, &row.key, &mut state, row.new)?;
+        match self.fill_texts(tracked, &row.key, &mut state, row.new) {
+            Err(Error::TextDoc(error)) => {
+                tracing::error!(table = %tracked.name, %error, "a text document cannot be read");
+                return Ok(());
+            }
+            filled => filled?,
+        }
         if self.has_conflicts || state.is_in_conflict() {
             conflicts::put(self.tx, tracked.id, &row.key, &state)?;
             self.has_conflicts = true;

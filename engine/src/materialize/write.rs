@@ -145,7 +145,7 @@ fn read(tracked: &Tracked, row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Valu
 }
 
 /// The columns that the document or the key says something of, by their place in the table.
-pub(super) fn wanted<'a>(
+pub(crate) fn wanted<'a>(
     tracked: &Tracked,
     key_values: &'a [Value<'static>],
     state: &'a RowState<'a>,

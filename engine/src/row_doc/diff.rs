@@ -88,12 +88,9 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
     }
 }
 
-/// A column that the document says nothing of. `new`: it says nothing at all, and the row was just inserted.
+/// A column that the document says nothing of. A text too begins as a plain value: two that begin one apart have a
+/// conflict, not one text with both in it. `new`: it says nothing at all, and the row was just inserted.
 fn write_first<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, alive: bool, new: bool) {
-    if now.text().is_some() {
-        changes.push(Change::SetText { column: now.column.into() });
-        return;
-    }
     match (now.kind, now.implied, &now.value) {
         // The column came to a row that was there and had its DEFAULT: everybody counts from that.
         (ColumnKind::Counter, Some(&Value::Integer(default)), &Value::Integer(wanted)) if alive => {

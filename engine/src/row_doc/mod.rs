@@ -56,6 +56,27 @@ pub(crate) fn lanes(document: &[u8]) -> Result<Lanes<'_>, RowDocError> {
     Ok(Lanes::new(present))
 }
 
+/// A digest of what a stored document is: its Yrs state vector and its delete set, which together name its content.
+/// Fails if the document is damaged.
+pub(crate) fn digest(document: &[u8]) -> Result<[u8; 32], RowDocError> {
+    let facts = validate::row_update(document)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut number = |number: u64| {
+        hasher.update(&number.to_le_bytes());
+    };
+    for (writer, clock) in facts.clocks() {
+        number(writer.get());
+        number(clock.into());
+    }
+    number(0);
+    for (writer, start, end) in facts.deletions() {
+        number(writer.get());
+        number(start.into());
+        number(end.into());
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
 /// Writes `changes` at `time` as `writer` into a document (none: a new one), whose columns were renamed so.
 /// Fails if the stored document is damaged.
 pub(crate) fn write_seeing(

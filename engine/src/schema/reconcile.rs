@@ -307,6 +307,14 @@ pub(crate) fn install(tx: &Transaction<'_>, id: i64, table: &Table, watched: boo
     Ok(())
 }
 
+/// Compares every row of a table with its document again, every document with its row, and rows with what they refer to.
+pub(crate) fn look_again(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<()> {
+    dirty::widen(tx, table.key.len())?;
+    enqueue_all(tx, id, table, false)?;
+    backlog::refresh_table(tx, id)?;
+    tables::set_unjudged(tx, id)
+}
+
 /// `first`: the table was never shown what the documents hold.
 fn enqueue_all(tx: &Transaction<'_>, id: i64, table: &Table, first: bool) -> Result<()> {
     let (columns, key) = (dirty::key_list(table.key.len()), table.key_columns());

@@ -1,8 +1,11 @@
 //! Work left for when there is time: `_driftless_backlog`, rows that were there when their table was tracked, and
 //! `_driftless_refresh`, documents to materialize anew.
 
+use driftless_protocol::{RowKey, Value};
 use rusqlite::{Connection, Transaction};
 
+use super::Bind;
+use super::dirty::key_list;
 use crate::error::{Doing, Result};
 
 /// Forgets all entries of the backlog up to `id`.
@@ -89,4 +92,29 @@ pub(crate) fn refresh_is_empty(connection: &Connection) -> Result<bool> {
         .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_refresh)")
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .doing("reading what to materialize anew")
+}
+
+/// Lists one row to be looked at again, by its key's columns as they are.
+pub(crate) fn look_at(tx: &Transaction<'_>, table: i64, key: &[Value<'_>]) -> Result<()> {
+    let columns = key_list(key.len());
+    let places: Vec<String> = (2..key.len() + 2).map(|n| format!("?{n}")).collect();
+    let sql = format!(
+        "INSERT INTO _driftless_backlog (tbl, first, {columns}) VALUES (?1, 0, {})",
+        places.join(", ")
+    );
+    let table = Value::Integer(table);
+    tx.prepare_cached(&sql)
+        .and_then(|mut statement| {
+            statement.execute(rusqlite::params_from_iter(std::iter::once(&table).chain(key).map(Bind)))
+        })
+        .doing("listing a row to be looked at")?;
+    Ok(())
+}
+
+/// Asks for one document to be materialized anew.
+pub(crate) fn refresh(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<()> {
+    tx.prepare_cached("INSERT INTO _driftless_refresh (tbl, key) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute((table, key.as_bytes())))
+        .doing("asking for a row to be materialized anew")?;
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use driftless_protocol::Value;
 use rusqlite::{Connection, Transaction};
 
-use super::value;
+use super::{Bind, value};
 use crate::error::{Doing, Result};
 
 /// One mark.
@@ -80,6 +80,23 @@ pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
     tx.prepare_cached("DELETE FROM _driftless_dirty WHERE id <= ?1")
         .and_then(|mut statement| statement.execute([id]))
         .doing("draining the dirty log")?;
+    Ok(())
+}
+
+/// Marks one row by its key, as a trigger would.
+pub(crate) fn mark_key(tx: &Transaction<'_>, table: i64, at: i64, key: &[Value<'_>]) -> Result<()> {
+    let places: Vec<String> = (3..key.len() + 3).map(|n| format!("?{n}")).collect();
+    let sql = format!(
+        "INSERT INTO _driftless_dirty (tbl, at, {}) VALUES (?1, ?2, {})",
+        key_list(key.len()),
+        places.join(", ")
+    );
+    let first = [Value::Integer(table), Value::Integer(at)];
+    tx.prepare_cached(&sql)
+        .and_then(|mut statement| {
+            statement.execute(rusqlite::params_from_iter(first.iter().chain(key).map(Bind)))
+        })
+        .doing("marking a row")?;
     Ok(())
 }
 

@@ -46,6 +46,19 @@ pub(crate) fn update(tx: &Transaction<'_>, id: i64, body: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Forgets a row's document: it is damaged.
+pub(crate) fn forget(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
+    let doing = "forgetting a row document";
+    tx.execute(
+        "DELETE FROM _driftless_documents WHERE id IN
+         (SELECT doc FROM _driftless_rows WHERE tbl = ?1 AND key = ?2)",
+        (table, key),
+    )
+    .doing(doing)?;
+    tx.execute("DELETE FROM _driftless_rows WHERE tbl = ?1 AND key = ?2", (table, key)).doing(doing)?;
+    Ok(())
+}
+
 /// Stores a document, whether the row had one (`id`) or not.
 pub(crate) fn put(tx: &Transaction<'_>, id: Option<i64>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
     match id {

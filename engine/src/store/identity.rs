@@ -10,6 +10,8 @@
 //! | `group_open` | 1 while the last own changeset was not the last of its parts |
 //! | `contact` | when a relay was last heard, milliseconds since 1970 |
 //! | `url` | which relay that was |
+//! | `texts` | 1 once there has been a text document |
+//! | `mended` | what was mended in the side tables, in words: for `status` |
 
 use std::path::Path;
 
@@ -72,6 +74,66 @@ pub(crate) fn replica(connection: &Connection) -> Result<ReplicaId> {
     let bytes: Option<Vec<u8>> = get(connection, "replica")?;
     let missing = || Error::Damaged { table: "_driftless_meta", what: "the replica id is missing".into() };
     Ok(ReplicaId::from_slice(&bytes.ok_or_else(missing)?)?)
+}
+
+/// Whether the version of the side tables is known.
+pub(crate) fn has_format(connection: &Connection) -> Result<bool> {
+    Ok(get::<i64>(connection, "format").ok().flatten().is_some())
+}
+
+/// This file's id, unless it is lost or damaged.
+pub(crate) fn replica_if_known(connection: &Connection) -> Result<Option<ReplicaId>> {
+    if !has_format(connection)? {
+        return Ok(None);
+    }
+    let bytes: Option<Vec<u8>> = get(connection, "replica").ok().flatten();
+    Ok(bytes.and_then(|bytes| ReplicaId::from_slice(&bytes).ok()))
+}
+
+/// Begins again under a new id, of which no relay has heard. The space stays.
+pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path, format: i64, replica: ReplicaId) -> Result<()> {
+    set(tx, "format", format)?;
+    set_replica(tx, replica)?;
+    set_acked(tx, 0)?;
+    set_group_open(tx, false)?;
+    match inode_of(path)? {
+        Some(inode) => set_inode(tx, inode),
+        None => Ok(()),
+    }
+}
+
+/// What was mended in the side tables, in words.
+pub(crate) fn mended(connection: &Connection) -> Result<Option<String>> {
+    get(connection, "mended")
+}
+
+/// Notes what was mended, beside what nobody may have read yet.
+/// Whether this file ever had a text document.
+pub(crate) fn had_texts(connection: &Connection) -> Result<bool> {
+    Ok(get::<i64>(connection, "texts")?.is_some())
+}
+
+/// Notes that it has one.
+pub(crate) fn note_texts(tx: &Transaction<'_>) -> Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO _driftless_meta (name, value) VALUES ('texts', 1)")
+        .and_then(|mut statement| statement.execute([]))
+        .doing("writing _driftless_meta")?;
+    Ok(())
+}
+
+pub(crate) fn add_mended(tx: &Transaction<'_>, note: &str) -> Result<()> {
+    /// Beyond so many bytes a note is replaced, not added to.
+    const LONGEST: usize = 2000;
+    match mended(tx)? {
+        Some(before) if before.contains(note) => Ok(()),
+        Some(before) if before.len() < LONGEST => set(tx, "mended", format!("{before}; {note}")),
+        _ => set(tx, "mended", note),
+    }
+}
+
+pub(crate) fn forget_mended(tx: &Transaction<'_>) -> Result<()> {
+    tx.execute("DELETE FROM _driftless_meta WHERE name = 'mended'", []).doing("writing _driftless_meta")?;
+    Ok(())
 }
 
 pub(crate) fn set_replica(tx: &Transaction<'_>, replica: ReplicaId) -> Result<()> {

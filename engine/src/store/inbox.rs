@@ -79,6 +79,14 @@ pub(crate) fn get(connection: &Connection, replica: ReplicaId, seq: Seq) -> Resu
     frame.map(|frame| Changeset::from_bytes(Bytes::from(frame)).map_err(damaged)).transpose()
 }
 
+/// Forgets one changeset.
+pub(crate) fn forget_one(tx: &Transaction<'_>, replica: ReplicaId, seq: Seq) -> Result<()> {
+    tx.prepare_cached("DELETE FROM _driftless_inbox WHERE replica = ?1 AND seq = ?2")
+        .and_then(|mut statement| statement.execute((replica.as_bytes(), seq.get() as i64)))
+        .doing("emptying the inbox")?;
+    Ok(())
+}
+
 /// Forgets everything of `replica` up to `seq`.
 pub(crate) fn forget(tx: &Transaction<'_>, replica: ReplicaId, seq: u64) -> Result<()> {
     tx.prepare_cached("DELETE FROM _driftless_inbox WHERE replica = ?1 AND seq <= ?2")

@@ -12,7 +12,7 @@ use crate::error::{Doing, Error, Result};
 pub(crate) const FORMAT: i64 = 1;
 
 /// What the view of the tracked rows' conflicts, and the other views, are made from.
-const FORMAT_1: &str = "
+pub(super) const FORMAT_1: &str = "
 -- What is known about this file: one value a name. See identity.rs.
 CREATE TABLE _driftless_meta (
   name TEXT PRIMARY KEY,
@@ -249,7 +249,7 @@ FROM _driftless_tables t WHERE t.id <> 1;
 /// Brings the side tables to [`FORMAT`]. Returns whether anything was done.
 /// Fails with [`Error::NewerFormat`] on a file of a later version, which is left as it is.
 pub(crate) fn run(tx: &Transaction<'_>, path: &Path) -> Result<bool> {
-    let found = if super::is_initialized(tx)? { identity::format(tx)? } else { 0 };
+    let found = if super::health::any(tx)? { identity::format(tx)? } else { 0 };
     match found {
         FORMAT => Ok(false),
         0 => {

@@ -11,6 +11,7 @@ pub(crate) mod claims;
 pub(crate) mod conflicts;
 pub(crate) mod dirty;
 pub(crate) mod documents;
+pub(crate) mod health;
 pub(crate) mod identity;
 pub(crate) mod inbox;
 pub(crate) mod kinds;
@@ -108,15 +109,13 @@ fn readonly_or(path: &Path, doing: &'static str, source: rusqlite::Error) -> Err
     }
 }
 
-/// Whether the engine's tables are in this file.
+/// Whether the engine's tables are in this file. Fails with [`Error::Damaged`] if only some are.
 pub(crate) fn is_initialized(connection: &Connection) -> Result<bool> {
-    connection
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_driftless_meta')",
-            [],
-            |row| row.get(0),
-        )
-        .doing("looking for the side tables")
+    let any = health::any(connection)?;
+    if any {
+        health::check_readable(connection)?;
+    }
+    Ok(any)
 }
 
 /// A value to bind, borrowed.

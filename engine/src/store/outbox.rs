@@ -62,6 +62,30 @@ pub(crate) fn first(connection: &Connection) -> Result<Option<u64>> {
         .doing("reading the outbox")
 }
 
+/// The highest seq here; 0 if none is.
+pub(crate) fn last(connection: &Connection) -> Result<u64> {
+    connection
+        .prepare_cached("SELECT max(seq) FROM _driftless_outbox")
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, Option<i64>>(0)))
+        .map(|seq| seq.unwrap_or(0) as u64)
+        .doing("reading the outbox")
+}
+
+/// Changesets after `seq`, those left out that cannot be read.
+pub(crate) fn readable(connection: &Connection, after: u64) -> Result<Vec<Changeset>> {
+    let doing = "reading the outbox";
+    let mut statement = connection
+        .prepare("SELECT changeset FROM _driftless_outbox WHERE seq > ?1 ORDER BY seq")
+        .doing(doing)?;
+    let mut rows = statement.query([after as i64]).doing(doing)?;
+    let mut changesets = Vec::new();
+    while let Some(row) = rows.next().doing(doing)? {
+        let frame = row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default().to_vec();
+        changesets.extend(Changeset::from_bytes(Bytes::from(frame)).ok());
+    }
+    Ok(changesets)
+}
+
 /// The highest seq at or below `seq` that ends whole transactions; 0 if none is here.
 pub(crate) fn group_end(connection: &Connection, seq: u64) -> Result<Option<u64>> {
     connection

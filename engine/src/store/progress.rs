@@ -10,6 +10,17 @@ pub(crate) fn vector(connection: &Connection) -> Result<StateVector> {
     entries(connection, "SELECT replica, seq FROM _driftless_progress")
 }
 
+/// The last seq applied of one replica; 0 for none.
+pub(crate) fn of(connection: &Connection, replica: ReplicaId) -> Result<u64> {
+    connection
+        .prepare_cached("SELECT max(seq) FROM _driftless_progress WHERE replica = ?1")
+        .and_then(|mut statement| {
+            statement.query_row([replica.as_bytes()], |row| row.get::<_, Option<i64>>(0))
+        })
+        .map(|seq| seq.unwrap_or(0) as u64)
+        .doing("reading the state vector")
+}
+
 fn entries(connection: &Connection, sql: &str) -> Result<StateVector> {
     let doing = "reading the state vector";
     let mut statement = connection.prepare_cached(sql).doing(doing)?;

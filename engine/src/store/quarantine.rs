@@ -38,6 +38,43 @@ pub(crate) fn list(connection: &Connection) -> Result<Vec<(ReplicaId, u64)>> {
     Ok(list)
 }
 
+/// A frame that is set aside.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    pub(crate) id: i64,
+    /// Of which replica, and its number; `None` of a snapshot.
+    pub(crate) from: Option<(ReplicaId, u64)>,
+    pub(crate) reason: String,
+    pub(crate) frame: Vec<u8>,
+}
+
+/// Everything that is set aside, oldest first.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Aside>> {
+    let doing = "reading the quarantine";
+    let mut statement = connection
+        .prepare("SELECT id, replica, seq, reason, frame FROM _driftless_quarantine ORDER BY id")
+        .doing(doing)?;
+    let mut rows = statement.query([]).doing(doing)?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().doing(doing)? {
+        let replica = row.get_ref(1).doing(doing)?.as_blob().ok().map(ReplicaId::from_slice).transpose()?;
+        let seq: Option<i64> = row.get(2).doing(doing)?;
+        all.push(Aside {
+            id: row.get(0).doing(doing)?,
+            from: replica.zip(seq.map(|seq| seq as u64)),
+            reason: row.get(3).doing(doing)?,
+            frame: row.get_ref(4).doing(doing)?.as_blob().unwrap_or_default().to_vec(),
+        });
+    }
+    Ok(all)
+}
+
+/// A frame is set aside no longer.
+pub(crate) fn remove(tx: &Transaction<'_>, id: i64) -> Result<()> {
+    tx.execute("DELETE FROM _driftless_quarantine WHERE id = ?1", [id]).doing("emptying the quarantine")?;
+    Ok(())
+}
+
 /// How many frames are set aside.
 pub(crate) fn len(connection: &Connection) -> Result<u64> {
     connection

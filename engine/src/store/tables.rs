@@ -135,6 +135,23 @@ pub(crate) fn add(tx: &Transaction<'_>, name: &str, spelled: &str, state: State)
         .doing("writing _driftless_tables")
 }
 
+/// Puts a table back on the list that was on it before, under its old number, as one that is tracked.
+pub(crate) fn regain(
+    tx: &Transaction<'_>,
+    id: i64,
+    name: &str,
+    spelled: &str,
+    options: TableOptions,
+) -> Result<()> {
+    tx.execute(
+        "INSERT OR REPLACE INTO _driftless_tables (id, name, spelled, state, deletes_win, integer_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (id, name, spelled, State::Tracked.name(), options.deletes_win, options.allow_integer_key),
+    )
+    .doing("writing _driftless_tables")?;
+    Ok(())
+}
+
 /// Writes everything of an entry but its number and name.
 pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
     tx.prepare_cached(

@@ -77,6 +77,7 @@ pub(crate) fn create(
         .and_then(|mut statement| statement.insert((table, key, column)))
         .doing("storing a text document")?;
     insert(tx, first(id), document)?;
+    super::identity::note_texts(tx)?;
     Ok(id)
 }
 
@@ -150,6 +151,31 @@ fn insert(tx: &Transaction<'_>, id: i64, body: &[u8]) -> Result<()> {
     tx.prepare_cached("INSERT INTO _driftless_text_updates (id, body) VALUES (?1, ?2)")
         .and_then(|mut statement| statement.execute((id, body)))
         .doing("storing a text document")?;
+    Ok(())
+}
+
+/// The documents of a row, by column.
+pub(crate) fn of_row(connection: &Connection, table: i64, key: &[u8]) -> Result<Vec<(String, Stored)>> {
+    let doing = "reading the text documents";
+    let mut statement = connection
+        .prepare_cached("SELECT col, id FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 ORDER BY col")
+        .doing(doing)?;
+    let rows = statement.query_map((table, key), |row| Ok((row.get(0)?, row.get(1)?))).doing(doing)?;
+    let found: Vec<(String, i64)> = rows.collect::<rusqlite::Result<_>>().doing(doing)?;
+    found.into_iter().map(|(column, id)| Ok((column, Stored { id, parts: parts(connection, id)? }))).collect()
+}
+
+/// Forgets the documents of a row, which cannot be read.
+pub(crate) fn forget(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
+    let doing = "forgetting a damaged text document";
+    for (_, stored) in of_row(tx, table, key)? {
+        tx.prepare_cached("DELETE FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2")
+            .and_then(|mut statement| statement.execute((first(stored.id), first(stored.id + 1) - 1)))
+            .doing(doing)?;
+    }
+    tx.prepare_cached("DELETE FROM _driftless_texts WHERE tbl = ?1 AND key = ?2")
+        .and_then(|mut statement| statement.execute((table, key)))
+        .doing(doing)?;
     Ok(())
 }
 

@@ -321,7 +321,11 @@ impl Connection {
                     if changed.is_err() {
                         break Ended::Refused(Error::Stopped);
                     }
-                    let last = *captured.borrow_and_update();
+                    let (name, last) = *captured.borrow_and_update();
+                    if name != self.session.replica() {
+                        // The file started over: what it sends now it sends under another name.
+                        break Ended::Renamed;
+                    }
                     let actions = self.session.captured(last);
                     self.run(actions);
                 }
@@ -447,11 +451,12 @@ impl Connection {
                     self.ask(move |replica| replica.welcome(&welcome, &url), Event::Judged);
                 }
                 Action::ReadOutbox { after } => {
-                    self.ask(move |replica| replica.outgoing(after, OUTBOX_BYTES), Event::Read);
+                    self.ask(move |replica| replica.outgoing_or_empty(after, OUTBOX_BYTES), Event::Read);
                 }
                 Action::Acknowledged(seq) => {
                     self.notes.0 += 1;
-                    self.ask(move |replica| replica.acknowledged(seq), Event::Noted);
+                    let own = self.session.replica();
+                    self.ask(move |replica| replica.acknowledged(own, seq), Event::Noted);
                 }
                 Action::Confirmed(heads) => {
                     self.notes.0 += 1;

@@ -124,6 +124,11 @@ impl Session {
         self.phase == Phase::Live
     }
 
+    /// Under which name this conversation is held.
+    pub(crate) fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
     /// A message came in.
     pub(crate) fn on_message(&mut self, message: RelayMessage) -> Vec<Action> {
         match (message, &self.phase) {
@@ -190,6 +195,10 @@ impl Session {
         let mut actions = Vec::with_capacity(changesets.len());
         for changeset in changesets {
             let (seq, bytes) = (changeset.header.seq.get(), changeset.bytes().len());
+            if changeset.header.replica != self.replica {
+                actions.push(Action::Break(CloseCode::Normal, "the file has taken another name"));
+                return actions;
+            }
             if seq != self.sent + 1 {
                 // The outbox begins later than what the relay has: it takes another welcome to find out.
                 actions.push(Action::Break(CloseCode::Gap, "the outbox has a gap"));

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use driftless_protocol::ReplicaId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
@@ -20,6 +21,9 @@ use crate::replica::{Replica, Turn};
 const QUEUE: usize = 64;
 /// How long to wait after a turn failed for a reason that may pass: a full disk, a lock held too long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+/// What a file has captured: its name, and the last seq under it.
+pub(crate) type Captured = (ReplicaId, u64);
 
 type Job = Box<dyn FnOnce(&mut Replica) + Send>;
 
@@ -47,7 +51,7 @@ pub(crate) struct Worker {
     commands: mpsc::Sender<Command>,
     nudged: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
-    last_seq: watch::Receiver<u64>,
+    last_seq: watch::Receiver<Captured>,
     health: watch::Receiver<Health>,
 }
 
@@ -57,7 +61,7 @@ impl Worker {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let nudged = Arc::new(AtomicBool::new(false));
         let busy = Arc::new(AtomicBool::new(false));
-        let (last_seq_sender, last_seq) = watch::channel(replica.last_seq()?);
+        let (last_seq_sender, last_seq) = watch::channel((replica.id(), replica.last_seq()?));
         let (health_sender, health) = watch::channel(Health::Well);
         let path = replica.path().to_owned();
         let mut thread = Thread {
@@ -123,8 +127,8 @@ impl Worker {
         answer.blocking_recv().map_err(|_| Error::Stopped)?
     }
 
-    /// The last own seq, as it grows.
-    pub(crate) fn last_seq(&self) -> watch::Receiver<u64> {
+    /// The last own seq, as it grows, and under which name.
+    pub(crate) fn last_seq(&self) -> watch::Receiver<Captured> {
         self.last_seq.clone()
     }
 
@@ -148,7 +152,7 @@ struct Thread {
     commands: mpsc::Receiver<Command>,
     nudged: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
-    last_seq: watch::Sender<u64>,
+    last_seq: watch::Sender<Captured>,
     health: watch::Sender<Health>,
 }
 
@@ -230,6 +234,7 @@ impl Thread {
 
     fn publish(&mut self) {
         if let Ok(last) = self.replica.last_seq() {
+            let last = (self.replica.id(), last);
             self.last_seq.send_if_modified(|known| {
                 let grown = *known != last;
                 *known = last;

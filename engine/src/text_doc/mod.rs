@@ -177,6 +177,22 @@ pub(crate) fn merge(parts: &[&[u8]], update: &[u8]) -> Result<Option<Merged>, Te
     Ok(Some(Merged { update, document, content: text.get_string(&txn) }))
 }
 
+/// A digest of what a document is: its Yrs state vector, and the text. Fails if the document is damaged.
+pub(crate) fn digest(parts: &[&[u8]]) -> Result<[u8; 32], TextDocError> {
+    let (doc, text) = load(parts, READER)?;
+    let txn = doc.transact();
+    let mut clocks: Vec<(u64, u32)> =
+        txn.state_vector().iter().map(|(writer, clock)| (writer.get(), *clock)).collect();
+    clocks.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    for (writer, clock) in clocks {
+        hasher.update(&writer.to_le_bytes());
+        hasher.update(&clock.to_le_bytes());
+    }
+    hasher.update(text.get_string(&txn).as_bytes());
+    Ok(*hasher.finalize().as_bytes())
+}
+
 /// All parts as one, without what was deleted. Fails if the document is damaged.
 pub(crate) fn compact(parts: &[&[u8]]) -> Result<Vec<u8>, TextDocError> {
     let (doc, _) = load(parts, READER)?;

@@ -166,6 +166,7 @@ fn golden_keys_of_status() {
             "conflicts",
             "lag_ms",
             "last_contact",
+            "mended",
             "quarantined",
             "replica",
             "space",

@@ -4,8 +4,10 @@ mod capture;
 #[cfg(feature = "cli")]
 mod command;
 mod counters;
+mod damage;
 mod formats;
 mod outcome;
 mod schema_change;
 mod support;
 mod values;
+mod verify;

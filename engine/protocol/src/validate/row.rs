@@ -59,6 +59,16 @@ impl<'a> RowUpdateFacts<'a> {
         self.runs.iter().map(|run| run.writer)
     }
 
+    /// Of each writer one past the clock of its last item, ascending by writer: the state vector, of a whole document.
+    pub fn clocks(&self) -> impl Iterator<Item = (WriterId, u32)> {
+        self.runs.iter().map(|run| (run.writer, run.end))
+    }
+
+    /// What is deleted, ascending: writer, first clock, one past the last.
+    pub fn deletions(&self) -> impl Iterator<Item = (WriterId, u32, u32)> {
+        self.deleted.iter().map(|range| (range.writer, range.start, range.end))
+    }
+
     /// Whether an empty document would take all of it, with nothing missing: every writer's clocks start at 0,
     /// every origin is in it, and so is everything that it deletes.
     pub fn is_self_contained(&self) -> bool {

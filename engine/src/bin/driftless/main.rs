@@ -7,6 +7,7 @@ mod parked;
 mod status;
 mod sync;
 mod track;
+mod verify;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -31,7 +32,8 @@ From then on write to either file with plain SQL, through any SQLite library.
 Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says more.
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is not fit for it,
-4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses.";
+4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
+7 verify found differences that are not mended.";
 
 #[derive(Parser)]
 #[command(name = "driftless", version, about, after_help = AFTER_HELP)]
@@ -59,6 +61,8 @@ enum Command {
     Conflicts(Read),
     /// List the rows that a constraint keeps out of their table, with the reason; works while a sync runs
     Parked(Read),
+    /// Prove that all is there: documents against tables, and with an address against the space; --repair mends
+    Verify(verify::VerifyArgs),
     /// Make a new file with a space's tables and rows
     Clone(clone::CloneArgs),
 }
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let done = match Cli::parse().command {
+        Command::Verify(args) => return finish(verify::run(&args)),
         Command::Track(args) => track::track(&args),
         Command::SetKind(args) => track::set_kind(&args),
         Command::RenameColumn(args) => track::rename_column(&args),
@@ -93,8 +98,12 @@ fn main() -> ExitCode {
         Command::Parked(args) => parked::run(&args.file, args.json),
         Command::Clone(args) => clone::run(&args),
     };
+    finish(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("driftless: {error:#}");

@@ -27,6 +27,7 @@ fn to_json(status: &Status) -> serde_json::Value {
         "conflicts": status.conflicts,
         "waiting": status.waiting,
         "quarantined": status.quarantined,
+        "mended": status.mended,
     })
 }
 
@@ -64,7 +65,13 @@ fn to_text(status: &Status) -> String {
     }
     if status.quarantined > 0 {
         let aside = output::count(status.quarantined, "changeset");
-        lines.push(format!("set aside     {aside} that could not be applied, in _driftless_quarantine"));
+        lines.push(format!(
+            "set aside     {aside} that could not be applied; `driftless verify FILE URL --repair` tries again and takes \
+             what they say from the space"
+        ));
+    }
+    if let Some(mended) = &status.mended {
+        lines.push(format!("mended        {mended}; see that all is well with `driftless verify`"));
     }
     let others = status.vector.len();
     lines.push(format!("vector        {}", output::count(others as u64, "replica")));

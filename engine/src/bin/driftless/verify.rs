@@ -1,0 +1,126 @@
+//! `driftless verify`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use driftless::{Check, SyncConfig, Verification, VerifyOptions};
+use serde_json::json;
+
+use crate::output;
+
+/// The exit code when something differs and is not mended.
+const DIFFERS: u8 = 7;
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The SQLite database
+    file: PathBuf,
+    /// Also compare with everything in this space: ws://host:port/<space> or wss://…
+    url: Option<String>,
+    /// Mend what can be mended; no engine may be running on the file
+    #[arg(long)]
+    repair: bool,
+    /// A token that grants access, where the relay asks for one
+    #[arg(long, requires = "url")]
+    token: Option<String>,
+    /// With an address: give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let relay = args.url.as_ref().map(|url| SyncConfig::new(url).token(args.token.clone()));
+    let options =
+        VerifyOptions::default().repair(args.repair).relay(relay).timeout(Duration::from_secs(args.timeout));
+    let what = format!("verifying {}", args.file.display());
+    let progress = output::Progress::begin(what.clone());
+    let verified = driftless::verify_telling(&args.file, &options, &mut |doing| {
+        progress.say(format!("{what}: {doing}"))
+    });
+    drop(progress);
+    let verification = verified?;
+    if args.json {
+        output::json(&json!({
+            "file": args.file.display().to_string(),
+            "well": verification.is_well(),
+            "engine_running": verification.engine_running,
+            "checks": verification.checks,
+            "repairs": verification.repairs,
+            "after": verification.after,
+        }))?;
+    } else {
+        output::line(&to_text(&verification, args))?;
+    }
+    Ok(if verification.is_well() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+}
+
+fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
+    let mut lines = checks(&verification.checks);
+    if verification.engine_running {
+        lines.push(
+            "an engine has this file: what it has not captured or shown yet was left out, and the parked rows were not \
+             judged"
+                .to_owned(),
+        );
+    }
+    if !verification.repairs.is_empty() {
+        lines.push("\nmended:".to_owned());
+        lines.extend(verification.repairs.iter().map(|repair| format!("  {repair}")));
+    }
+    if let Some(after) = &verification.after {
+        lines.push("\nafterwards:".to_owned());
+        lines.extend(checks(after));
+    }
+    lines.push(String::new());
+    lines.push(match (verification.is_well(), verification.differences(), args.repair) {
+        (true, 0, _) => "all is well".to_owned(),
+        (true, found, _) => format!("{} found, and mended", output::count(found, "difference")),
+        (false, found, false) => format!(
+            "{} found; `driftless verify {}{} --repair` mends what can be mended",
+            output::count(found, "difference"),
+            args.file.display(),
+            args.url.as_ref().map(|url| format!(" {url}")).unwrap_or_default()
+        ),
+        (false, ..) if args.url.is_none() => {
+            "not all of it could be mended; with the address of the space more can \
+             be: what the others hold"
+                .to_owned()
+        }
+        (false, ..) => "not all of it could be mended".to_owned(),
+    });
+    lines.join("\n")
+}
+
+fn checks(checks: &[Check]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for check in checks {
+        let verdict = match check.differences {
+            0 => "ok".to_owned(),
+            n => output::count(n, "difference"),
+        };
+        let waiting = match check.waiting {
+            0 => String::new(),
+            n => format!(", {n} left out that wait to be captured or shown"),
+        };
+        lines.push(format!("{:12}  {:>9} looked at{waiting}: {verdict}", check.name, check.looked_at));
+        for differs in &check.shown {
+            let place = match (&differs.table, &differs.key) {
+                (Some(table), Some(key)) => format!("{table} [{key}]: "),
+                (Some(table), None) => format!("{table}: "),
+                _ => String::new(),
+            };
+            lines.push(format!("  {place}{}", differs.what));
+        }
+        let more = check.differences.saturating_sub(check.shown.len() as u64);
+        if more > 0 {
+            lines.push(format!("  and {more} more"));
+        }
+        lines.extend(check.notes.iter().map(|note| format!("  {note}")));
+    }
+    lines
+}

@@ -1,0 +1,67 @@
+//! Whether the rows that are parked would be parked again, and no others: they are judged anew in a transaction that is
+//! rolled back.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::RowKey;
+use rusqlite::Connection;
+
+use super::Findings;
+use super::repair::Remedy;
+use crate::error::{Doing, Result};
+use crate::replica::Replica;
+use crate::store::tables;
+
+/// What is listed of a row: stage and constraint, and the values that it holds all the same.
+type Listed = BTreeMap<(i64, Vec<u8>), (i64, Option<String>, Vec<Vec<u8>>)>;
+
+pub(super) fn check(replica: &mut Replica, found: &mut Findings) -> Result<()> {
+    let (before, after, names) = replica
+        .judge_parked(|connection| {
+            let names: BTreeMap<i64, String> =
+                tables::all(connection)?.into_iter().map(|entry| (entry.id, entry.spelled)).collect();
+            Ok((listed(connection)?, names))
+        })?
+        .map_or_else(Default::default, |((before, names), (after, _))| (before, after, names));
+    let check = found.check("parked");
+    check.looked_at = before.len() as u64;
+    let all: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    for (table, key) in all {
+        let place = (*table, key.clone());
+        let what = match (before.get(&place), after.get(&place)) {
+            (Some(before), Some(after)) if before == after => continue,
+            (Some(_), Some((_, rule, _))) => {
+                format!("it is parked for another reason now: {}", rule.as_deref().unwrap_or("it is refused"))
+            }
+            (Some(_), None) => "it is parked, and would fit".to_owned(),
+            (None, _) => "it should be parked".to_owned(),
+        };
+        let name = RowKey::from_bytes(key).ok().map(|key| key.to_string());
+        check.differs(names.get(table).cloned(), name, what);
+    }
+    if check.differences > 0 {
+        found.remedies.push(Remedy::JudgeAgain);
+    }
+    Ok(())
+}
+
+fn listed(connection: &Connection) -> Result<Listed> {
+    let doing = "reading the parked rows";
+    let mut statement = connection
+        .prepare("SELECT tbl, key, stage, rule FROM _driftless_parked WHERE stage <> 0")
+        .doing(doing)?;
+    let mut listed: Listed = statement
+        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?, Vec::new()))))
+        .and_then(|rows| rows.collect())
+        .doing(doing)?;
+    let mut statement = connection
+        .prepare("SELECT tbl, key, value FROM _driftless_claims ORDER BY tbl, key, rule, value")
+        .doing(doing)?;
+    let mut rows = statement.query([]).doing(doing)?;
+    while let Some(row) = rows.next().doing(doing)? {
+        let place = (row.get(0).doing(doing)?, row.get(1).doing(doing)?);
+        let value = row.get(2).doing(doing)?;
+        listed.entry(place).or_insert((0, None, Vec::new())).2.push(value);
+    }
+    Ok(listed)
+}

@@ -1,0 +1,179 @@
+//! What is done about what differs. Nothing here decides a value: rows are listed to be captured or shown, and the
+//! engine's own turn does the rest.
+
+use driftless_protocol::{RowKey, Value};
+use rusqlite::Transaction;
+
+use crate::error::{Doing, Result};
+use crate::replica::Replica;
+use crate::store::tables::{self, State};
+use crate::store::{Bind, backlog, outbox, quote, texts};
+
+/// One remedy.
+#[derive(Debug, Clone)]
+pub(super) enum Remedy {
+    /// A row of a table says what its document does not: somebody wrote it, so it is captured.
+    Look { table: i64, key: Vec<Value<'static>> },
+    /// A document says what its table, or a list of ours, does not: it is shown again.
+    Show { table: i64, key: RowKey },
+    /// A row is listed, as parked or in conflict, that has no document.
+    Unlist { table: i64, key: Vec<u8> },
+    /// A document that cannot be read: it is dropped, and the row found anew.
+    Forget { table: i64, key: Value<'static> },
+    /// Row keys without documents, and documents without keys.
+    Tidy,
+    /// Judge all that is parked.
+    JudgeAgain,
+    /// A changeset in the inbox that cannot be read: it comes again.
+    DropWaiting(i64),
+    /// A snapshot that cannot be read: it comes again.
+    DropSnapshots,
+    /// The outbox is not what it was: the relay takes a snapshot instead.
+    EmptyOutbox,
+    /// An index of the user's is not what its table is.
+    Reindex(String),
+    /// What is set aside is tried again.
+    TryAgain,
+    /// This file can no longer number its changesets: it becomes a new replica.
+    StartOver,
+}
+
+/// Applies remedies and lets the engine do its part. Returns what was done.
+pub(super) fn apply(replica: &mut Replica, remedies: &[Remedy]) -> Result<Vec<String>> {
+    let mut done = Done::default();
+    replica.mend(|tx| {
+        for remedy in remedies {
+            one(tx, remedy, &mut done)?;
+        }
+        Ok(remedies.iter().any(|remedy| matches!(remedy, Remedy::StartOver)))
+    })?;
+    replica.capture_all()?;
+    if remedies.iter().any(|remedy| matches!(remedy, Remedy::TryAgain)) {
+        done.healed = replica.try_again()? as u64;
+    }
+    Ok(done.sentences())
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    captured: u64,
+    shown: u64,
+    unlisted: u64,
+    dropped: u64,
+    healed: u64,
+    others: Vec<String>,
+}
+
+impl Done {
+    fn sentences(self) -> Vec<String> {
+        let counted = [
+            (self.captured, "captured what the tables say of rows: "),
+            (self.shown, "showed again what documents say of rows: "),
+            (self.healed, "applied what was set aside: "),
+            (self.unlisted, "took rows without documents off our lists: "),
+            (
+                self.dropped,
+                "dropped documents that cannot be read, and made them anew from the tables; verify with the relay's \
+                 address brings back what only others had: ",
+            ),
+        ];
+        let counted = counted.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what}{n}"));
+        let mut others = self.others;
+        others.dedup();
+        counted.chain(others).collect()
+    }
+}
+
+impl Done {
+    fn say(&mut self, what: &str) {
+        self.others.push(what.to_owned());
+    }
+}
+
+fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
+    let doing = "repairing the side tables";
+    match remedy {
+        Remedy::Look { table, key } => {
+            done.captured += 1;
+            backlog::look_at(tx, *table, key)
+        }
+        Remedy::Show { table, key } => {
+            done.shown += 1;
+            backlog::refresh(tx, *table, key)
+        }
+        Remedy::Unlist { table, key } => {
+            done.unlisted += 1;
+            for list in ["_driftless_conflicts", "_driftless_parked", "_driftless_claims"] {
+                tx.execute(&format!("DELETE FROM {list} WHERE tbl = ?1 AND key = ?2"), (table, key))
+                    .doing(doing)?;
+            }
+            Ok(())
+        }
+        Remedy::Forget { table, key } => {
+            done.dropped += 1;
+            if let Value::Blob(key) = key {
+                texts::forget(tx, *table, key)?;
+            }
+            let key = Bind(key);
+            tx.execute(
+                "DELETE FROM _driftless_documents WHERE id IN
+                 (SELECT doc FROM _driftless_rows WHERE tbl = ?1 AND key = ?2)",
+                rusqlite::params![table, key],
+            )
+            .doing(doing)?;
+            tx.execute(
+                "DELETE FROM _driftless_rows WHERE tbl = ?1 AND key = ?2",
+                rusqlite::params![table, key],
+            )
+            .doing(doing)?;
+            Ok(())
+        }
+        Remedy::Tidy => {
+            done.say("took row keys without documents, and documents without row keys, away");
+            tx.execute_batch(
+                "DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents);
+                 DELETE FROM _driftless_rows WHERE tbl NOT IN (SELECT id FROM _driftless_tables);
+                 DELETE FROM _driftless_rows WHERE doc IN
+                   (SELECT doc FROM _driftless_rows GROUP BY doc HAVING count(*) > 1);
+                 DELETE FROM _driftless_documents WHERE id NOT IN (SELECT doc FROM _driftless_rows);",
+            )
+            .doing(doing)
+        }
+        Remedy::JudgeAgain => {
+            done.say("judged the rows that are parked, and their tables, again");
+            backlog::refresh_parked(tx)?;
+            for entry in tables::all(tx)?.into_iter().filter(|entry| entry.state == State::Tracked) {
+                tables::set_unjudged(tx, entry.id)?;
+            }
+            // What rows hold that wait for their parents is worked out anew with them.
+            tx.execute_batch("DELETE FROM _driftless_claims").doing(doing)
+        }
+        Remedy::DropWaiting(id) => {
+            done.say("dropped changesets from the inbox that cannot be read: they come again");
+            tx.execute("DELETE FROM _driftless_inbox WHERE id = ?1", [id]).doing(doing)?;
+            Ok(())
+        }
+        Remedy::DropSnapshots => {
+            done.say("dropped a snapshot that cannot be read: it comes again");
+            tx.execute_batch("DELETE FROM _driftless_snapshot").doing(doing)
+        }
+        Remedy::EmptyOutbox => {
+            done.say(
+                "emptied the outbox, which had gaps or damage: the next sync sends the documents themselves",
+            );
+            outbox::clear(tx)
+        }
+        Remedy::Reindex(index) => {
+            match tx.execute_batch(&format!("REINDEX {}", quote(index))) {
+                Ok(()) => done.say(&format!("made the index {index} anew")),
+                Err(error) => done.say(&format!("the index {index} cannot be made anew: {error}")),
+            }
+            Ok(())
+        }
+        Remedy::TryAgain => Ok(()),
+        Remedy::StartOver => {
+            done.say("became a new replica: all rows are captured anew, and all documents come again");
+            Ok(())
+        }
+    }
+}
