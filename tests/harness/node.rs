@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use driftless::{Config, Conflict, Engine, Error, Status, Sync, SyncConfig, TableOptions};
+use driftless::{Config, Conflict, Engine, Error, Status, Sync, SyncConfig, TableOptions, VerifyOptions};
 
 use crate::database::{assert_same_tables, create_database, sql, tables};
 use crate::{PATIENCE, eventually};
@@ -124,7 +124,7 @@ impl Node {
 }
 
 /// Syncs in rounds until all state vectors are equal; panics after a bounded number of rounds. Then nothing waits,
-/// nothing is set aside, and tables and conflicts are equal everywhere.
+/// nothing is set aside, tables and conflicts are equal everywhere, and each file is well.
 #[track_caller]
 pub fn agree(nodes: &[&Node]) {
     settle_in(nodes, 3);
@@ -137,6 +137,9 @@ pub fn agree(nodes: &[&Node]) {
         assert_eq!((status.waiting, status.quarantined), (0, 0), "{name}: waiting, set aside");
         assert_eq!(status.unsent.changesets, 0, "{name}: not acknowledged");
         assert_eq!(Some(node.conflicts()), expected, "{name}: the conflicts differ");
+        let verified =
+            driftless::verify(node.path(), &VerifyOptions::default()).expect("the file can be verified");
+        assert!(verified.is_well(), "{name}: {verified:#?}");
     }
 }
 
