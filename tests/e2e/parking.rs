@@ -104,7 +104,7 @@ fn alive(replica: &Replica) -> BTreeMap<(String, String), Row> {
 
 fn rows(connection: &Connection, table: &str) -> Vec<Row> {
     let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).expect("a table");
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([]).expect("rows");
     let mut found = Vec::new();
     while let Some(row) = rows.next().expect("a row") {
