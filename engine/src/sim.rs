@@ -57,6 +57,11 @@ impl Replica {
         self.take(parts.collect::<Result<_>>()?)
     }
 
+    /// One turn, with nothing coming in. Returns whether there is more to do.
+    pub fn one_turn(&mut self) -> Result<bool> {
+        Ok(self.inner.turn(&mut VecDeque::new())?.more)
+    }
+
     fn take(&mut self, mut incoming: VecDeque<Incoming>) -> Result<()> {
         while self.inner.turn(&mut incoming)?.more || !incoming.is_empty() {}
         Ok(())

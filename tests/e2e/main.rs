@@ -11,6 +11,7 @@ mod real_data;
 mod renames;
 mod schema_rollout;
 mod soak;
+mod texts;
 mod three_replicas;
 mod transactions_whole;
 mod triggers;

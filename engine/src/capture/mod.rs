@@ -299,10 +299,14 @@ fn capture_row(
             Some(columns)
         }
     };
-    if let Some(state) = state.as_mut().filter(|state| state.texts().next().is_some()) {
+    // Of a row that is gone nobody asks what was in it.
+    if let Some(state) = state.as_mut().filter(|state| current.is_some() && state.texts().next().is_some()) {
         let value = |name: &str| {
             let column = current.iter().flatten().find(|column| column.column == name)?;
-            column.text().map(str::as_bytes)
+            match &column.value {
+                Value::Text(text) => Some(&**text),
+                _ => None,
+            }
         };
         texts::fill(tx, tracked, key, state, has.bases, value)?;
     }
@@ -356,6 +360,11 @@ fn capture_row(
             Kind::Found => (author.writer, now),
             Kind::Written => (author.writer, mark.at),
         };
+        if let Some(base) = &base {
+            // Until the row is shown, which may be turns later, what the user writes next goes on from this.
+            let shown = row_doc::write_seeing(Some(base), writer, time, seeing.clone(), &tracked.renames)?;
+            bases::renew(tx, tracked.id, key.as_bytes(), &shown.document)?;
+        }
         let written = row_doc::write_seeing(document.as_deref(), writer, time, seeing, &tracked.renames)?;
         document = Some(written.document);
         updates.push(DocumentUpdate::Row(written.update));
@@ -373,9 +382,10 @@ fn capture_row(
         updates.push(DocumentUpdate::Row(written.update));
     }
     for (column, text) in set {
-        let shown = state.as_ref().and_then(|state| state.column(column));
-        let update = texts::write(tx, tracked, key, column, shown, text, author.writer)?;
-        updates.extend(update.map(|update| DocumentUpdate::Text { column: column.clone(), update }));
+        let before = text_before(tx, tracked, key, state.as_ref(), column, apart)?;
+        let written = texts::write(tx, tracked, key, column, before, text, author.writer)?;
+        let update = |update| DocumentUpdate::Text { column: column.clone(), update };
+        updates.extend(written.into_iter().map(update));
     }
     if updates.is_empty() && is_there && has.parked && parked::is_listed(tx, tracked.id, key)? {
         // Put back just as it was parked, past a constraint that is not enforced there.
@@ -404,10 +414,45 @@ fn capture_row(
             });
         }
     }
-    if base.is_some() {
-        bases::forget(tx, tracked.id, key.as_bytes())?;
-    }
     Ok(updates)
+}
+
+/// What the table was known to show of a text.
+fn text_before<'a>(
+    tx: &Transaction<'_>,
+    tracked: &'a Tracked,
+    key: &RowKey,
+    state: Option<&'a RowState<'a>>,
+    column: &str,
+    apart: bool,
+) -> Result<texts::Before<'a>> {
+    if apart {
+        return Ok(texts::Before::Apart);
+    }
+    let shown = state.and_then(|state| state.column(column));
+    let default = || {
+        let known = tracked.table.columns.iter().find(|known| known.name == column)?;
+        utf8(known.default.as_ref()?)
+    };
+    let is_fresh = shown.is_some() && tracked.fresh.iter().any(|fresh| fresh == column);
+    if is_fresh && backlog::is_to_refresh(tx, tracked.id, key.as_bytes())? {
+        return Ok(texts::Before::Fresh(default().unwrap_or_default()));
+    }
+    let plain = match shown {
+        Some(shown) if shown.shown.in_text => None,
+        Some(shown) => utf8(&shown.shown.value),
+        // The column came to a row that was there and had its DEFAULT: everybody goes on from that.
+        None if state.is_some_and(|state| state.alive) => default(),
+        None => None,
+    };
+    Ok(plain.map_or(texts::Before::Document, texts::Before::Plain))
+}
+
+fn utf8<'a>(value: &'a Value<'_>) -> Option<&'a str> {
+    match value {
+        Value::Text(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
 }
 
 /// Whether a document shows just this row.

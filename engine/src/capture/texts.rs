@@ -1,11 +1,12 @@
 //! What was written into a text column → an update of its text document.
 
-use driftless_protocol::{RowKey, Value, WriterId};
+use driftless_protocol::{RowKey, WriterId};
 use rusqlite::Transaction;
 
 use crate::error::Result;
-use crate::row_doc::resolve::{Column, RowState};
+use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
+use crate::store::texts::Stored;
 use crate::store::{bases, texts};
 use crate::text_doc;
 
@@ -30,46 +31,95 @@ pub(super) fn fill<'g>(
     Ok(())
 }
 
-/// Brings a column's text document to `new`, which the table shows. `shown` is the column as the table was known to
-/// show it before. Returns the update for others; `None` if the document says so already.
+/// What a table was known to show of a text before it was written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Before<'a> {
+    /// What its document holds, or nothing yet.
+    Document,
+    /// This, which is no document's: the column was written as a plain value, or had its default.
+    Plain(&'a str),
+    /// This, and not what others have written in a column that has just appeared here.
+    Fresh(&'a str),
+    /// Nothing: the text was found, apart from what others have written.
+    Apart,
+}
+
+/// Brings a column's text document to `new`, which the table shows. Returns the updates for others, in order; none if
+/// the document says so already.
 pub(super) fn write(
     tx: &Transaction<'_>,
     tracked: &Tracked,
     key: &RowKey,
     column: &str,
-    shown: Option<&Column<'_>>,
+    before: Before<'_>,
     new: &str,
     writer: WriterId,
-) -> Result<Option<Vec<u8>>> {
-    let plain = shown.filter(|column| !column.shown.in_text).and_then(|column| match &column.shown.value {
-        Value::Text(bytes) => std::str::from_utf8(bytes).ok(),
-        _ => None,
-    });
-    let Some(stored) = texts::get(tx, tracked.id, key.as_bytes(), column)? else {
+) -> Result<Vec<Vec<u8>>> {
+    let (table, key_bytes) = (tracked.id, key.as_bytes());
+    let plain = match before {
+        Before::Plain(plain) => Some(plain),
+        Before::Document | Before::Fresh(_) | Before::Apart => None,
+    };
+    let Some(mut stored) = texts::get(tx, table, key_bytes, column)? else {
         // The first content is nobody's in particular: two that begin the same text apart begin one. A text that was a
         // plain value before begins as that.
         let (_, mut document) = text_doc::seed(&tracked.name, key, column, plain.unwrap_or(new));
         if let Some(edited) = text_doc::write(&[&document], writer, new)? {
             document = text_doc::compact(&[&document, &edited.update])?;
         }
-        let id = texts::create(tx, tracked.id, key.as_bytes(), column, &document)?;
+        let id = texts::create(tx, table, key_bytes, column, &document)?;
         texts::set_digest(tx, id, new)?;
-        return Ok((!new.is_empty() || plain.is_some()).then_some(document));
+        return Ok((!new.is_empty() || plain.is_some()).then_some(document).into_iter().collect());
     };
-    let parts = stored.parts();
-    // What others have written meanwhile, without the table showing it, is not taken back.
-    let base = bases::text(tx, tracked.id, key.as_bytes(), column)?;
-    let target = match base {
-        Some(base) => text_doc::rebase(&base, new, &text_doc::content(&parts)?)?,
-        None => new.to_owned(),
+    if let Before::Apart = before {
+        // As whoever found the same text first began it: theirs and ours are one, and what others wrote stays.
+        let (_, seed) = text_doc::seed(&tracked.name, key, column, new);
+        let Some(merged) = text_doc::merge(&stored.parts(), &seed)? else { return Ok(Vec::new()) };
+        put(tx, &stored, &merged.update, &merged.content)?;
+        return Ok(vec![merged.update]);
+    }
+    let base = bases::text(tx, table, key_bytes, column)?;
+    let mut updates = Vec::new();
+    let target = match (before, &base, plain) {
+        // What others have written meanwhile, without the table showing it, is not taken back.
+        (Before::Fresh(base), ..) => rebase(base, new, &stored)?,
+        (_, Some(base), plain) => rebase(plain.unwrap_or(base), new, &stored)?,
+        // What the document holds is from before the column was a plain value, or kept beside that. It begins again as
+        // that value, by nobody in particular as above.
+        (_, None, Some(plain)) => {
+            if let Some(begun) = text_doc::restart(&tracked.name, key, column, &stored.parts(), plain)? {
+                put(tx, &stored, &begun, plain)?;
+                updates.push(begun);
+                match texts::get(tx, table, key_bytes, column)? {
+                    Some(again) => stored = again,
+                    None => return Ok(updates),
+                }
+            }
+            new.to_owned()
+        }
+        (_, None, None) => new.to_owned(),
     };
-    let Some(written) = text_doc::write(&parts, writer, &target)? else { return Ok(None) };
-    let id = if stored.is_full(written.update.len()) {
-        let parts: Vec<&[u8]> = parts.into_iter().chain([&written.update[..]]).collect();
-        texts::replace(tx, &stored, &text_doc::compact(&parts)?)?
+    if base.is_some() {
+        bases::renew_text(tx, table, key_bytes, column, new)?;
+    }
+    if let Some(written) = text_doc::write(&stored.parts(), writer, &target)? {
+        put(tx, &stored, &written.update, &target)?;
+        updates.push(written.update);
+    }
+    Ok(updates)
+}
+
+fn rebase(base: &str, new: &str, stored: &Stored) -> Result<String> {
+    Ok(text_doc::rebase(base, new, &text_doc::content(&stored.parts())?)?)
+}
+
+/// Stores an update of a document, which then holds `content`.
+fn put(tx: &Transaction<'_>, stored: &Stored, update: &[u8], content: &str) -> Result<()> {
+    let id = if stored.is_full(update.len()) {
+        let parts: Vec<&[u8]> = stored.parts().into_iter().chain([update]).collect();
+        texts::replace(tx, stored, &text_doc::compact(&parts)?)?
     } else {
-        texts::append(tx, &stored, &written.update)?
+        texts::append(tx, stored, update)?
     };
-    texts::set_digest(tx, id, &target)?;
-    Ok(Some(written.update))
+    texts::set_digest(tx, id, content)
 }

@@ -32,7 +32,7 @@ use crate::row_doc::resolve::RowState;
 use crate::schema::{Catalog, Tracked};
 use crate::store::parked::{Reason, Stage};
 use crate::store::tables::DEFINITIONS;
-use crate::store::{Bind, claims, conflicts, dirty, documents, parked, quote, texts};
+use crate::store::{Bind, bases, claims, conflicts, dirty, documents, parked, quote, texts};
 use references::{Check, Pending};
 use shadow::Shadows;
 pub(crate) use write::wanted;
@@ -72,6 +72,7 @@ pub(crate) struct Materializer<'a> {
     has_conflicts: bool,
     has_parked: bool,
     has_claims: bool,
+    has_bases: bool,
     shadows: Shadows,
     pending: Pending,
     /// Rows that are now other than they were.
@@ -98,6 +99,7 @@ impl<'a> Materializer<'a> {
             has_conflicts: !conflicts::is_empty(tx)?,
             has_parked: !parked::is_empty(tx)?,
             has_claims: !claims::is_empty(tx)?,
+            has_bases: !bases::is_empty(tx)?,
             tx,
             catalog,
             shunned,
@@ -295,6 +297,10 @@ impl<'a> Materializer<'a> {
         }
         if self.has_claims {
             claims::remove(self.tx, tracked.id, &row.key)?;
+        }
+        if self.has_bases {
+            // From here on the table shows what the documents hold.
+            bases::forget(self.tx, tracked.id, row.key.as_bytes())?;
         }
         let key_values = row.key.values();
         if row.local {

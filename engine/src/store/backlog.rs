@@ -86,6 +86,14 @@ pub(crate) fn take_refresh(
     Ok(requests)
 }
 
+/// Whether a document is still to be materialized anew.
+pub(crate) fn is_to_refresh(connection: &Connection, table: i64, key: &[u8]) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM _driftless_refresh WHERE tbl = ?1 AND key = ?2)")
+        .and_then(|mut statement| statement.query_row((table, key), |row| row.get(0)))
+        .doing("reading what to materialize anew")
+}
+
 /// Whether nothing is to be materialized anew.
 pub(crate) fn refresh_is_empty(connection: &Connection) -> Result<bool> {
     connection

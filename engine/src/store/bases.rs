@@ -28,6 +28,30 @@ pub(crate) fn keep_text(
     Ok(())
 }
 
+/// The table shows this of a row now that what the user changed is captured, and not yet what its document holds.
+pub(crate) fn renew(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
+    tx.prepare_cached("UPDATE _driftless_bases SET body = ?3 WHERE tbl = ?1 AND key = ?2")
+        .and_then(|mut statement| statement.execute((table, key, body)))
+        .doing("keeping a document")?;
+    Ok(())
+}
+
+/// The same of a text.
+pub(crate) fn renew_text(
+    tx: &Transaction<'_>,
+    table: i64,
+    key: &[u8],
+    column: &str,
+    content: &str,
+) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE _driftless_text_bases SET content = ?4 WHERE tbl = ?1 AND key = ?2 AND col = ?3",
+    )
+    .and_then(|mut statement| statement.execute((table, key, column, content)))
+    .doing("keeping a text")?;
+    Ok(())
+}
+
 /// What the table shows of a text, where that is not what its document holds.
 pub(crate) fn text(connection: &Connection, table: i64, key: &[u8], column: &str) -> Result<Option<String>> {
     connection
@@ -64,7 +88,7 @@ pub(crate) fn forget_shown(tx: &Transaction<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Forgets one: what the user changed since is captured.
+/// Forgets those of one row: its table shows what the documents hold.
 pub(crate) fn forget(tx: &Transaction<'_>, table_id: i64, key: &[u8]) -> Result<()> {
     for table in ["_driftless_bases", "_driftless_text_bases"] {
         tx.prepare_cached(&format!("DELETE FROM {table} WHERE tbl = ?1 AND key = ?2"))

@@ -115,19 +115,8 @@ pub(crate) fn rebase(base: &str, new: &str, current: &str) -> Result<String, Tex
 pub(crate) fn seed(table: &str, key: &RowKey, column: &str, content: &str) -> (WriterId, Vec<u8>) {
     /// Content kind 4 (string), without origins.
     const STRING: u8 = 4;
-    let mut hasher = blake3::Hasher::new();
-    let mut part = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    part(b"driftless: the first content of a text, 1");
-    part(table.as_bytes());
-    part(key.as_bytes());
-    part(column.as_bytes());
-    part(content.as_bytes());
-    let mut bits = [0; 8];
-    bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    let writer = WriterId::from_bits(u64::from_le_bytes(bits));
+    let place = [table.as_bytes(), key.as_bytes(), column.as_bytes()];
+    let writer = drawn(b"driftless: the first content of a text, 1", place, [content.as_bytes()]);
     if content.is_empty() {
         return (writer, EMPTY.to_vec());
     }
@@ -142,6 +131,49 @@ pub(crate) fn seed(table: &str, key: &RowKey, column: &str, content: &str) -> (W
     update.block(content.as_bytes());
     update.varint(0); // nothing is deleted
     (writer, update.finish())
+}
+
+/// Makes a document into `content` that somebody wrote without it, as a whole. By a writer drawn from where it stands,
+/// what was in it and what it becomes, so that two copies that do so apart make the very same update. `None` if it is
+/// that already. Fails if the document is damaged.
+pub(crate) fn restart(
+    table: &str,
+    key: &RowKey,
+    column: &str,
+    parts: &[&[u8]],
+    content: &str,
+) -> Result<Option<Vec<u8>>, TextDocError> {
+    let document = compact(parts)?;
+    let place = [table.as_bytes(), key.as_bytes(), column.as_bytes()];
+    let writer = drawn(b"driftless: a text begins again, 1", place, [&document, content.as_bytes()]);
+    let (doc, text) = load(&[&document], writer)?;
+    let mut txn = doc.transact_mut();
+    if text.get_string(&txn) == content {
+        return Ok(None);
+    }
+    // Without looking for what is the same: what comes out must not depend on how good one is at that.
+    let len = text.len(&txn);
+    let mut delta = Vec::with_capacity(2);
+    if !content.is_empty() {
+        delta.push(Delta::Inserted(Inserted(content), None));
+    }
+    if len > 0 {
+        delta.push(Delta::Deleted(len));
+    }
+    text.apply_delta(&mut txn, delta);
+    Ok(Some(txn.encode_update_v1()))
+}
+
+/// A writer drawn from what it writes, and where.
+fn drawn<'a>(what: &'a [u8], place: [&'a [u8]; 3], written: impl IntoIterator<Item = &'a [u8]>) -> WriterId {
+    let mut hasher = blake3::Hasher::new();
+    for part in [what].into_iter().chain(place).chain(written) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    WriterId::from_bits(u64::from_le_bytes(bits))
 }
 
 /// Merges an update from outside into a document. `None` if it has nothing new. The update is validated first, nothing
