@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench -p driftless --bench cost              100,000 rows, medians of three, some minutes
 //! cargo bench -p driftless --bench cost -- --quick   10,000 rows, once
+//! cargo bench -p driftless --bench cost -- --text    one long text alone
 //! ```
 //!
 //! CPU time, so that a busy machine says about the same as an idle one. It is read from `/proc`, so Linux only: the
@@ -37,6 +38,10 @@ fn main() {
         eprintln!("this benchmark reads CPU times from /proc, which is not here");
         return;
     }
+    if std::env::args().any(|argument| argument == "--text") {
+        print!("{}", texts());
+        return;
+    }
     let measured: Vec<Measured> = (0..runs)
         .map(|run| {
             eprintln!("run {} of {runs} …", run + 1);
@@ -48,7 +53,7 @@ fn main() {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    print!("{}", table(rows, single, median));
+    print!("{}{}", table(rows, single, median), texts());
 }
 
 /// CPU seconds, bytes and counts of one run.
@@ -249,6 +254,95 @@ fn measure(rows: usize, single: usize) -> Measured {
     engine.close();
     m.document = number(&sent, "SELECT max(length(body)) FROM _driftless_documents");
     m
+}
+
+/// One row with a text of a megabyte: what a change costs the engine that captures it and the one that merges it.
+fn texts() -> String {
+    const BYTES: usize = 1 << 20;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let (app, copy) = (create(at("app.db")), create(at("copy.db")));
+    for path in [at("app.db"), at("copy.db")] {
+        let options = TableOptions::default().text("body");
+        driftless::track(path, Selection::All, options).expect("tracked");
+    }
+    let mut body: String = Data::new(BYTES / 50).rows.into_iter().map(|row| row.body + ".\n").collect();
+    body.truncate(BYTES);
+    let row = Row { id: "n".into(), title: "a text".into(), body: body.clone(), priority: 0, weight: 0.0 };
+    insert(&app, &[row], 1);
+    captured(&at("app.db"));
+    hand_over(&copy, &at("app.db"));
+    captured(&at("copy.db"));
+
+    let mut text = format!("\none text of {:.1} MB; for each change\n\n", body.len() as f64 / 1e6);
+    let head = ["", "plain", "capture", "merge", "changeset", "documents after"];
+    let mut line = |cells: [String; 6]| {
+        let [what, cells @ ..] = cells;
+        let _ = write!(text, "{what:45}");
+        cells.iter().for_each(|cell| {
+            let _ = write!(text, " {cell:>12}");
+        });
+        text.push('\n');
+    };
+    line(head.map(str::to_owned));
+    let mut measure = |what: &str, count: usize, change: &mut dyn FnMut(&Connection, usize)| {
+        let before = last_seq(&app);
+        let engine = open(&at("app.db"));
+        engine.capture().expect("captured");
+        let all = cpu_of_process();
+        let mut plain = 0.0;
+        for n in 0..count {
+            plain += writer(|| change(&app, n));
+            engine.capture().expect("captured");
+        }
+        let capture = cpu_of_process() - all - plain;
+        engine.close();
+        let bytes = number(
+            &app,
+            &format!("SELECT sum(length(changeset)) FROM _driftless_outbox WHERE seq > {before}"),
+        );
+        hand_over(&copy, &at("app.db"));
+        let merge = captured(&at("copy.db"));
+        let same = |of: &Connection| -> Vec<u8> {
+            let select = "SELECT CAST(body || done || title AS BLOB) FROM notes";
+            of.query_row(select, [], |row| row.get(0)).expect("the row")
+        };
+        assert!(same(&app) == same(&copy), "{what}: all is merged");
+        let documents = number(&app, "SELECT sum(length(body)) FROM _driftless_text_updates");
+        let each = |seconds: f64| format!("{:.2} ms", seconds * 1e3 / count as f64);
+        line([
+            format!("{what}, {count} times"),
+            each(plain),
+            each(capture),
+            each(merge),
+            format!("{:.0} B", bytes / count as f64),
+            format!("{:.2} MB", documents / 1e6),
+        ]);
+    };
+    let set = |app: &Connection, body: &str| {
+        app.execute("UPDATE notes SET body = ?1", [body]).expect("updated");
+    };
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut place = |text: &str| {
+        let from = rng.usize(..text.len() - 100);
+        text[from..].find(' ').map_or(0, |at| from + at + 1)
+    };
+    measure("one word changed", 100, &mut |app, _| {
+        let at = place(&body);
+        let end = at + body[at..].find([' ', '.']).unwrap_or(0);
+        body.replace_range(at..end, "changed");
+        set(app, &body);
+    });
+    let mut at = body.len() / 2;
+    measure("one character typed after the other", 1000, &mut |app, n| {
+        body.insert(at, char::from(b'a' + (n % 26) as u8));
+        at += 1;
+        set(app, &body);
+    });
+    measure("a flag set beside it", 100, &mut |app, n| {
+        app.execute("UPDATE notes SET done = ?1", [n as i64]).expect("updated");
+    });
+    text
 }
 
 struct Row {
