@@ -360,8 +360,57 @@ fn a_file_that_never_synced_is_not_made_to_join_by_looking() {
 }
 
 #[test]
+fn counters_and_texts_come_through_lost_documents_neither_doubled_nor_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::on_disk(&folder.path().join("relay"));
+    let url = relay.url("notes");
+    let mut nodes = ["one.db", "two.db"].map(|name| {
+        let path = folder.path().join(name);
+        driftless_tests::create_database(
+            &path,
+            "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT, likes INTEGER DEFAULT 0);
+             INSERT INTO notes VALUES ('a', 'found', 5)",
+        );
+        let mut node = Node::open(&path);
+        node.track_all(driftless::TableOptions::default().text("body").counter("likes"));
+        node.go_online(&url);
+        node
+    });
+    let shown = |node: &Node| query(node.path(), "SELECT id, body, likes FROM notes ORDER BY id");
+    nodes[0].sql("INSERT INTO notes VALUES ('b', 'written', 7)");
+    agree(&[&nodes[0], &nodes[1]]);
+    nodes[0].sql("UPDATE notes SET likes = likes + 10, body = body || ' and changed'");
+    agree(&[&nodes[0], &nodes[1]]);
+    let expected = ["'a', 'found and changed', 15", "'b', 'written and changed', 17"];
+    for lost in [
+        "DROP TABLE _driftless_documents",
+        "DELETE FROM _driftless_texts",
+        "DROP TABLE _driftless_text_updates",
+        "DELETE FROM _driftless_tables",
+        "DROP TABLE _driftless_progress",
+    ] {
+        nodes[1].close();
+        nodes[1].sql(lost);
+        nodes[1].reopen();
+        nodes[1].go_online(&url);
+        driftless_tests::settle_in(&[&nodes[0], &nodes[1]], 8);
+        assert_eq!(shown(&nodes[0]), expected, "{lost}");
+        assert_eq!(shown(&nodes[1]), expected, "{lost}");
+        nodes[1].close();
+        let verified = verify(nodes[1].path(), &options(&url).repair(true));
+        assert!(verified.is_well(), "{lost}: {verified:#?}");
+        nodes[1].reopen();
+        nodes[1].go_online(&url);
+    }
+    // And they go on from there.
+    nodes[1].sql("UPDATE notes SET likes = likes + 1, body = body || '!'");
+    driftless_tests::settle_in(&[&nodes[0], &nodes[1]], 8);
+    assert_eq!(shown(&nodes[0]), ["'a', 'found and changed!', 16", "'b', 'written and changed!', 18"]);
+}
+
+#[test]
 fn side_tables_dropped_or_emptied_during_a_sync_are_filled_again_and_the_files_agree() {
-    const SIDE_TABLES: [&str; 19] = [
+    const SIDE_TABLES: [&str; 22] = [
         "meta",
         "tables",
         "dirty",
@@ -371,6 +420,9 @@ fn side_tables_dropped_or_emptied_during_a_sync_are_filled_again_and_the_files_a
         "rows",
         "documents",
         "bases",
+        "texts",
+        "text_updates",
+        "text_bases",
         "outbox",
         "inbox",
         "snapshot",

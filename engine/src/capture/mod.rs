@@ -14,6 +14,7 @@ use rusqlite::Transaction;
 
 use crate::apply::{Touched, TouchedRows};
 use crate::changes::ChangedRow;
+use crate::config::ColumnKind;
 use crate::error::{Doing, Error, Result};
 use crate::row_doc::diff::{self, Current};
 use crate::row_doc::resolve::RowState;
@@ -115,6 +116,8 @@ const FIRST: i64 = 1;
 struct Has {
     parked: bool,
     bases: bool,
+    /// Whether this file has lost its documents once.
+    lost: bool,
 }
 
 /// Whether a row was written under our triggers' eyes or found when its table was tracked.
@@ -150,11 +153,15 @@ fn capture_marks(
             Err(error) => park_nameless(tx, tracked, &mark, error)?,
         }
     }
-    let has = Has { parked: !parked::is_empty(tx)?, bases: !bases::is_empty(tx)? };
+    let has = Has {
+        parked: !parked::is_empty(tx)?,
+        bases: !bases::is_empty(tx)?,
+        lost: identity::has_started_over(tx)?,
+    };
     let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
     for ((table, key), mark) in rows {
         let Some(tracked) = catalog.get(table) else { continue };
-        let row = Row { tracked, key: &key, mark: &mark, kind, now };
+        let row = Row { tracked, key: &key, mark: &mark, kind, now, lost: has.lost };
         let updates = match capture_row(tx, row, author, has, &mut captured.touched) {
             Err(error @ (Error::RowDoc(_) | Error::TextDoc(_))) => {
                 anew(tx, row, author, has, &mut captured.touched, &error)?
@@ -236,7 +243,7 @@ fn anew(
     )?;
     let author = Author { writer: new_writer(), ..author };
     writers::remember(tx, author.writer, author.replica)?;
-    capture_row(tx, row, author, has, touched)
+    capture_row(tx, Row { lost: true, ..row }, author, has, touched)
 }
 
 #[derive(Clone, Copy)]
@@ -246,6 +253,8 @@ struct Row<'a> {
     mark: &'a Mark,
     kind: Kind,
     now: i64,
+    /// Whether it may have had a document, which was lost: others may hold what it says, and it is not to count twice.
+    lost: bool,
 }
 
 /// An update for others.
@@ -264,7 +273,7 @@ fn capture_row(
     has: Has,
     touched: &mut TouchedRows,
 ) -> Result<Vec<DocumentUpdate>> {
-    let Row { tracked, key, mark, kind, now } = row;
+    let Row { tracked, key, mark, kind, now, lost } = row;
     let doing = "reading a row to capture it";
     let stored = documents::get(tx, tracked.id, key.as_bytes())?;
     let base = if has.bases { bases::get(tx, tracked.id, key.as_bytes())? } else { None };
@@ -330,13 +339,18 @@ fn capture_row(
         let said = state.as_ref().is_some_and(|state| says_all(tracked, state, current.as_deref()));
         (Vec::new(), if said { Vec::new() } else { diff::changes(None, current, true) })
     } else {
-        let beside = match (&state, &mut current) {
+        let mut beside = match (&state, &mut current) {
             (Some(state), Some(columns)) if !tracked.fresh.is_empty() => {
                 set_fresh_apart(tracked, state, columns, kind)
             }
             _ => Vec::new(),
         };
-        (diff::changes(state.as_ref(), current, kind == Kind::Found), beside)
+        let found = kind == Kind::Found || lost && state.is_none();
+        if found && kind == Kind::Written {
+            // What a counter shows is what others hold of it, too: written at no known time, it gives way to that.
+            beside.extend(take_counters(&mut current));
+        }
+        (diff::changes(state.as_ref(), current, found), beside)
     };
     let was_in_conflict = state.as_ref().is_some_and(|state| state.is_in_conflict());
     let mut document = stored.as_ref().map(|stored| stored.body.clone());
@@ -415,6 +429,21 @@ fn capture_row(
         }
     }
     Ok(updates)
+}
+
+/// Takes the counters out of a row, as values that were found in it.
+fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<row_doc::Change<'a>> {
+    let mut counters = Vec::new();
+    for columns in current.iter_mut() {
+        columns.retain(|column| {
+            let counts = column.kind == ColumnKind::Counter;
+            if counts {
+                counters.push(row_doc::Change::set(column.column, column.value.clone()));
+            }
+            !counts
+        });
+    }
+    counters
 }
 
 /// What the table was known to show of a text.

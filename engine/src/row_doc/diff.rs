@@ -55,7 +55,7 @@ pub(crate) fn changes<'a>(
             // A new row states every column, so that it is whole wherever the defaults differ; only what the key
             // itself says need not be said again.
             None if now.implied == Some(&now.value) => {}
-            None => write_first(&mut changes, now, alive, state.is_none() && !found),
+            None => write_first(&mut changes, now, alive, state.is_none(), found),
         }
     }
     if changes.len() == 1 && alive { Vec::new() } else { changes }
@@ -88,9 +88,14 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
     }
 }
 
-/// A column that the document says nothing of. A text too begins as a plain value: two that begin one apart have a
-/// conflict, not one text with both in it. `new`: it says nothing at all, and the row was just inserted.
-fn write_first<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, alive: bool, new: bool) {
+/// A column that the document says nothing of. `new`: it says nothing at all; `found`: the row was there before anybody
+/// watched. What was found is a plain value, of a text too: found apart in two copies that differ, it is a conflict and
+/// not one text with both in it.
+fn write_first<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, alive: bool, new: bool, found: bool) {
+    if now.text().is_some() && !found {
+        changes.push(Change::SetText { column: now.column.into() });
+        return;
+    }
     match (now.kind, now.implied, &now.value) {
         // The column came to a row that was there and had its DEFAULT: everybody counts from that.
         (ColumnKind::Counter, Some(&Value::Integer(default)), &Value::Integer(wanted)) if alive => {
@@ -99,7 +104,7 @@ fn write_first<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, alive: bool,
             changes.push(Change::Add { column: now.column.into(), by });
         }
         // Two that insert the same row and count it apart, as upserts do, have both counted.
-        (ColumnKind::Counter, _, &Value::Integer(wanted)) if new => {
+        (ColumnKind::Counter, _, &Value::Integer(wanted)) if new && !found => {
             changes.push(Change::set(now.column, Value::Integer(0)));
             if wanted != 0 {
                 changes.push(Change::Add { column: now.column.into(), by: wanted.into() });

@@ -10,6 +10,7 @@
 //! | `group_open` | 1 while the last own changeset was not the last of its parts |
 //! | `contact` | when a relay was last heard, milliseconds since 1970 |
 //! | `url` | which relay that was |
+//! | `started_over` | 1 once the file has lost its documents |
 //! | `texts` | 1 once there has been a text document |
 //! | `mended` | what was mended in the side tables, in words: for `status` |
 
@@ -96,6 +97,7 @@ pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path, format: i64, replica
     set_replica(tx, replica)?;
     set_acked(tx, 0)?;
     set_group_open(tx, false)?;
+    set(tx, "started_over", 1)?;
     match inode_of(path)? {
         Some(inode) => set_inode(tx, inode),
         None => Ok(()),
@@ -108,6 +110,11 @@ pub(crate) fn mended(connection: &Connection) -> Result<Option<String>> {
 }
 
 /// Notes what was mended, beside what nobody may have read yet.
+/// Whether this file has lost its documents once: rows that it captures may have documents elsewhere.
+pub(crate) fn has_started_over(connection: &Connection) -> Result<bool> {
+    Ok(get::<i64>(connection, "started_over")?.is_some())
+}
+
 /// Whether this file ever had a text document.
 pub(crate) fn had_texts(connection: &Connection) -> Result<bool> {
     Ok(get::<i64>(connection, "texts")?.is_some())
