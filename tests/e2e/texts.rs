@@ -528,6 +528,25 @@ fn a_text_that_is_found_where_others_have_typed_already_is_kept_beside_theirs() 
     assert_eq!((&*conflict.key, &conflict.kept[0].value), ("'m'", &Value::text("ours. ")));
 }
 
+#[test]
+fn what_changes_beside_a_text_neither_reads_its_document_nor_writes_it() {
+    let mut nodes = Nodes::new(2, NOTES, &body());
+    nodes.edit(0, "quick", "quick brown");
+    nodes.meet();
+    for node in 0..2 {
+        sql(nodes.path(node), "UPDATE _driftless_text_updates SET body = x'ff'");
+    }
+    nodes.write(0, "UPDATE notes SET done = 1");
+    nodes.write(1, "UPDATE notes SET title = 'other'");
+    nodes.meet();
+    nodes.assert_body("The quick brown fox.");
+    nodes.write(1, "DELETE FROM notes");
+    nodes.meet();
+    // And what does ask it says so.
+    sql(nodes.path(0), "INSERT INTO notes (id, body) VALUES ('n', 'anew')");
+    assert!(nodes.nodes[0].turn(Vec::new()).is_err());
+}
+
 /// Replicas with engines and a relay between them.
 struct Online {
     nodes: Vec<Node>,

@@ -331,7 +331,11 @@ fn capture_row(
     let new_texts: Vec<(String, String)> = current
         .iter()
         .flatten()
-        .filter_map(|column| Some((column.column.to_owned(), column.text()?.to_owned())))
+        .filter(|now| {
+            let shown = state.as_ref().and_then(|state| state.column(now.column));
+            apart || !shown.is_some_and(|shown| shown.shows(&now.value))
+        })
+        .filter_map(|now| Some((now.column.to_owned(), now.text()?.to_owned())))
         .collect();
     let (seeing, beside) = if apart {
         // As though it had been tracked before it met the others: the same document as anybody who found this row.
