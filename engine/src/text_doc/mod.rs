@@ -245,12 +245,9 @@ fn load(parts: &[&[u8]], writer: impl Into<Option<WriterId>>) -> Result<(Doc, Te
     };
     let doc = Doc::with_options(options);
     let text = doc.get_or_insert_text(TEXT_ROOT);
-    // In one transaction: at the end of each, Yrs looks at what it can join and goes through what was deleted.
-    let mut txn = doc.transact_mut();
     for part in parts {
-        apply(&mut txn, part)?;
+        apply(&mut doc.transact_mut(), part)?;
     }
-    drop(txn);
     Ok((doc, text))
 }
 
