@@ -12,28 +12,31 @@
 //! values or parents they took. All work is done in the tables themselves, in the engine's transaction: SQLite's own
 //! indexes say who holds what, and nobody sees the steps between.
 
+mod park;
 mod references;
+mod settle;
 mod shadow;
+mod undo;
+mod unique;
 mod waits;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use driftless_protocol::{RowKey, Value};
-use rusqlite::config::DbConfig;
-use rusqlite::{ErrorCode, Transaction, ffi, params_from_iter};
+use rusqlite::Transaction;
 
 use crate::apply::Touched;
 use crate::changes::ChangedRow;
 use crate::error::{Doing, Error, Result};
-use crate::json::to_json;
 use crate::row_doc;
 use crate::row_doc::resolve::RowState;
 use crate::schema::{Catalog, Tracked};
-use crate::store::parked::{Reason, Stage};
+use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
-use crate::store::{Bind, bases, claims, conflicts, dirty, documents, parked, quote, texts};
-use references::{Check, Pending};
+use crate::store::{bases, claims, conflicts, documents, parked, texts};
+use park::{Refused, by_itself, refused};
+use references::Pending;
 use shadow::Shadows;
 pub(crate) use write::wanted;
 use write::{Clause, Effect, Wrote};
@@ -81,14 +84,6 @@ pub(crate) struct Materializer<'a> {
     pub(crate) definitions: bool,
 }
 
-/// How SQLite refused a row.
-enum Refused {
-    /// Another row holds a UNIQUE value.
-    Unique,
-    /// For its own sake.
-    Itself(Reason),
-}
-
 impl<'a> Materializer<'a> {
     pub(crate) fn new(
         tx: &'a Transaction<'a>,
@@ -113,17 +108,6 @@ impl<'a> Materializer<'a> {
     /// The tables that are written to.
     pub(crate) fn catalog(&self) -> &'a Catalog {
         self.catalog
-    }
-
-    /// Looks for the parents of all rows of a table, and of all rows that refer to it, when the turn ends.
-    pub(crate) fn judge_all(&mut self, table: i64) {
-        let Some(tracked) = self.catalog.get(table) else { return };
-        if !tracked.table.references.is_empty() {
-            self.pending.check_all(table);
-        }
-        for child in tracked.targets.iter().flat_map(|target| &target.children) {
-            self.pending.check_all(child.table);
-        }
     }
 
     /// Judges and writes rows, which must ascend by table and key, each once: the first two stages.
@@ -160,97 +144,6 @@ impl<'a> Materializer<'a> {
     pub(crate) fn settle(&mut self) -> Step<()> {
         self.settle_references()?;
         if self.catalog.iter().any(|table| table.watched) { self.undo_effects() } else { Ok(()) }
-    }
-
-    /// Brings the rows back to their documents that the user's triggers have written while we wrote others: what they
-    /// wrote for the author travels, and here it would come on top. Our own triggers on such tables have marked
-    /// everything that was written; nothing else is in the log, since we write only when it is drained.
-    ///
-    /// The triggers run on what is undone, too: a full-text index must hear of it. Those that never come to an end, as
-    /// one does that sets a time at each update, are switched off in the last round.
-    fn undo_effects(&mut self) -> Step<()> {
-        const ROUNDS: usize = 3;
-        for round in 1..=ROUNDS {
-            let marks = dirty::read(self.tx, usize::MAX >> 1)?;
-            let Some(last) = marks.last() else { return Ok(()) };
-            dirty::forget(self.tx, last.id)?;
-            let mut rows = BTreeSet::new();
-            for mut mark in marks {
-                let Some(tracked) = self.catalog.get(mark.table) else { continue };
-                mark.key.truncate(tracked.table.key.len());
-                rows.extend(tracked.table.row_key(&mark.key).ok().map(|key| (mark.table, key)));
-            }
-            if round < ROUNDS {
-                self.restore(rows)?;
-            } else {
-                self.switch_triggers(false)?;
-                let restored = self.restore(rows);
-                self.switch_triggers(true)?;
-                return restored;
-            }
-        }
-        Ok(())
-    }
-
-    fn switch_triggers(&self, on: bool) -> Result<()> {
-        let set = self.tx.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on);
-        set.map(|_| ()).doing("switching the triggers")
-    }
-
-    fn restore(&mut self, rows: BTreeSet<(i64, RowKey)>) -> Step<()> {
-        let mut touched = Vec::with_capacity(rows.len());
-        self.announce()?;
-        for (table, key) in rows {
-            let Some(tracked) = self.catalog.get(table) else { continue };
-            if documents::get(self.tx, table, key.as_bytes())?.is_some() {
-                touched.push(Touched::again(table, key));
-            } else if !parked::is_listed(self.tx, table, &key)? {
-                // A row that a trigger made, which nobody wrote.
-                self.take_out(tracked, &key)?;
-            }
-        }
-        self.renounce()?;
-        self.rows(touched)?;
-        self.settle_references()
-    }
-
-    /// Judges what refers to what, for everything that was written since the last time: the third stage.
-    fn settle_references(&mut self) -> Step<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        self.announce()?;
-        while let Some((table, key)) = self.pending.next_came() {
-            let Some(tracked) = self.catalog.get(table) else { continue };
-            for waits in references::ends_waiting(self.tx, self.catalog, tracked, &key)? {
-                for (child, key) in parked::waiting(self.tx, table, &waits)? {
-                    self.revive(child, &key)?;
-                }
-            }
-        }
-        loop {
-            if let Some(gone) = self.pending.next_gone() {
-                references::look_for_children(self.tx, self.catalog, &mut self.pending, &gone)?;
-            } else if let Some((table, check)) = self.pending.next_check() {
-                let Some(tracked) = self.catalog.get(table) else { continue };
-                let orphans = match check {
-                    Check::All => references::orphans(self.tx, tracked)?,
-                    Check::Rows(keys) => {
-                        let mut orphans = Vec::new();
-                        for key in &keys {
-                            orphans.extend(references::orphan(self.tx, tracked, key)?);
-                        }
-                        orphans
-                    }
-                };
-                for orphan in orphans {
-                    self.expel(tracked, orphan)?;
-                }
-            } else {
-                break;
-            }
-        }
-        self.renounce()
     }
 
     /// Tells the triggers that it is us who write.
@@ -419,136 +312,6 @@ impl<'a> Materializer<'a> {
         Ok(Err(by_itself(what, None)))
     }
 
-    /// Takes the rows out of the table that stand in a row's way, if it comes before all of them; they are judged again
-    /// in their turn. Otherwise the reason why the row is parked.
-    fn make_way(
-        &mut self,
-        tracked: &Tracked,
-        key: &RowKey,
-        key_values: &[Value<'static>],
-        state: &RowState<'_>,
-        queue: &mut Queue,
-    ) -> Step<Option<Reason>> {
-        let held = match self.shadows.unique_values(self.tx, tracked, key_values, state)? {
-            Ok(held) => held,
-            Err(error) => {
-                return match refused(tracked, error)? {
-                    Refused::Itself(reason) => Ok(Some(reason)),
-                    Refused::Unique => Ok(Some(by_itself("a UNIQUE constraint refuses it".to_owned(), None))),
-                };
-            }
-        };
-        let mut in_the_way: BTreeMap<RowKey, String> = BTreeMap::new();
-        for (unique, values) in tracked.table.unique.iter().zip(&held) {
-            let Some(values) = values else { continue };
-            let equal = unique.terms.iter().enumerate().map(|(n, term)| format!("{} = ?{}", term.sql, n + 1));
-            let sql = format!(
-                "SELECT {} FROM main.{} WHERE {} AND ({}\n)",
-                tracked.table.key_columns(),
-                quote(&tracked.table.spelled),
-                equal.collect::<Vec<_>>().join(" AND "),
-                unique.filter.as_deref().unwrap_or("1"),
-            );
-            let doing = "looking for the row that holds a UNIQUE value";
-            let mut select = self.tx.prepare_cached(&sql).doing(doing)?;
-            let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
-            while let Some(row) = rows.next().doing(doing)? {
-                match references::key_of(tracked, row)? {
-                    Some(holder) if holder == *key => {}
-                    Some(holder) if documents::get(self.tx, tracked.id, holder.as_bytes())?.is_some() => {
-                        in_the_way.entry(holder).or_insert_with(|| unique.rule.clone());
-                    }
-                    _ => {
-                        return Ok(Some(Reason {
-                            stage: Stage::Unique,
-                            rule: Some(unique.rule.clone()),
-                            sentence: format!(
-                                "{}: a row that cannot travel and stays in this file holds the value",
-                                unique.rule
-                            ),
-                            clash: None,
-                            waits: None,
-                        }));
-                    }
-                }
-            }
-        }
-        if let Some((smallest, rule)) = in_the_way.first_key_value()
-            && smallest < key
-        {
-            return Ok(Some(taken(tracked.id, rule, smallest)));
-        }
-        for (holder, _) in in_the_way {
-            self.take_out(tracked, &holder)?;
-            self.push(tracked, holder.as_bytes(), queue)?;
-        }
-        Ok(None)
-    }
-
-    /// Whether a parked row that waits for its parent holds one of the row's values. One with a smaller key keeps it;
-    /// one with a greater is judged again.
-    fn claimed(
-        &mut self,
-        tracked: &Tracked,
-        key: &RowKey,
-        key_values: &[Value<'static>],
-        state: &RowState<'_>,
-        queue: &mut Queue,
-    ) -> Step<Option<Reason>> {
-        // What is refused by itself, SQLite will say.
-        let Ok(held) = self.shadows.unique_values(self.tx, tracked, key_values, state)? else {
-            return Ok(None);
-        };
-        for (unique, values) in tracked.table.unique.iter().zip(&held) {
-            let Some(bytes) = values.as_ref().and_then(|values| shadow::bytes(unique, values)) else {
-                continue;
-            };
-            for holder in claims::holders(self.tx, tracked.id, &unique.name, &bytes)? {
-                if *holder < *key.as_bytes() {
-                    let holder = RowKey::from_bytes(&holder).map_err(|error| Error::Damaged {
-                        table: "_driftless_claims",
-                        what: error.to_string(),
-                    })?;
-                    return Ok(Some(taken(tracked.id, &unique.rule, &holder)));
-                }
-                self.push(tracked, &holder, queue)?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Takes a row out of its table.
-    fn take_out(&mut self, tracked: &Tracked, key: &RowKey) -> Step<()> {
-        match write::delete(self.tx, tracked, &key.values()) {
-            Ok(wrote) => {
-                self.note(tracked, key, &wrote);
-                Ok(())
-            }
-            Err(_) if self.tx.is_autocommit() => Err(Stop::RolledBack((tracked.id, key.clone()))),
-            // A trigger that refuses the delete: then the row stays, and whoever it stands in the way of is parked.
-            Err(error) => match refused(tracked, error)? {
-                Refused::Itself(_) | Refused::Unique => Ok(()),
-            },
-        }
-    }
-
-    /// Keeps a row out of its table and lists it.
-    fn park(
-        &mut self,
-        tracked: &Tracked,
-        key: &RowKey,
-        key_values: &[Value<'static>],
-        state: Option<&RowState<'_>>,
-        reason: &Reason,
-    ) -> Step<()> {
-        tracing::debug!(table = %tracked.name, reason = reason.sentence, "parked");
-        self.take_out(tracked, key)?;
-        let row = state.map(|state| listed(tracked, key_values, state));
-        parked::put(self.tx, tracked.id, key, reason, row.as_deref())?;
-        self.has_parked = true;
-        Ok(())
-    }
-
     /// Notes what a write changed: for the feed, and for those who refer to the row.
     fn note(&mut self, tracked: &Tracked, key: &RowKey, wrote: &Wrote) {
         self.pending.note(tracked, key, wrote, self.has_parked);
@@ -594,126 +357,4 @@ impl<'a> Materializer<'a> {
         }
         Ok(())
     }
-
-    /// Puts a row back that waited for what it refers to; whether it may stay is found out afterwards.
-    fn revive(&mut self, table: i64, key: &[u8]) -> Step<()> {
-        let Some(tracked) = self.catalog.get(table) else { return Ok(()) };
-        let Some(stored) = documents::get(self.tx, table, key)? else { return Ok(()) };
-        let key = RowKey::from_bytes(key)
-            .map_err(|error| Error::Damaged { table: "_driftless_parked", what: error.to_string() })?;
-        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?.renamed(&tracked.renames);
-        let mut state = lanes.state(tracked.options.deletes_win);
-        self.fill_texts(tracked, &key, &mut state, true)?;
-        let key_values = key.values();
-        match write::write(self.tx, tracked, &key_values, &state, false, Clause::Abort) {
-            Ok(wrote) => {
-                parked::remove(self.tx, table, &key)?;
-                claims::remove(self.tx, table, &key)?;
-                self.note(tracked, &key, &wrote);
-            }
-            Err(_) if self.tx.is_autocommit() => return Err(Stop::RolledBack((table, key))),
-            Err(error) => {
-                let reason = match refused(tracked, error)? {
-                    Refused::Itself(reason) => reason,
-                    Refused::Unique => by_itself("a UNIQUE constraint refuses it".to_owned(), None),
-                };
-                self.park(tracked, &key, &key_values, Some(&state), &reason)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a row out of its table whose parent is not there. It goes on holding its UNIQUE values.
-    fn expel(&mut self, tracked: &Tracked, orphan: references::Orphan) -> Step<()> {
-        let references::Orphan { key, reference, values } = orphan;
-        let key_values = key.values();
-        for unique in &tracked.table.unique {
-            let table = format!("main.{}", quote(&tracked.table.spelled));
-            let held = shadow::held(self.tx, unique, &table, &tracked.table.key_condition(), &key_values)?;
-            if let Some(bytes) = held.and_then(|values| shadow::bytes(unique, &values)) {
-                claims::put(self.tx, tracked.id, &unique.name, &bytes, &key)?;
-                self.has_claims = true;
-            }
-        }
-        let reference = &tracked.table.references[reference];
-        let columns: Vec<String> = reference.to.iter().map(|column| crate::store::fold(column)).collect();
-        let parent = self.catalog.named(&reference.parent).map(|parent| parent.id);
-        let missing = values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let bytes = waits::values(reference, &values);
-        let reason = Reason {
-            stage: Stage::Reference,
-            rule: Some(reference.rule.clone()),
-            sentence: format!("{}: no row there has {missing}", reference.rule),
-            clash: Some(missing),
-            waits: parent.map(|parent| (parent, waits::on_values(&columns, bytes.as_deref()))),
-        };
-        let stored = documents::get(self.tx, tracked.id, key.as_bytes())?;
-        let Some(stored) = stored else { return Ok(()) }; // a row that stays in this file is nobody's to take away
-        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?.renamed(&tracked.renames);
-        let mut state = lanes.state(tracked.options.deletes_win);
-        self.fill_texts(tracked, &key, &mut state, true)?;
-        self.park(tracked, &key, &key_values, Some(&state), &reason)
-    }
-}
-
-fn by_itself(sentence: String, rule: Option<String>) -> Reason {
-    Reason { stage: Stage::Itself, rule, sentence, clash: None, waits: None }
-}
-
-fn taken(table: i64, rule: &str, holder: &RowKey) -> Reason {
-    Reason {
-        stage: Stage::Unique,
-        rule: Some(rule.to_owned()),
-        sentence: format!("{rule}: the row with the key {holder} holds the value"),
-        clash: Some(holder.to_string()),
-        waits: Some((table, waits::on_row(holder))),
-    }
-}
-
-/// How a row is refused; or the error itself, where it is not the row's fault.
-fn refused(tracked: &Tracked, error: rusqlite::Error) -> Result<Refused> {
-    let ours = matches!(
-        error.sqlite_error_code(),
-        None | Some(
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::OutOfMemory
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::ReadOnly
-                | ErrorCode::OperationInterrupted
-        )
-    );
-    if ours {
-        return Err(Error::Sqlite { doing: "writing a merged row", source: error });
-    }
-    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
-    let message = match error {
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message,
-        other => other.to_string(),
-    };
-    let detail = message.split_once(": ").map_or(&*message, |(_, detail)| detail);
-    let rule = match code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE if !tracked.table.unique.is_empty() => return Ok(Refused::Unique),
-        ffi::SQLITE_CONSTRAINT_CHECK => Some(format!("CHECK ({detail})")),
-        ffi::SQLITE_CONSTRAINT_NOTNULL => {
-            Some(format!("NOT NULL ({})", detail.rsplit('.').next().unwrap_or(detail)))
-        }
-        ffi::SQLITE_CONSTRAINT_DATATYPE => Some("STRICT".to_owned()),
-        ffi::SQLITE_CONSTRAINT_TRIGGER => Some("TRIGGER".to_owned()),
-        _ => None,
-    };
-    Ok(Refused::Itself(by_itself(message, rule)))
-}
-
-/// The values of a row for people and programs: a JSON object, by column.
-fn listed(tracked: &Tracked, key_values: &[Value<'static>], state: &RowState<'_>) -> String {
-    let columns = write::wanted(tracked, key_values, state);
-    let row: serde_json::Map<_, _> = columns
-        .into_iter()
-        .map(|(at, value)| (tracked.table.columns[at].spelled.clone(), to_json(&value)))
-        .collect();
-    serde_json::Value::Object(row).to_string()
 }

@@ -1,0 +1,105 @@
+//! Rows that are kept out of their tables: how SQLite refuses one, and what is listed of it.
+
+use driftless_protocol::{RowKey, Value};
+use rusqlite::{ErrorCode, ffi};
+
+use super::{Materializer, Step, Stop, write};
+use crate::error::{Error, Result};
+use crate::json::to_json;
+use crate::row_doc::resolve::RowState;
+use crate::schema::Tracked;
+use crate::store::parked::{self, Reason, Stage};
+
+/// How SQLite refused a row.
+pub(super) enum Refused {
+    /// Another row holds a UNIQUE value.
+    Unique,
+    /// For its own sake.
+    Itself(Reason),
+}
+
+impl Materializer<'_> {
+    /// Takes a row out of its table.
+    pub(super) fn take_out(&mut self, tracked: &Tracked, key: &RowKey) -> Step<()> {
+        match write::delete(self.tx, tracked, &key.values()) {
+            Ok(wrote) => {
+                self.note(tracked, key, &wrote);
+                Ok(())
+            }
+            Err(_) if self.tx.is_autocommit() => Err(Stop::RolledBack((tracked.id, key.clone()))),
+            // A trigger that refuses the delete: then the row stays, and whoever it stands in the way of is parked.
+            Err(error) => match refused(tracked, error)? {
+                Refused::Itself(_) | Refused::Unique => Ok(()),
+            },
+        }
+    }
+
+    /// Keeps a row out of its table and lists it.
+    pub(super) fn park(
+        &mut self,
+        tracked: &Tracked,
+        key: &RowKey,
+        key_values: &[Value<'static>],
+        state: Option<&RowState<'_>>,
+        reason: &Reason,
+    ) -> Step<()> {
+        tracing::debug!(table = %tracked.name, reason = reason.sentence, "parked");
+        self.take_out(tracked, key)?;
+        let row = state.map(|state| listed(tracked, key_values, state));
+        parked::put(self.tx, tracked.id, key, reason, row.as_deref())?;
+        self.has_parked = true;
+        Ok(())
+    }
+}
+
+pub(super) fn by_itself(sentence: String, rule: Option<String>) -> Reason {
+    Reason { stage: Stage::Itself, rule, sentence, clash: None, waits: None }
+}
+
+/// How a row is refused; or the error itself, where it is not the row's fault.
+pub(super) fn refused(tracked: &Tracked, error: rusqlite::Error) -> Result<Refused> {
+    let ours = matches!(
+        error.sqlite_error_code(),
+        None | Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::OutOfMemory
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::ReadOnly
+                | ErrorCode::OperationInterrupted
+        )
+    );
+    if ours {
+        return Err(Error::Sqlite { doing: "writing a merged row", source: error });
+    }
+    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+    let message = match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message,
+        other => other.to_string(),
+    };
+    let detail = message.split_once(": ").map_or(&*message, |(_, detail)| detail);
+    let rule = match code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE if !tracked.table.unique.is_empty() => return Ok(Refused::Unique),
+        ffi::SQLITE_CONSTRAINT_CHECK => Some(format!("CHECK ({detail})")),
+        ffi::SQLITE_CONSTRAINT_NOTNULL => {
+            Some(format!("NOT NULL ({})", detail.rsplit('.').next().unwrap_or(detail)))
+        }
+        ffi::SQLITE_CONSTRAINT_DATATYPE => Some("STRICT".to_owned()),
+        ffi::SQLITE_CONSTRAINT_TRIGGER => Some("TRIGGER".to_owned()),
+        _ => None,
+    };
+    Ok(Refused::Itself(by_itself(message, rule)))
+}
+
+/// The values of a row for people and programs: a JSON object, by column.
+pub(super) fn listed(tracked: &Tracked, key_values: &[Value<'static>], state: &RowState<'_>) -> String {
+    let columns = write::wanted(tracked, key_values, state);
+    let row: serde_json::Map<_, _> = columns
+        .into_iter()
+        .map(|(at, value)| (tracked.table.columns[at].spelled.clone(), to_json(&value)))
+        .collect();
+    serde_json::Value::Object(row).to_string()
+}
