@@ -1,13 +1,13 @@
 //! What was written into a text column → an update of its text document.
 
-use driftless_protocol::{RowKey, WriterId};
+use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
 use crate::error::Result;
 use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
 use crate::store::texts::Stored;
-use crate::store::{bases, texts};
+use crate::store::{backlog, bases, texts};
 use crate::text_doc;
 
 /// Fills in what the table is known to show of a row's texts. `value` gives what it shows now.
@@ -42,6 +42,44 @@ pub(super) enum Before<'a> {
     Fresh(&'a str),
     /// Nothing: the text was found, apart from what others have written.
     Apart,
+}
+
+/// What the table was known to show of a text.
+pub(super) fn before<'a>(
+    tx: &Transaction<'_>,
+    tracked: &'a Tracked,
+    key: &RowKey,
+    state: Option<&'a RowState<'a>>,
+    column: &str,
+    apart: bool,
+) -> Result<Before<'a>> {
+    if apart {
+        return Ok(Before::Apart);
+    }
+    let shown = state.and_then(|state| state.column(column));
+    let default = || {
+        let known = tracked.table.columns.iter().find(|known| known.name == column)?;
+        utf8(known.default.as_ref()?)
+    };
+    let is_fresh = shown.is_some() && tracked.fresh.iter().any(|fresh| fresh == column);
+    if is_fresh && backlog::is_to_refresh(tx, tracked.id, key.as_bytes())? {
+        return Ok(Before::Fresh(default().unwrap_or_default()));
+    }
+    let plain = match shown {
+        Some(shown) if shown.shown.in_text => None,
+        Some(shown) => utf8(&shown.shown.value),
+        // The column came to a row that was there and had its DEFAULT: everybody goes on from that.
+        None if state.is_some_and(|state| state.alive) => default(),
+        None => None,
+    };
+    Ok(plain.map_or(Before::Document, Before::Plain))
+}
+
+fn utf8<'a>(value: &'a Value<'_>) -> Option<&'a str> {
+    match value {
+        Value::Text(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
 }
 
 /// Brings a column's text document to `new`, which the table shows. Returns the updates for others, in order; none if

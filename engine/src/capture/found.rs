@@ -1,0 +1,113 @@
+//! Rows and columns that were found rather than written: nobody knows when, and others may have found them too.
+
+use driftless_protocol::{RowKey, WriterId};
+
+use super::Kind;
+use crate::config::ColumnKind;
+use crate::row_doc;
+use crate::row_doc::diff::Current;
+use crate::row_doc::resolve::RowState;
+use crate::schema::{Column, Tracked};
+
+/// Whether a document shows just this row.
+pub(super) fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<&[Current<'_>]>) -> bool {
+    let Some(columns) = current else { return !state.alive };
+    let shows = |(now, column): (&Current<'_>, &Column)| match state.column(now.column) {
+        Some(held) => held.shows(&now.value),
+        None => now.implied.or(column.default.as_ref()).is_some_and(|implied| *implied == now.value),
+    };
+    state.alive && columns.iter().zip(&tracked.table.columns).all(shows)
+}
+
+/// Takes out of `columns` those that have just appeared here and that the document has a value for: the document is
+/// to be shown, not the table to be captured. Returns what stands in them that nobody else has: neither a default, nor
+/// what the document holds under the name that the column had before.
+pub(super) fn set_fresh_apart<'a>(
+    tracked: &Tracked,
+    state: &RowState<'_>,
+    columns: &mut Vec<Current<'a>>,
+    kind: Kind,
+) -> Vec<row_doc::Change<'a>> {
+    let mut beside = Vec::new();
+    columns.retain(|now| {
+        let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
+        let held = state.column(now.column);
+        if is_fresh && held.is_none() && kind == Kind::Found && now.implied != Some(&now.value) {
+            // Of what stands in a column that has just come, as by a rename, nobody knows when it was written.
+            beside.push(row_doc::Change::set(now.column, now.value.clone()));
+            return false;
+        }
+        if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
+            return true;
+        }
+        let is_default = now.implied.is_some_and(|default| *default == now.value);
+        let under_another_name = || {
+            state.columns.iter().any(|column| {
+                column.shown.value == now.value
+                    && !tracked.table.columns.iter().any(|known| known.name == column.name)
+            })
+        };
+        match kind {
+            // The user wrote this row since the column appeared: what is no default is theirs.
+            Kind::Written => !is_default,
+            Kind::Found => {
+                if !is_default && !under_another_name() {
+                    beside.push(row_doc::Change::set(now.column, now.value.clone()));
+                }
+                false
+            }
+        }
+    });
+    beside
+}
+
+/// Takes the counters out of a row, as values that were found in it.
+pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<row_doc::Change<'a>> {
+    let mut counters = Vec::new();
+    for columns in current.iter_mut() {
+        columns.retain(|column| {
+            let counts = column.kind == ColumnKind::Counter;
+            if counts {
+                counters.push(row_doc::Change::set(column.column, column.value.clone()));
+            }
+            !counts
+        });
+    }
+    counters
+}
+
+/// The writer of a row that was found rather than written: drawn from the row itself, so that two copies of one file
+/// that are tracked apart make the very same document of a row that they share, and neither's edits collide with
+/// what the other found. Different contents draw different writers, as Yrs needs.
+pub(super) fn finder(
+    table: &str,
+    key: &RowKey,
+    changes: &[row_doc::Change<'_>],
+    texts: &[(String, String)],
+) -> WriterId {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(b"driftless: a row found when its table was tracked, 1");
+    part(table.as_bytes());
+    part(key.as_bytes());
+    // By column name: the order of the columns may differ between copies.
+    let mut sorted: Vec<_> = changes.iter().collect();
+    sorted.sort_by(|a, b| a.column().cmp(b.column()));
+    for change in sorted {
+        part(change.column().as_bytes());
+        match change {
+            row_doc::Change::Set { value, .. } => part(&value.to_bytes()),
+            row_doc::Change::Add { by, .. } => part(&[&[5], &by.to_le_bytes()[..]].concat()),
+            row_doc::Change::SetText { column } => {
+                let text = texts.iter().find(|(known, _)| known == column).map(|(_, text)| text.as_bytes());
+                part(&[&[6], text.unwrap_or_default()].concat());
+            }
+        }
+    }
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    WriterId::from_bits(u64::from_le_bytes(bits))
+}
