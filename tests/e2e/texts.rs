@@ -10,7 +10,7 @@ use driftless_tests::{
     query, sql,
 };
 use fastrand::Rng;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, body TEXT, done INTEGER DEFAULT 0);
@@ -79,7 +79,7 @@ impl Nodes {
     }
 
     fn set(&mut self, node: usize, new: &str) {
-        let set = connect(self.path(node)).execute("UPDATE notes SET body = ?1 WHERE id = 'n'", [new]);
+        let set = hasty(self.path(node)).execute("UPDATE notes SET body = ?1 WHERE id = 'n'", [new]);
         set.expect("updated");
         self.capture(node);
     }
@@ -128,6 +128,13 @@ impl Nodes {
             .map(|written| written.value)
             .collect()
     }
+}
+
+/// A connection that does not wait for the disk: these tests write often.
+fn hasty(path: &Path) -> Connection {
+    let connection = connect(path);
+    connection.pragma_update(None, "synchronous", "OFF").expect("set");
+    connection
 }
 
 fn text(path: &Path, id: &str) -> Option<String> {
@@ -669,7 +676,7 @@ fn a_text_that_two_edit_thousands_of_times_stays_small() {
             chars.splice(at..at, word.chars().take(rng.usize(1..6)));
         }
         nodes.set(node, &chars.into_iter().collect::<String>());
-        if n % 50 == 49 {
+        if n % (edits / 6) == 49 {
             nodes.meet();
         }
     }
@@ -774,7 +781,7 @@ impl Typing {
         if !self.tracked[at] && !self.edited[at].insert(place.clone()) {
             return;
         }
-        let connection = connect(self.nodes[at].path());
+        let connection = hasty(self.nodes[at].path());
         let select = format!("SELECT {} FROM notes WHERE id = ?1", place.1);
         let Ok(old) = connection.query_row(&select, [&place.0], |row| row.get::<_, String>(0)) else {
             return;
@@ -803,7 +810,7 @@ impl Typing {
         if known.is_empty() {
             let texts = COLUMNS.map(|column| self.run(&(id.clone(), column)));
             let insert = "INSERT INTO notes (id, body, title) VALUES (?1, ?2, ?3)";
-            let connection = connect(self.nodes[at].path());
+            let connection = hasty(self.nodes[at].path());
             connection.execute(insert, params![id, texts[0], texts[1]]).expect("inserted");
             self.nodes[at].turn(Vec::new()).expect("captured");
         }
