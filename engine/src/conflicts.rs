@@ -64,7 +64,7 @@ pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
         let replica: Option<Vec<u8>> = row.get(6).doing(doing)?;
         let written = Written {
             value: value(row.get_ref(4).doing(doing)?).into_owned(),
-            at: (at != 0).then_some(at),
+            at: (at > 0).then_some(at),
             replica: replica.map(|bytes| ReplicaId::from_slice(&bytes)).transpose()?,
         };
         if row.get(3).doing(doing)? {

@@ -30,7 +30,8 @@ use crate::schema::eligibility::Refusal;
 use crate::schema::{Catalog, definitions, reconcile};
 use crate::store::tables::State;
 use crate::store::{
-    self, backlog, bases, identity, inbox, outbox, parked, progress, quarantine, tables, writers,
+    self, backlog, bases, identity, inbox, kinds, outbox, parked, progress, quarantine, renames, tables,
+    writers,
 };
 use crate::time::now;
 use crate::tracking;
@@ -591,7 +592,7 @@ impl Replica {
 /// Takes over the options that the space has for tables. Returns whether any changed.
 fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
     let mut renewed = false;
-    for definition in definitions::all(tx)? {
+    for definition in &definitions::all(tx)? {
         let Some(mut entry) = tables::find(tx, &definition.name)? else {
             tables::add(tx, &definition.name, &definition.name, State::Unknown)?;
             continue;
@@ -604,21 +605,48 @@ fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             backlog::refresh_table(tx, entry.id)?;
             renewed = true;
         }
-        let kinds = definition.kinds();
+        // Files that were tracked apart may each have said something: all of it holds, and of two that contradict each
+        // other the one that is shown.
+        let mut said = definition.clone();
+        let mut kinds = definition.kinds();
+        for other in definitions::standing(tx, &definition.name, "kinds")? {
+            for (column, kind) in kinds::from_text(&other) {
+                if kinds::of(&kinds, &column) == ColumnKind::Register {
+                    kinds::set(&mut kinds, column, kind);
+                }
+            }
+        }
+        let mut renames = definition.renames();
+        let others = definitions::standing(tx, &definition.name, "renames")?;
+        for (now, travels) in others.iter().flat_map(|other| renames::from_text(other)) {
+            if !renames.iter().any(|(known, _)| *known == now) {
+                renames.push((now, travels));
+            }
+        }
+        renames.sort();
         if definition.kinds.is_some() && entry.options.kinds != kinds {
             tracing::info!(table = %entry.spelled, "the space has other kinds for columns of this table");
-            entry.options.kinds = kinds;
+            entry.options.kinds.clone_from(&kinds);
             tables::update(tx, &entry)?;
             renewed = true;
         }
-        let renames = definition.renames();
         if definition.renames.is_some() && entry.renames != renames {
             tracing::info!(table = %entry.spelled, "columns of this table were renamed in the space");
-            entry.renames = renames;
+            entry.renames.clone_from(&renames);
             entry.hint = None;
             tables::update(tx, &entry)?;
             // What was written under one of the names shows under the other.
             backlog::refresh_table(tx, entry.id)?;
+            renewed = true;
+        }
+        if kinds != definition.kinds() {
+            said.kinds = Some(kinds::to_text(&kinds));
+        }
+        if renames != definition.renames() {
+            said.renames = Some(renames::to_text(&renames));
+        }
+        if said != *definition {
+            definitions::put(tx, &said, now())?;
             renewed = true;
         }
     }

@@ -202,7 +202,20 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
         }
         (Some(_), Some(_)) => return Err(cannot("the table has both columns")),
         (None, None) => return Err(cannot("the table has neither column")),
-        (None, Some(_)) => {}
+        (None, Some(_)) => {
+            let known = entry.renames.iter().find(|(now, _)| *now == to).map(|(_, travels)| travels);
+            let travels =
+                entry.renames.iter().find(|(now, _)| *now == from).map_or(&from, |(_, travels)| travels);
+            let may_be = match known {
+                Some(known) => known == travels,
+                None => reconcile::may_be_renamed(&entry, &from, &to),
+            };
+            if !may_be {
+                return Err(cannot(
+                    "the one is not there and the other is another column, as far as is known",
+                ));
+            }
+        }
         (Some(at), None) => {
             if table.key.iter().any(|key| key.at == at) {
                 return Err(cannot(
@@ -231,7 +244,7 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
         entry.renames.push((to, travels));
     }
     entry.renames.sort();
-    entry.hint = None;
+    reconcile::settle_hint(&mut entry, old, new);
     tables::update(tx, &entry)?;
     table.rename(&entry.renames);
     let mut definition = definitions::Definition::of(&entry.name, &table, &entry.options);

@@ -380,3 +380,29 @@ fn a_kind_that_is_changed_beside_a_running_engine_takes_effect_at_once() {
     eventually("the definition to be captured", || (unsent(node) == 1).then_some(()));
     assert_eq!(node.status().tables[0].kinds.get("hits"), Some(&ColumnKind::Counter));
 }
+
+/// The kinds of one file took the place of the other's, and its counter ceased to count.
+#[test]
+fn kinds_that_two_files_stated_apart_before_they_met_all_hold() {
+    let schema = "CREATE TABLE pages (id TEXT PRIMARY KEY, body TEXT, hits INTEGER DEFAULT 0);
+                  INSERT INTO pages VALUES ('x', 'A paragraph.', 100)";
+    let mut circle = driftless_tests::Circle::new(0, schema, &[], &TableOptions::default());
+    for options in [
+        TableOptions::default().counter("hits"),
+        TableOptions::default().text("body"),
+        TableOptions::default(),
+    ] {
+        let number = circle.join(schema);
+        circle.node(number).track(&["pages"], options).expect("tracked");
+    }
+    circle.settle();
+    for number in 0..3 {
+        let status = driftless::status(circle.path(number)).expect("a status");
+        let kinds: Vec<String> =
+            status.tables[0].kinds.iter().map(|(column, kind)| format!("{column}: {kind}")).collect();
+        assert_eq!(kinds, ["body: text", "hits: counter"], "{number}");
+        circle.sql(number, "UPDATE pages SET hits = hits + 10");
+    }
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT hits FROM pages"), ["130"]);
+}

@@ -145,3 +145,29 @@ fn a_table_renamed_at_one_replica_and_later_at_the_other_is_one_table() {
     circle.meet();
     assert_eq!(circle.query_all("SELECT id, title FROM memos ORDER BY id"), expected[1..]);
 }
+
+/// A second rename of a column, onto another that had been there all along, made one column of the two.
+#[test]
+fn a_column_is_not_renamed_into_another_that_was_there() {
+    let mut circle = circle(2);
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("renamed");
+    circle.meet();
+    for old in ["title", "never"] {
+        let refused = driftless::rename_column(circle.path(0), "notes", old, "stars").expect_err("refused");
+        assert!(refused.to_string().contains("another column"), "{refused}");
+    }
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT head, stars FROM notes ORDER BY id"), ["'one', 1", "'two', 2"]);
+}
+
+#[test]
+fn two_that_rename_one_column_differently_apart_both_go_on_with_it() {
+    let mut circle = circle(2);
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("renamed");
+    driftless::rename_column(circle.path(1), "notes", "title", "name").expect("renamed");
+    circle.sql(0, "UPDATE notes SET head = 'ONE' WHERE id = 'a'");
+    circle.sql(1, "UPDATE notes SET name = 'TWO' WHERE id = 'b'");
+    circle.settle();
+    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'ONE'", "'TWO'"]);
+    assert_eq!(circle.query(1, "SELECT name FROM notes ORDER BY id"), ["'ONE'", "'TWO'"]);
+}

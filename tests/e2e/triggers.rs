@@ -147,3 +147,25 @@ fn a_trigger_that_raises_parks_the_row_and_holds_nothing_up() {
     nodes.capture(0);
     assert_eq!(nodes.query(0, "SELECT k FROM t ORDER BY k"), ["'a'", "'b'", "'c'", "'d'"]);
 }
+
+/// One row that only the application can write ended every turn, for all tables.
+#[test]
+fn an_index_over_a_function_of_the_apps_parks_rows_and_holds_nothing_up() {
+    let schema = "CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE u (k TEXT PRIMARY KEY, v);
+                  INSERT INTO t VALUES ('a', 1)";
+    let mut nodes = circle(2, schema, &["t", "u"]);
+    let app = driftless_tests::connect(nodes.path(0));
+    let deterministic = rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC
+        | rusqlite::functions::FunctionFlags::SQLITE_UTF8;
+    app.create_scalar_function("of_the_app", 1, deterministic, |_| Ok(1)).expect("a function");
+    app.execute_batch("CREATE INDEX i ON t (of_the_app(v))").expect("an index");
+    nodes.sql(1, "INSERT INTO t VALUES ('b', 2); INSERT INTO u VALUES ('c', 3); DELETE FROM t WHERE k = 'a'");
+    nodes.fetch(0, 1);
+    assert_eq!(nodes.query(0, "SELECT k FROM u"), ["'c'"]);
+    let warning = nodes.warning("t").expect("a warning");
+    assert!(warning.contains("of_the_app"), "{warning}");
+    app.execute_batch("DROP INDEX i").expect("dropped");
+    nodes.capture(0);
+    nodes.meet();
+    assert_eq!(nodes.query_all("SELECT k FROM t"), ["'b'"]);
+}

@@ -85,22 +85,31 @@ impl Circle {
         self.nodes[to].turn(news).expect("applied");
     }
 
+    fn exchange(&mut self) {
+        let count = self.nodes.len();
+        for to in 0..count {
+            (0..count).filter(|from| *from != to).for_each(|from| self.fetch(to, from));
+        }
+    }
+
+    /// Everybody gets everything, and what comes of that: where definitions of tables differed, they are agreed upon.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        for _ in 0..4 {
+            self.exchange();
+        }
+        self.meet();
+    }
+
     /// Everybody gets everything; and nothing comes of that which would have to be exchanged again.
     #[track_caller]
     pub fn meet(&mut self) {
-        let count = self.nodes.len();
-        let exchange = |circle: &mut Self| {
-            for to in 0..count {
-                (0..count).filter(|from| *from != to).for_each(|from| circle.fetch(to, from));
-            }
-        };
-        exchange(self);
+        self.exchange();
         let before = self.read.clone();
-        exchange(self);
-        exchange(self);
-        let definitions = |circle: &Self| circle.read.iter().flatten().sum::<u64>();
-        let more = definitions(self) - before.iter().flatten().sum::<u64>();
-        assert_eq!(more, 0, "merging is no writing");
+        self.exchange();
+        self.exchange();
+        let count = |read: &[Vec<u64>]| read.iter().flatten().sum::<u64>();
+        assert_eq!(count(&self.read), count(&before), "merging is no writing");
         let vectors: Vec<_> = self.nodes.iter().map(|node| node.vector().expect("a vector")).collect();
         assert!(vectors.iter().all(|vector| *vector == vectors[0]), "{vectors:?}");
     }

@@ -159,6 +159,8 @@ pub(super) fn capture_row(
         }
         (diff::changes(state.as_ref(), current, found), beside)
     };
+    // What may have had a document elsewhere gives way even to what was found there.
+    let found_at = if lost { -1 } else { 0 };
     let was_in_conflict = state.as_ref().is_some_and(|state| state.is_in_conflict());
     let mut document = stored.as_ref().map(|stored| stored.body.clone());
     let mut updates = Vec::new();
@@ -176,7 +178,7 @@ pub(super) fn capture_row(
             _ if stored.is_none() && tracked.id == DEFINITIONS => {
                 (finder(&tracked.name, key, &seeing, &new_texts), 0)
             }
-            Kind::Found if stored.is_none() => (finder(&tracked.name, key, &seeing, &new_texts), 0),
+            Kind::Found if stored.is_none() => (finder(&tracked.name, key, &seeing, &new_texts), found_at),
             // Found changed, as after the table was made anew: nobody knows when it was written.
             Kind::Found => (author.writer, now),
             Kind::Written => (author.writer, mark.at),
@@ -195,6 +197,7 @@ pub(super) fn capture_row(
         && let Some(written) = row_doc::write_beside(
             before,
             finder(&tracked.name, key, &beside, &new_texts),
+            found_at,
             beside,
             &tracked.renames,
         )?

@@ -58,20 +58,22 @@ pub(super) fn by_itself(sentence: String, rule: Option<String>) -> Reason {
 
 /// How a row is refused; or the error itself, where it is not the row's fault.
 pub(super) fn refused(tracked: &Tracked, error: rusqlite::Error) -> Result<Refused> {
-    let ours = matches!(
-        error.sqlite_error_code(),
-        None | Some(
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::OutOfMemory
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::ReadOnly
-                | ErrorCode::OperationInterrupted
-        )
-    );
+    // A statement that cannot be prepared needs something that only the application has: a function, a collation.
+    let ours = !matches!(error, rusqlite::Error::SqlInputError { .. })
+        && matches!(
+            error.sqlite_error_code(),
+            None | Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::OperationInterrupted
+            )
+        );
     if ours {
         return Err(Error::Sqlite { doing: "writing a merged row", source: error });
     }

@@ -100,19 +100,20 @@ fn write(
     write_seeing(document, writer, time, changes, &[])
 }
 
-/// Writes `changes`, found at no known time, beside what a document holds. `None` if this writer has written in it
+/// Writes `changes`, found at no known time (`time` is 0 or below), beside what a document holds. `None` if this writer has written in it
 /// before: a finder is drawn from what it found, so that is there or has been superseded since.
 /// Fails if the stored document is damaged.
 pub(crate) fn write_beside(
     document: &[u8],
     finder: WriterId,
+    time: i64,
     changes: Vec<Change<'_>>,
     renames: &[(String, String)],
 ) -> Result<Option<Written>, RowDocError> {
     if validate::row_update(document)?.writers().any(|known| known == finder) {
         return Ok(None);
     }
-    write_with(Some(document), finder, 0, changes, renames, Sight::Blind).map(Some)
+    write_with(Some(document), finder, time, changes, renames, Sight::Blind).map(Some)
 }
 
 fn write_with(

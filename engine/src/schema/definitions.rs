@@ -1,6 +1,7 @@
 //! The tables of the space as they travel: rows of `_driftless_definitions`, made from CREATE statements, and
 //! tables made from those by a clone.
 
+use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
@@ -95,6 +96,22 @@ pub(crate) fn named(connection: &Connection, local: &str) -> Result<Option<Defin
     Ok(all(connection)?.into_iter().find(|definition| fold(definition.called()) == local))
 }
 
+/// Everything that stands for a column of a definition, when files that were tracked apart said different things: the one
+/// shown first.
+pub(crate) fn standing(connection: &Connection, name: &str, column: &str) -> Result<Vec<String>> {
+    let doing = "reading the definitions of the space";
+    let key = RowKey::encode([(&Value::text(name), Collation::Binary)])
+        .map_err(|error| Error::Damaged { table: "_driftless_definitions", what: error.to_string() })?;
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT value FROM _driftless_conflicts WHERE tbl = 1 AND key = ?1 AND col = ?2 AND typeof(value) = 'text'
+             ORDER BY shown DESC, at DESC, writer DESC",
+        )
+        .doing(doing)?;
+    let rows = statement.query_map((key.as_bytes(), column), |row| row.get(0)).doing(doing)?;
+    rows.collect::<rusqlite::Result<_>>().doing(doing)
+}
+
 /// All of them, by name.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     let doing = "reading the definitions of the space";
@@ -126,8 +143,9 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
             &definition.name,
             &definition.sql,
             &definition.indexes,
-            definition.options.deletes_win,
-            definition.options.allow_integer_key,
+            // What is not said is left unsaid: it must not stand against what another file says.
+            definition.options.deletes_win.then_some(true),
+            definition.options.allow_integer_key.then_some(true),
             &definition.kinds,
             &definition.spelled,
             &definition.renames,

@@ -45,6 +45,7 @@ pub(crate) fn run(tx: &Transaction<'_>, now: i64) -> Result<Catalog> {
     let catalog = Catalog::new(tracked);
     for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
         let hint = tables::find(tx, &table.name)?.and_then(|entry| entry.hint);
+        let hint = hint.and_then(|hint| Hint::parse(&hint).sentence(&table.table.spelled));
         let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), hint)?;
         tables::set_reason(tx, table.id, warning.as_deref())?;
     }
@@ -154,12 +155,10 @@ fn renew(
         let appeared = table.columns.iter().filter(|column| !known.contains(&quote(&column.name).as_str()));
         let came: Vec<String> = appeared.map(|column| column.name.replace('\n', " ")).collect();
         let now: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
-        let went =
-            known.iter().copied().find(|known| !known.is_empty() && !now.iter().any(|now| now == known));
-        entry.hint = match (went, &came[..]) {
-            (Some(went), [first, ..]) => Some(rename_hint(&table, went.trim_matches('"'), first)),
-            _ => None,
-        };
+        let went = known.iter().filter(|known| !known.is_empty() && !now.iter().any(|now| now == *known));
+        let went: Vec<String> = went.map(|name| name.trim_matches('"').replace("\"\"", "\"")).collect();
+        entry.hint =
+            (!went.is_empty() && !came.is_empty()).then(|| Hint { went, came: came.clone() }.to_text());
         entry.fresh.extend(came);
     }
     entry.state = State::Tracked;
@@ -172,12 +171,55 @@ fn renew(
     Ok(Some(Tracked { fresh, watched, renames, ..tracked }))
 }
 
-fn rename_hint(table: &Table, went: &str, came: &str) -> String {
-    format!(
-        "column '{went}' went and '{came}' came, which was taken for a dropped and an added one: if it was a rename, tell \
-         so (driftless rename-column FILE {} {went} {came}), else what others write in '{went}' does not show here",
-        table.spelled
-    )
+/// Columns that went and columns that came when the table last changed: what may have been a rename that nobody told.
+struct Hint {
+    went: Vec<String>,
+    came: Vec<String>,
+}
+
+impl Hint {
+    /// Two lines, names apart by tabs, as `_driftless_tables` keeps it.
+    fn to_text(&self) -> String {
+        format!("{}\n{}", self.went.join("\t"), self.came.join("\t"))
+    }
+
+    fn parse(text: &str) -> Self {
+        let (went, came) = text.split_once('\n').unwrap_or((text, ""));
+        let names =
+            |line: &str| line.split('\t').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Self { went: names(went), came: names(came) }
+    }
+
+    fn sentence(&self, table: &str) -> Option<String> {
+        let (went, came) = (self.went.first()?, self.came.first()?);
+        Some(format!(
+            "column '{went}' went and '{came}' came, which was taken for a dropped and an added one: if it was a rename, \
+             tell so (driftless rename-column FILE {table} {went} {came}), else what others write in '{went}' does not \
+             show here"
+        ))
+    }
+}
+
+/// Whether one column may be what the other was called before, both folded: they went and came together, or did so since
+/// the table was last looked at.
+pub(crate) fn may_be_renamed(entry: &Entry, old: &str, new: &str) -> bool {
+    let hint = Hint::parse(entry.hint.as_deref().unwrap_or(""));
+    let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
+    if has(&hint.went, old) && has(&hint.came, new) {
+        return true;
+    }
+    let recorded = entry.shape.as_deref().and_then(|shape| shape.lines().nth(1)).unwrap_or("");
+    let columns: Vec<&str> = recorded.split(", ").collect();
+    columns.contains(&&*quote(old)) && !columns.contains(&&*quote(new))
+}
+
+/// A rename was told: it need not be asked about any more.
+pub(crate) fn settle_hint(entry: &mut Entry, old: &str, new: &str) {
+    let Some(hint) = &entry.hint else { return };
+    let mut hint = Hint::parse(hint);
+    hint.went.retain(|name| *name != fold(old));
+    hint.came.retain(|name| *name != fold(new));
+    entry.hint = (!hint.went.is_empty() && !hint.came.is_empty()).then(|| hint.to_text());
 }
 
 /// Gives a table up for now, leaving no trigger that points at nothing.

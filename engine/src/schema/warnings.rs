@@ -26,6 +26,12 @@ pub(crate) fn about(
             ));
         }
     }
+    if let Err(error) = tx.prepare(&tracked.insert).and_then(|_| tx.prepare(&tracked.delete)) {
+        warnings.push(format!(
+            "nothing but your application can write to it ({error}): rows that are merged here are parked; drop what needs a \
+             function or a collation of the application's, an index for instance"
+        ));
+    }
     for table in untracked_children(tx, catalog, tracked)? {
         warnings.push(format!(
             "table '{table}' refers to it and is not tracked: rows deleted elsewhere leave rows of '{table}' without a parent; track it too"

@@ -158,14 +158,14 @@ CREATE TABLE _driftless_writers (
 
 -- Columns in which several values stand: the one shown and those kept beside it.
 CREATE TABLE _driftless_conflicts (
-  tbl INTEGER NOT NULL,
+  tbl INTEGER NOT NULL,             -- the primary key first: integrity_check of SQLite before 3.41 mistakes the others
   key BLOB NOT NULL,
-  pk TEXT NOT NULL,                 -- the key for people
   col TEXT NOT NULL,
   shown INTEGER NOT NULL,
-  value,
   at INTEGER NOT NULL,
   writer INTEGER NOT NULL,
+  pk TEXT NOT NULL,                 -- the key for people
+  value,
   PRIMARY KEY (tbl, key, col, shown, at, writer)
 ) WITHOUT ROWID;
 
@@ -225,7 +225,7 @@ VALUES (1, '_driftless_definitions', '_driftless_definitions', 'tracked');
 
 CREATE VIEW driftless_conflicts AS
 SELECT t.spelled AS \"table\", c.pk AS \"key\", c.col AS \"column\", c.value AS value, c.shown AS shown,
-       CASE c.at WHEN 0 THEN NULL ELSE strftime('%Y-%m-%dT%H:%M:%fZ', c.at / 1000.0, 'unixepoch') END AS written_at,
+       CASE WHEN c.at <= 0 THEN NULL ELSE strftime('%Y-%m-%dT%H:%M:%fZ', c.at / 1000.0, 'unixepoch') END AS written_at,
        lower(hex(w.replica)) AS replica
 FROM _driftless_conflicts c
 JOIN _driftless_tables t ON t.id = c.tbl

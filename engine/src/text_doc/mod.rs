@@ -209,12 +209,16 @@ pub(crate) fn merge(parts: &[&[u8]], update: &[u8]) -> Result<Option<Merged>, Te
     Ok(Some(Merged { update, document, content: text.get_string(&txn) }))
 }
 
-/// A digest of what a document is: its Yrs state vector, and the text. Fails if the document is damaged.
-pub(crate) fn digest(parts: &[&[u8]]) -> Result<[u8; 32], TextDocError> {
+/// A digest of what a document is: its Yrs state vector, and the text. `None` for one that nobody has written in, which
+/// is as good as none. Fails if the document is damaged.
+pub(crate) fn digest(parts: &[&[u8]]) -> Result<Option<[u8; 32]>, TextDocError> {
     let (doc, text) = load(parts, READER)?;
     let txn = doc.transact();
     let mut clocks: Vec<(u64, u32)> =
         txn.state_vector().iter().map(|(writer, clock)| (writer.get(), *clock)).collect();
+    if clocks.is_empty() {
+        return Ok(None);
+    }
     clocks.sort_unstable();
     let mut hasher = blake3::Hasher::new();
     for (writer, clock) in clocks {
@@ -222,7 +226,7 @@ pub(crate) fn digest(parts: &[&[u8]]) -> Result<[u8; 32], TextDocError> {
         hasher.update(&clock.to_le_bytes());
     }
     hasher.update(text.get_string(&txn).as_bytes());
-    Ok(*hasher.finalize().as_bytes())
+    Ok(Some(*hasher.finalize().as_bytes()))
 }
 
 /// All parts as one, without what was deleted. Fails if the document is damaged.

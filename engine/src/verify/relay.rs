@@ -329,10 +329,11 @@ fn each_document(
         let key = key.as_blob().unwrap_or_default();
         let mut digest = digest(body.as_blob().unwrap_or_default());
         for (column, text) in texts::of_row(connection, row.get(2).doing(doing)?, key)? {
+            let Some(text) = text_doc::digest(&text.parts()).unwrap_or(Some([0; 32])) else { continue };
             let mut hasher = blake3::Hasher::new();
             hasher.update(&digest);
             hasher.update(column.as_bytes());
-            hasher.update(&text_doc::digest(&text.parts()).unwrap_or_default());
+            hasher.update(&text);
             digest = *hasher.finalize().as_bytes();
         }
         see(key, digest);
