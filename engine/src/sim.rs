@@ -16,6 +16,9 @@ use crate::merge::Incoming;
 use crate::replica::{self, Verdict};
 use crate::snapshot;
 
+/// More turns than any test needs. One that takes more would go on for ever.
+const MOST_TURNS: usize = 1_000_000;
+
 /// A database file, opened as the one engine that it may have.
 #[derive(Debug)]
 pub struct Replica {
@@ -63,8 +66,12 @@ impl Replica {
     }
 
     fn take(&mut self, mut incoming: VecDeque<Incoming>) -> Result<()> {
-        while self.inner.turn(&mut incoming)?.more || !incoming.is_empty() {}
-        Ok(())
+        for _ in 0..MOST_TURNS {
+            if !self.inner.turn(&mut incoming)?.more && incoming.is_empty() {
+                return Ok(());
+            }
+        }
+        panic!("there is still something to do after {MOST_TURNS} turns");
     }
 
     /// Own changesets after `seq`, as they travel. Those that a relay holds for good are no longer here.

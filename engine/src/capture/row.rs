@@ -14,7 +14,7 @@ use crate::schema::Tracked;
 use crate::store::dirty::Mark;
 use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
-use crate::store::{Bind, bases, conflicts, documents, identity, parked, value, writers};
+use crate::store::{Bind, bases, claims, conflicts, documents, identity, parked, value, writers};
 
 /// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
 const MAX_ROW_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
@@ -224,8 +224,9 @@ pub(super) fn capture_row(
             crate::store::texts::fill(tx, tracked.id, key.as_bytes(), &mut state, |_| None)?;
             conflicts::put(tx, tracked.id, key, &state)?;
         }
-        if has.parked {
-            parked::remove(tx, tracked.id, key)?;
+        if has.parked && parked::remove(tx, tracked.id, key)? {
+            // It holds what it holds in its table now.
+            claims::remove(tx, tracked.id, key)?;
         }
         if tracked.is_bound() || has.parked && !tracked.table.unique.is_empty() {
             let before = if tracked.targets.is_empty() { None } else { stored.map(|stored| stored.body) };

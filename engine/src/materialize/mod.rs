@@ -41,8 +41,15 @@ use shadow::Shadows;
 pub(crate) use write::wanted;
 use write::{Clause, Effect, Wrote};
 
-/// A row whose trigger rolled the whole transaction back.
-pub(crate) type RolledBack = (i64, RowKey);
+/// A row whose trigger rolled the whole transaction back, and when.
+pub(crate) type RolledBack = (i64, RowKey, Act);
+
+/// What is done to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Act {
+    Write,
+    TakeOut,
+}
 
 /// Why materializing stopped.
 #[derive(Debug)]
@@ -132,12 +139,17 @@ impl<'a> Materializer<'a> {
             } else {
                 queue.extend(of_table.map(|row| (row.key.clone(), row)));
             }
-            // Whatever is added on the way has a greater key than the row that it was added for.
-            while let Some((_, row)) = queue.pop_first() {
-                self.judge(tracked, row, &mut queue)?;
-            }
+            self.judge_queue(tracked, queue)?;
         }
         self.renounce()
+    }
+
+    fn judge_queue(&mut self, tracked: &Tracked, mut queue: Queue) -> Step<()> {
+        // Whatever is added on the way has a greater key than the row that it was added for.
+        while let Some((_, row)) = queue.pop_first() {
+            self.judge(tracked, row, &mut queue)?;
+        }
+        Ok(())
     }
 
     /// Ends the turn: the third stage, and then what the user's triggers did to other rows meanwhile is undone.
@@ -170,18 +182,11 @@ impl<'a> Materializer<'a> {
         };
         let lanes = match row_doc::lanes(&document) {
             Ok(lanes) => lanes.renamed(&tracked.renames),
-            Err(error) => {
-                // It holds nothing else up: the row stays as it is until it is written, or mended by `verify`.
-                tracing::error!(table = %tracked.name, %error, "a row document cannot be read");
-                return Ok(());
-            }
+            Err(error) => return Ok(unreadable(tracked, &error)),
         };
         let mut state = lanes.state(tracked.options.deletes_win);
         match self.fill_texts(tracked, &row.key, &mut state, row.new) {
-            Err(Error::TextDoc(error)) => {
-                tracing::error!(table = %tracked.name, %error, "a text document cannot be read");
-                return Ok(());
-            }
+            Err(Error::TextDoc(error)) => return Ok(unreadable(tracked, &error)),
             filled => filled?,
         }
         if self.has_conflicts || state.is_in_conflict() {
@@ -199,20 +204,31 @@ impl<'a> Materializer<'a> {
         if row.local {
             self.note_local(tracked, &key_values, &state, row.before.as_deref())?;
         }
-        let verdict = if self.shunned.contains(&(row.table, row.key.clone())) {
+        let verdict = if !state.alive {
+            match self.tx.prepare_cached(&tracked.delete) {
+                // It needs something that only the application has; it is tried again when the schema has changed.
+                Err(error) => Err(by_itself(error.to_string(), None)),
+                Ok(_) => {
+                    self.take_out(tracked, &row.key)?;
+                    Ok(None)
+                }
+            }
+        } else if self.shunned.contains(&(row.table, row.key.clone(), Act::Write)) {
             Err(by_itself(
                 "a trigger of the table rolls back every transaction that writes this row".to_owned(),
                 None,
             ))
         } else {
-            self.admit(tracked, &row.key, &key_values, &state, row.new, queue)?
+            self.admit(tracked, &row.key, &key_values, &state, row.new, queue)?.map(Some)
         };
         match verdict {
             Ok(wrote) => {
                 if self.has_parked {
                     parked::remove(self.tx, tracked.id, &row.key)?;
                 }
-                self.note(tracked, &row.key, &wrote);
+                if let Some(wrote) = wrote {
+                    self.note(tracked, &row.key, &wrote);
+                }
             }
             Err(reason) => self.park(tracked, &row.key, &key_values, Some(&state), &reason)?,
         }
@@ -289,7 +305,9 @@ impl<'a> Materializer<'a> {
                     return Ok(Err(by_itself(what, Some("TRIGGER".to_owned()))));
                 }
                 Ok(wrote) => return Ok(Ok(wrote)),
-                Err(_) if self.tx.is_autocommit() => return Err(Stop::RolledBack((tracked.id, key.clone()))),
+                Err(_) if self.tx.is_autocommit() => {
+                    return Err(Stop::RolledBack((tracked.id, key.clone(), Act::Write)));
+                }
                 Err(error) => error,
             };
             // What a trigger would write here has come with the row, as a row of its own, and is in its way.
@@ -357,4 +375,9 @@ impl<'a> Materializer<'a> {
         }
         Ok(())
     }
+}
+
+/// A damaged document holds nothing else up: the row stays as it is until it is written, or mended by `verify`.
+fn unreadable(tracked: &Tracked, error: &dyn std::error::Error) {
+    tracing::error!(table = %tracked.name, %error, "a document cannot be read");
 }

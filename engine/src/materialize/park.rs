@@ -3,8 +3,9 @@
 use driftless_protocol::{RowKey, Value};
 use rusqlite::{ErrorCode, ffi};
 
-use super::{Materializer, Step, Stop, write};
-use crate::error::{Error, Result};
+use super::write::{self, Effect};
+use super::{Act, Materializer, Step, Stop};
+use crate::error::{Doing, Error, Result};
 use crate::json::to_json;
 use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
@@ -19,19 +20,39 @@ pub(super) enum Refused {
 }
 
 impl Materializer<'_> {
-    /// Takes a row out of its table.
+    /// Takes a row out of its table. A trigger that refuses or ignores that is not asked: were the row to stay, a constraint
+    /// would be broken, or this table would show what others do not.
     pub(super) fn take_out(&mut self, tracked: &Tracked, key: &RowKey) -> Step<()> {
-        match write::delete(self.tx, tracked, &key.values()) {
-            Ok(wrote) => {
-                self.note(tracked, key, &wrote);
-                Ok(())
+        let key_values = key.values();
+        if !self.shunned.contains(&(tracked.id, key.clone(), Act::TakeOut)) {
+            match write::delete(self.tx, tracked, &key_values) {
+                Ok(wrote) if wrote.effect == Effect::Went => {
+                    self.note(tracked, key, &wrote);
+                    return Ok(());
+                }
+                Ok(_) if write::read_row(self.tx, tracked, &key_values)?.is_none() => return Ok(()),
+                Ok(_) => {}
+                Err(_) if self.tx.is_autocommit() => {
+                    return Err(Stop::RolledBack((tracked.id, key.clone(), Act::TakeOut)));
+                }
+                // What only the application can write, nobody here can take out either.
+                Err(error @ rusqlite::Error::SqlInputError { .. }) => {
+                    tracing::error!(table = %tracked.name, %error, "a row cannot be deleted");
+                    return Ok(());
+                }
+                Err(error) => match refused(tracked, error)? {
+                    Refused::Itself(_) | Refused::Unique => {}
+                },
             }
-            Err(_) if self.tx.is_autocommit() => Err(Stop::RolledBack((tracked.id, key.clone()))),
-            // A trigger that refuses the delete: then the row stays, and whoever it stands in the way of is parked.
-            Err(error) => match refused(tracked, error)? {
-                Refused::Itself(_) | Refused::Unique => Ok(()),
-            },
         }
+        let were_on = self.switch_triggers(false)?;
+        let taken_out = write::delete(self.tx, tracked, &key_values).doing("deleting a row");
+        self.switch_triggers(were_on)?;
+        let wrote = taken_out?;
+        if wrote.effect == Effect::Went {
+            self.note(tracked, key, &wrote);
+        }
+        Ok(())
     }
 
     /// Keeps a row out of its table and lists it.

@@ -1,11 +1,7 @@
 //! The end of a turn: the third stage, everything that may fit put in first, and what has no parent taken out after that.
 
-use driftless_protocol::RowKey;
-
-use super::park::{Refused, by_itself, refused};
 use super::references::{self, Check};
-use super::write::{self, Clause};
-use super::{Materializer, Step, Stop, shadow, waits};
+use super::{Materializer, Queue, Step, shadow, unreadable, waits};
 use crate::error::Error;
 use crate::row_doc;
 use crate::schema::Tracked;
@@ -63,37 +59,20 @@ impl Materializer<'_> {
         self.renounce()
     }
 
-    /// Puts a row back that waited for what it refers to; whether it may stay is found out afterwards.
+    /// Puts a row back that waited for what it refers to; whether it may stay is found out afterwards. Of its UNIQUE values
+    /// it has kept hold, but a trigger of the user's may have made a row that is in its way.
     pub(super) fn revive(&mut self, table: i64, key: &[u8]) -> Step<()> {
         let Some(tracked) = self.catalog.get(table) else { return Ok(()) };
-        let Some(stored) = documents::get(self.tx, table, key)? else { return Ok(()) };
-        let key = RowKey::from_bytes(key)
-            .map_err(|error| Error::Damaged { table: "_driftless_parked", what: error.to_string() })?;
-        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?.renamed(&tracked.renames);
-        let mut state = lanes.state(tracked.options.deletes_win);
-        self.fill_texts(tracked, &key, &mut state, true)?;
-        let key_values = key.values();
-        match write::write(self.tx, tracked, &key_values, &state, false, Clause::Abort) {
-            Ok(wrote) => {
-                parked::remove(self.tx, table, &key)?;
-                claims::remove(self.tx, table, &key)?;
-                self.note(tracked, &key, &wrote);
-            }
-            Err(_) if self.tx.is_autocommit() => return Err(Stop::RolledBack((table, key))),
-            Err(error) => {
-                let reason = match refused(tracked, error)? {
-                    Refused::Itself(reason) => reason,
-                    Refused::Unique => by_itself("a UNIQUE constraint refuses it".to_owned(), None),
-                };
-                self.park(tracked, &key, &key_values, Some(&state), &reason)?;
-            }
-        }
-        Ok(())
+        let mut queue = Queue::new();
+        self.push(tracked, key, &mut queue)?;
+        self.judge_queue(tracked, queue)
     }
 
     /// Takes a row out of its table whose parent is not there. It goes on holding its UNIQUE values.
     pub(super) fn expel(&mut self, tracked: &Tracked, orphan: references::Orphan) -> Step<()> {
         let references::Orphan { key, reference, values } = orphan;
+        let stored = documents::get(self.tx, tracked.id, key.as_bytes())?;
+        let Some(stored) = stored else { return Ok(()) }; // a row that stays in this file is nobody's to take away
         let key_values = key.values();
         for unique in &tracked.table.unique {
             let table = format!("main.{}", quote(&tracked.table.spelled));
@@ -115,11 +94,18 @@ impl Materializer<'_> {
             clash: Some(missing),
             waits: parent.map(|parent| (parent, waits::on_values(&columns, bytes.as_deref()))),
         };
-        let stored = documents::get(self.tx, tracked.id, key.as_bytes())?;
-        let Some(stored) = stored else { return Ok(()) }; // a row that stays in this file is nobody's to take away
-        let lanes = row_doc::lanes(&stored.body).map_err(Error::from)?.renamed(&tracked.renames);
+        let lanes = match row_doc::lanes(&stored.body) {
+            Ok(lanes) => lanes.renamed(&tracked.renames),
+            Err(error) => {
+                unreadable(tracked, &error);
+                return self.park(tracked, &key, &key_values, None, &reason);
+            }
+        };
         let mut state = lanes.state(tracked.options.deletes_win);
-        self.fill_texts(tracked, &key, &mut state, true)?;
+        match self.fill_texts(tracked, &key, &mut state, true) {
+            Err(Error::TextDoc(error)) => unreadable(tracked, &error),
+            filled => filled?,
+        }
         self.park(tracked, &key, &key_values, Some(&state), &reason)
     }
 }

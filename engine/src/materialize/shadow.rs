@@ -40,7 +40,9 @@ impl Shadows {
         state: &RowState<'_>,
     ) -> Result<rusqlite::Result<UniqueValues>> {
         let name = name(tracked.id);
-        self.make(tx, tracked, &name)?;
+        if let Err(error) = self.make(tx, tracked, &name)? {
+            return Ok(Err(error));
+        }
         let wanted = wanted(tracked, key_values, state);
         let insert = insert_sql(&tracked.table, wanted.iter().map(|(at, _)| *at));
         let insert = insert.replacen(
@@ -64,17 +66,22 @@ impl Shadows {
         Ok(Ok(all))
     }
 
-    fn make(&mut self, tx: &Transaction<'_>, tracked: &Tracked, name: &str) -> Result<()> {
-        if !self.made.insert(tracked.id) {
-            return Ok(());
+    /// The inner error is SQLite's, when it does not take the table's definition under another name.
+    fn make(&mut self, tx: &Transaction<'_>, tracked: &Tracked, name: &str) -> Result<rusqlite::Result<()>> {
+        if self.made.contains(&tracked.id) {
+            return Ok(Ok(()));
         }
-        let rest = after_table_name(&tracked.table.sql).ok_or_else(|| Error::Damaged {
+        let rest = after_table_name(&tracked.table.sql, name).ok_or_else(|| Error::Damaged {
             table: "sqlite_master",
             what: format!("the definition of '{}' is not understood", tracked.table.spelled),
         })?;
         // One of an earlier turn may be of an older definition.
-        tx.execute_batch(&format!("DROP TABLE IF EXISTS temp.{name}; CREATE TEMP TABLE {name}{rest}"))
-            .doing("judging a row")
+        let made =
+            tx.execute_batch(&format!("DROP TABLE IF EXISTS temp.{name}; CREATE TEMP TABLE {name}{rest}"));
+        if made.is_ok() {
+            self.made.insert(tracked.id);
+        }
+        Ok(made)
     }
 }
 

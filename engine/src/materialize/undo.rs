@@ -42,9 +42,12 @@ impl Materializer<'_> {
         Ok(())
     }
 
-    pub(super) fn switch_triggers(&self, on: bool) -> Result<()> {
-        let set = self.tx.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on);
-        set.map(|_| ()).doing("switching the triggers")
+    /// Returns whether they were on.
+    pub(super) fn switch_triggers(&self, on: bool) -> Result<bool> {
+        let doing = "switching the triggers";
+        let were_on = self.tx.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).doing(doing)?;
+        self.tx.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on).doing(doing)?;
+        Ok(were_on)
     }
 
     pub(super) fn restore(&mut self, rows: BTreeSet<(i64, RowKey)>) -> Step<()> {

@@ -10,7 +10,7 @@ use super::{Materializer, Queue, Step, references, shadow, waits};
 use crate::error::{Doing, Error};
 use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
-use crate::store::parked::{Reason, Stage};
+use crate::store::parked::{self, Reason, Stage};
 use crate::store::{Bind, claims, documents, quote};
 
 impl Materializer<'_> {
@@ -53,6 +53,10 @@ impl Materializer<'_> {
                     Some(holder) if documents::get(self.tx, tracked.id, holder.as_bytes())?.is_some() => {
                         in_the_way.entry(holder).or_insert_with(|| unique.rule.clone());
                     }
+                    // Nobody wrote it: a trigger has just made it, and it would be taken out at the end of the turn.
+                    Some(holder) if tracked.watched && !parked::is_listed(self.tx, tracked.id, &holder)? => {
+                        in_the_way.entry(holder).or_insert_with(|| unique.rule.clone());
+                    }
                     _ => {
                         return Ok(Some(Reason {
                             stage: Stage::Unique,
@@ -68,10 +72,10 @@ impl Materializer<'_> {
                 }
             }
         }
-        if let Some((smallest, rule)) = in_the_way.first_key_value()
-            && smallest < key
-        {
-            return Ok(Some(taken(tracked.id, rule, smallest)));
+        for (smallest, rule) in &in_the_way {
+            if smallest < key && documents::get(self.tx, tracked.id, smallest.as_bytes())?.is_some() {
+                return Ok(Some(taken(tracked.id, rule, smallest)));
+            }
         }
         for (holder, _) in in_the_way {
             self.take_out(tracked, &holder)?;

@@ -8,7 +8,7 @@ use rusqlite::{ErrorCode, Transaction, params_from_iter};
 
 use crate::error::{Doing, Result};
 use crate::row_doc::resolve::RowState;
-use crate::schema::{Tracked, insert_sql, insert_sql_or};
+use crate::schema::{Tracked, insert_sql, insert_sql_or, or_abort};
 use crate::store::{Bind, quote, value};
 
 /// What became of a row.
@@ -174,7 +174,7 @@ fn insert(
     clause: Clause,
 ) -> rusqlite::Result<bool> {
     let mut insert = if clause == Clause::Ignore {
-        tx.prepare_cached(&insert_sql_or("IGNORE", &tracked.table, wanted.iter().map(|(at, _)| *at)))?
+        tx.prepare_cached(&insert_sql_or(" OR IGNORE", &tracked.table, wanted.iter().map(|(at, _)| *at)))?
     } else if wanted.len() == tracked.table.columns.len() {
         tx.prepare_cached(&tracked.insert)?
     } else {
@@ -197,8 +197,8 @@ fn update(
         .enumerate()
         .map(|(n, (at, _))| format!("{} = ?{}", quote(&tracked.table.columns[*at].spelled), key_len + n + 1));
     let sql = format!(
-        "UPDATE OR {} main.{} SET {} WHERE {}",
-        if clause == Clause::Ignore { "IGNORE" } else { "ABORT" },
+        "UPDATE{} main.{} SET {} WHERE {}",
+        if clause == Clause::Ignore { " OR IGNORE" } else { or_abort(&tracked.table) },
         quote(&tracked.table.spelled),
         sets.collect::<Vec<_>>().join(", "),
         tracked.table.key_condition()

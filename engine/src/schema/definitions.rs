@@ -3,6 +3,7 @@
 
 use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::Table;
@@ -64,20 +65,24 @@ impl Definition {
     }
 }
 
+/// Written by others, so whatever is there counts as a text or none, as yes or no.
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
+    let text = |at: usize| -> rusqlite::Result<Option<String>> {
+        Ok(match row.get_ref(at)? {
+            ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+            _ => None,
+        })
+    };
+    let flag =
+        |at: usize| Ok::<_, rusqlite::Error>(matches!(row.get_ref(at)?, ValueRef::Integer(n) if n != 0));
     Ok(Definition {
-        name: row.get(0)?,
-        spelled: row.get(6)?,
-        sql: row.get(1)?,
-        indexes: row.get(2)?,
-        options: TableOptions {
-            // Written by others, so whatever is there counts as yes or no.
-            deletes_win: row.get::<_, Option<bool>>(3)?.unwrap_or(false),
-            allow_integer_key: row.get::<_, Option<bool>>(4)?.unwrap_or(false),
-            kinds: Kinds::new(),
-        },
-        kinds: row.get(5)?,
-        renames: row.get(7)?,
+        name: text(0)?.unwrap_or_default(),
+        spelled: text(6)?,
+        sql: text(1)?,
+        indexes: text(2)?,
+        options: TableOptions { deletes_win: flag(3)?, allow_integer_key: flag(4)?, kinds: Kinds::new() },
+        kinds: text(5)?,
+        renames: text(7)?,
     })
 }
 
@@ -119,7 +124,10 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
         .prepare(&format!("SELECT {COLUMNS} FROM _driftless_definitions ORDER BY name"))
         .doing(doing)?;
     let rows = statement.query_map([], read).doing(doing)?;
-    rows.collect::<rusqlite::Result<_>>().doing(doing)
+    let mut all: Vec<Definition> = rows.collect::<rusqlite::Result<_>>().doing(doing)?;
+    // A name that is no text names no table.
+    all.retain(|definition| !definition.name.is_empty());
+    Ok(all)
 }
 
 /// Writes a definition and marks it for capture, if it says anything new. Kinds that it does not state stay.

@@ -76,11 +76,13 @@ pub(crate) fn own(connection: &Connection, name: &'static str) -> Result<Table> 
 fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid: bool) -> Result<Look> {
     let doing = "reading the schema";
     let mut statement = connection
-        .prepare("SELECT name, dflt_value, pk, hidden, type FROM pragma_table_xinfo(?1) ORDER BY cid")
+        .prepare(
+            "SELECT name, dflt_value, pk, hidden, type, \"notnull\" FROM pragma_table_xinfo(?1) ORDER BY cid",
+        )
         .doing(doing)?;
     let mut rows = statement.query([&spelled]).doing(doing)?;
-    let (mut columns, mut all_columns, mut generated, mut key_order) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut columns, mut all_columns, mut generated, mut key_order, mut fallbacks) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let strict = is_strict(connection, &spelled)?;
     while let Some(row) = rows.next().doing(doing)? {
         let (name, default): (String, Option<String>) = (row.get(0).doing(doing)?, row.get(1).doing(doing)?);
@@ -100,6 +102,11 @@ fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid
             key_order.push((pk, columns.len()));
         }
         let default = constant(connection, default.as_deref())?;
+        if row.get(5).doing(doing)?
+            && let Some(Value::Integer(_) | Value::Text(_) | Value::Blob(_)) = &default
+        {
+            fallbacks.extend(default.as_ref().map(|default| (name.clone(), default.to_string())));
+        }
         let declared: String = row.get(4).doing(doing)?;
         // In a STRICT table, ANY leaves values as they are.
         let any = strict && declared.eq_ignore_ascii_case("ANY");
@@ -120,8 +127,10 @@ fn ordinary(connection: &Connection, spelled: String, sql: String, without_rowid
         rowid: None,
         unique: Vec::new(),
         references: Vec::new(),
-        sql,
         indexes: Vec::new(),
+        has_clauses: sql.to_ascii_uppercase().contains("CONFLICT"),
+        fallbacks,
+        sql,
     };
     if let Err(refusal) = read_indexes(connection, &mut table)? {
         return Ok(Err(refusal));

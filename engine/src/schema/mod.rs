@@ -105,6 +105,11 @@ pub(crate) struct Table {
     pub(crate) unique: Vec<Unique>,
     /// The foreign keys that can be judged.
     pub(crate) references: Vec<Reference>,
+    /// Whether its constraints may have conflict clauses of their own.
+    pub(crate) has_clauses: bool,
+    /// NOT NULL columns with a constant DEFAULT, as the user wrote them, with the constant as SQL: what REPLACE makes of a
+    /// NULL.
+    pub(crate) fallbacks: Vec<(String, String)>,
     /// The CREATE TABLE statement.
     pub(crate) sql: String,
     /// The CREATE INDEX statements, by name.
@@ -113,11 +118,17 @@ pub(crate) struct Table {
 
 impl Table {
     /// Lets renamed columns travel by their first names. A rename does not count while the table has columns of both
-    /// names. Returns those that do.
+    /// names, or another column that travels by the same. Returns those that do.
     pub(crate) fn rename(&mut self, renames: &Renames) -> Renames {
         let has = |name: &str| self.columns.iter().any(|column| fold(&column.spelled) == name);
-        let counts = |(now, travels): &&(String, String)| !(has(now) && has(travels));
-        let counting: Renames = renames.iter().filter(counts).cloned().collect();
+        let mut counting = Renames::new();
+        for (now, travels) in renames {
+            let taken =
+                || has(travels) || counting.iter().any(|(other, known)| known == travels && has(other));
+            if !has(now) || !taken() {
+                counting.push((now.clone(), travels.clone()));
+            }
+        }
         for column in &mut self.columns {
             let spelled = fold(&column.spelled);
             column.name = match counting.iter().find(|(now, _)| *now == spelled) {
@@ -269,19 +280,25 @@ impl Tracked {
     }
 }
 
-/// Inserts a row with values for the columns at these places.
+/// The conflict clause of a write that is to fail on any constraint.
 ///
-/// `OR ABORT` overrides the conflict clauses that the table's own constraints may have: one of `ROLLBACK` would end the
-/// whole turn, one of `REPLACE` would remove somebody's row.
+/// `OR ABORT` overrides the clauses that the table's own constraints may have: one of `ROLLBACK` would end the whole
+/// turn, one of `REPLACE` would remove somebody's row. It also overrides those of the statements in the user's triggers,
+/// an `INSERT OR REPLACE` into an index of theirs for one, so it stands only where it is needed.
+pub(crate) fn or_abort(table: &Table) -> &'static str {
+    if table.has_clauses { " OR ABORT" } else { "" }
+}
+
+/// Inserts a row with values for the columns at these places.
 pub(crate) fn insert_sql(table: &Table, places: impl Iterator<Item = usize>) -> String {
-    insert_sql_or("ABORT", table, places)
+    insert_sql_or(or_abort(table), table, places)
 }
 
 /// The same with another conflict clause, which also takes the place of any that the triggers' statements have.
 pub(crate) fn insert_sql_or(clause: &str, table: &Table, places: impl Iterator<Item = usize>) -> String {
     let names: Vec<String> = places.map(|at| quote(&table.columns[at].spelled)).collect();
     let values = vec!["?"; names.len()].join(", ");
-    format!("INSERT OR {clause} INTO main.{} ({}) VALUES ({values})", quote(&table.spelled), names.join(", "))
+    format!("INSERT{clause} INTO main.{} ({}) VALUES ({values})", quote(&table.spelled), names.join(", "))
 }
 
 /// The tracked tables, by number and by name.

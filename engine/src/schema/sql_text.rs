@@ -4,12 +4,44 @@
 //! SQLite has parsed these statements before and stores them with the name of the table as the third word, so this need
 //! not cope with anything that is no CREATE statement; where it does not understand, it says `None`.
 
-/// What follows `CREATE TABLE <name>`.
-pub(crate) fn after_table_name(sql: &str) -> Option<&str> {
+/// What follows `CREATE TABLE <name>`, for a table called `new`, which needs no quotes: a CHECK may name its columns with
+/// the table's name before them.
+pub(crate) fn after_table_name(sql: &str, new: &str) -> Option<String> {
     let mut tokens = Tokens { sql, at: 0 };
-    let (create, table, _name) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    let (create, table, name) = (tokens.next()?, tokens.next()?, tokens.next()?);
     let is = |token: &str, word: &str| token.eq_ignore_ascii_case(word);
-    (is(create, "CREATE") && is(table, "TABLE")).then(|| &sql[tokens.at..])
+    if !is(create, "CREATE") || !is(table, "TABLE") {
+        return None;
+    }
+    let name = unquoted(name);
+    let (mut rest, mut copied, mut last) = (String::new(), tokens.at, None);
+    while let Some(token) = tokens.next() {
+        if let (".", Some((begin, end))) = (token, last) {
+            rest.push_str(&sql[copied..begin]);
+            rest.push_str(new);
+            copied = end;
+        }
+        let is_name = !token.starts_with('\'') && unquoted(token).eq_ignore_ascii_case(&name);
+        last = is_name.then_some((tokens.at - token.len(), tokens.at));
+    }
+    rest.push_str(&sql[copied..]);
+    Some(rest)
+}
+
+/// Whether an expression names a column, as far as its words tell.
+pub(crate) fn mentions(expression: &str, column: &str) -> bool {
+    let mut tokens = Tokens { sql: expression, at: 0 };
+    std::iter::from_fn(|| tokens.next()).any(|token| unquoted(token).eq_ignore_ascii_case(column))
+}
+
+/// A name as it is without its quotes.
+fn unquoted(token: &str) -> String {
+    let inner = || token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
+    match token.chars().next() {
+        Some('[') => inner().to_owned(),
+        Some(quote @ ('"' | '`' | '\'')) => inner().replace(&format!("{quote}{quote}"), &quote.to_string()),
+        _ => token.to_owned(),
+    }
 }
 
 /// The terms of an index, without ASC and DESC, and its WHERE condition.
@@ -128,9 +160,23 @@ mod tests {
 
     #[test]
     fn a_table_under_another_name() {
-        assert_eq!(after_table_name("CREATE TABLE \"a b\"\"c\" (x)"), Some(" (x)"));
-        assert_eq!(after_table_name("CREATE TABLE t(x) STRICT"), Some("(x) STRICT"));
-        assert_eq!(after_table_name("CREATE TABLE [t (] (x)"), Some(" (x)"));
-        assert_eq!(after_table_name("CREATE VIEW v AS SELECT 1"), None);
+        let under_s = |sql| after_table_name(sql, "s");
+        assert_eq!(under_s("CREATE TABLE \"a b\"\"c\" (x)").as_deref(), Some(" (x)"));
+        assert_eq!(under_s("CREATE TABLE t(x) STRICT").as_deref(), Some("(x) STRICT"));
+        assert_eq!(under_s("CREATE TABLE [t (] (x)").as_deref(), Some(" (x)"));
+        assert_eq!(under_s("CREATE VIEW v AS SELECT 1"), None);
+        assert_eq!(
+            under_s("CREATE TABLE \"T\" (t, x CHECK (t.x < 'T.' AND [t] /* */ . t > t AND ut.x), CHECK (t))")
+                .as_deref(),
+            Some(" (t, x CHECK (s.x < 'T.' AND s /* */ . t > t AND ut.x), CHECK (t))")
+        );
+    }
+
+    #[test]
+    fn which_columns_an_expression_names() {
+        let names =
+            |column: &str| mentions("lower(a) || \"b c\" COLLATE NOCASE || [D] || 'not e' -- f", column);
+        assert!(["a", "A", "b c", "d"].into_iter().all(names));
+        assert!(!["b", "c", "e", "f", "not e x"].into_iter().any(names));
     }
 }

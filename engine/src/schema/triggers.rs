@@ -17,6 +17,7 @@
 
 use super::Table;
 use super::constraints::Unique;
+use super::sql_text::mentions;
 use crate::store::dirty::key_list;
 use crate::store::quote;
 
@@ -88,14 +89,23 @@ fn mark_if_moved(id: i64, table: &Table) -> String {
 }
 
 /// Marks the rows that hold the new values of a UNIQUE index, were they to be evicted. Marking too many is harmless, so
-/// partial indexes are treated as whole; marking too few loses a delete, so the terms compare as the index does.
+/// partial indexes are treated as whole; marking too few loses a delete, so the terms compare as the index does. A NULL
+/// that REPLACE will turn into the column's DEFAULT is still a NULL here.
 fn mark_evicted(id: i64, table: &Table, unique: &Unique) -> String {
-    let named: Vec<String> =
-        table.all_columns.iter().map(|column| format!("NEW.{0} AS {0}", quote(column))).collect();
+    let new = |column: &str| match table.fallbacks.iter().find(|(known, _)| known == column) {
+        Some((_, fallback)) => format!("coalesce(NEW.{}, {fallback})", quote(column)),
+        None => format!("NEW.{}", quote(column)),
+    };
     let equal = unique.terms.iter().map(|term| match &term.column {
-        Some(column) => format!("{} = NEW.{}", term.sql, quote(column)),
-        // The expression over the new row: its columns under their own names.
-        None => format!("{0} = (SELECT {0} FROM (SELECT {1}))", term.sql, named.join(", ")),
+        Some(column) => format!("{} = {}", term.sql, new(column)),
+        // The expression over the new row: its columns under their own names. No others, or none could be dropped.
+        None => {
+            let named = table.all_columns.iter().filter(|column| mentions(&term.sql, column));
+            let named: Vec<String> =
+                named.map(|column| format!("{} AS {}", new(column), quote(column))).collect();
+            let from = if named.is_empty() { "1".to_owned() } else { named.join(", ") };
+            format!("{0} = (SELECT {0} FROM (SELECT {from}))", term.sql)
+        }
     });
     let equal = equal.collect::<Vec<_>>().join(" AND ");
     let (columns, key) = (key_list(table.key.len()), table.key_columns());

@@ -10,10 +10,19 @@ use super::Findings;
 use super::repair::Remedy;
 use crate::error::{Doing, Result};
 use crate::replica::Replica;
+use crate::store::parked::Stage;
 use crate::store::tables;
 
 /// What is listed of a row: stage and constraint, and the values that it holds all the same.
-type Listed = BTreeMap<(i64, Vec<u8>), (i64, Option<String>, Vec<Vec<u8>>)>;
+type Reason = (i64, Option<String>, Vec<Vec<u8>>);
+type Listed = BTreeMap<(i64, Vec<u8>), Reason>;
+
+/// Of several UNIQUE values that are taken, or parents that are missing, the one that was found first is listed, and that
+/// depends on what came when.
+fn alike(one: &Reason, other: &Reason) -> bool {
+    let rule = one.1 == other.1 || one.0 >= Stage::Unique as i64;
+    one.0 == other.0 && rule && one.2 == other.2
+}
 
 pub(super) fn check(replica: &mut Replica, found: &mut Findings) -> Result<()> {
     let (before, after, names) = replica
@@ -29,7 +38,7 @@ pub(super) fn check(replica: &mut Replica, found: &mut Findings) -> Result<()> {
     for (table, key) in all {
         let place = (*table, key.clone());
         let what = match (before.get(&place), after.get(&place)) {
-            (Some(before), Some(after)) if before == after => continue,
+            (Some(before), Some(after)) if alike(before, after) => continue,
             (Some(_), Some((_, rule, _))) => {
                 format!("it is parked for another reason now: {}", rule.as_deref().unwrap_or("it is refused"))
             }
