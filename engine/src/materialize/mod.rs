@@ -182,11 +182,17 @@ impl<'a> Materializer<'a> {
         };
         let lanes = match row_doc::lanes(&document) {
             Ok(lanes) => lanes.renamed(&tracked.renames),
-            Err(error) => return Ok(unreadable(tracked, &error)),
+            Err(error) => {
+                unreadable(tracked, &error);
+                return Ok(());
+            }
         };
         let mut state = lanes.state(tracked.options.deletes_win);
         match self.fill_texts(tracked, &row.key, &mut state, row.new) {
-            Err(Error::TextDoc(error)) => return Ok(unreadable(tracked, &error)),
+            Err(Error::TextDoc(error)) => {
+                unreadable(tracked, &error);
+                return Ok(());
+            }
             filled => filled?,
         }
         if self.has_conflicts || state.is_in_conflict() {
