@@ -42,6 +42,7 @@ mod conflicts;
 mod delivery;
 mod engine;
 mod error;
+mod fresh;
 mod json;
 mod lock;
 mod materialize;

@@ -12,11 +12,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use driftless_protocol::{ReplicaId, RowKey};
+use driftless_protocol::RowKey;
 use rusqlite::Transaction;
 
 use crate::config::{Config, TableOptions};
 use crate::error::{Doing, Error, Result};
+use crate::fresh;
 use crate::schema::{definitions, introspect, reconcile};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress};
@@ -158,7 +159,7 @@ pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
     ] {
         tx.execute_batch(&format!("DELETE FROM _driftless_{table}")).doing(doing)?;
     }
-    identity::start_over(tx, path, migrations::FORMAT, ReplicaId::random())?;
+    identity::start_over(tx, path, migrations::FORMAT, fresh::replica())?;
     look_again(tx)?;
     tx.execute_batch(
         "INSERT INTO _driftless_backlog (tbl, first, k0) SELECT 1, 0, name FROM _driftless_definitions",

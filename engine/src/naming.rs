@@ -5,6 +5,7 @@ use driftless_protocol::{ChangesetHeader, ReplicaId, Seq};
 use rusqlite::Transaction;
 
 use crate::error::{Error, Result};
+use crate::fresh;
 use crate::store::{identity, outbox, progress};
 
 /// Whether the relay holds something of ours that this file never wrote.
@@ -25,7 +26,7 @@ pub(crate) fn is_foreign(tx: &Transaction<'_>, own: Head, last: u64) -> Result<b
 /// is renumbered under the new. A transaction that was sent only in part goes again from its beginning.
 pub(crate) fn take_new_name(tx: &Transaction<'_>) -> Result<ReplicaId> {
     let old = identity::replica(tx)?;
-    let new = ReplicaId::random();
+    let new = fresh::replica();
     let last = progress::vector(tx)?.get(old);
     let shared = match outbox::group_end(tx, identity::acked(tx)?)? {
         Some(end) => end,

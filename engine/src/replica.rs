@@ -16,11 +16,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
 use crate::apply::TableNumbers;
-use crate::capture::{self, Author, Limits, new_writer};
+use crate::capture::{self, Author, Limits};
 use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{ColumnKind, Config, TableOptions};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
+use crate::fresh;
 use crate::lock::EngineLock;
 use crate::materialize::{Materializer, RolledBack};
 use crate::mending;
@@ -33,7 +34,7 @@ use crate::store::{
     self, backlog, bases, identity, inbox, kinds, outbox, parked, progress, quarantine, renames, tables,
     writers,
 };
-use crate::time::now;
+use crate::time::{is_virtual, now};
 use crate::tracking;
 
 /// Sizes of the first turn; later ones fit what was measured.
@@ -136,7 +137,7 @@ impl Replica {
             path: path.to_owned(),
             inode,
             replica,
-            writer: new_writer(),
+            writer: fresh::writer(),
             catalog: Catalog::default(),
             schema_version: None,
             data_version: 0,
@@ -257,6 +258,9 @@ impl Replica {
     /// does. Then leaves the lock alone for a while, if it was held for long: SQLite's waiters look now and then, and
     /// turn upon turn they would find it taken each time.
     fn pace(&mut self, begun: Instant, marks: usize, bytes: usize, contended: bool) {
+        if is_virtual() {
+            return;
+        }
         let took = begun.elapsed();
         let aim = if contended { self.config.contended_turn_time } else { self.config.turn_time };
         let factor = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.1, 2.0);
@@ -301,7 +305,7 @@ impl Replica {
         let replica = if mended { identity::replica(&tx)? } else { self.replica };
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
-        let writer = if mended { new_writer() } else { self.writer };
+        let writer = if mended { fresh::writer() } else { self.writer };
         let author = Author { replica, writer };
 
         // 1 reconcile
@@ -512,7 +516,7 @@ impl Replica {
         let replica = identity::replica(&tx)?;
         tx.commit().doing("repairing the side tables")?;
         // See `try_turn`: documents may have been dropped.
-        (self.replica, self.writer) = (replica, new_writer());
+        (self.replica, self.writer) = (replica, fresh::writer());
         self.schema_version = None;
         Ok(())
     }

@@ -9,6 +9,7 @@ use driftless_protocol::{ReplicaId, RowKey, Seq, SnapshotHeader, SnapshotPart, S
 use rusqlite::Connection;
 
 use crate::error::{Doing, Error, Result};
+use crate::fresh;
 use crate::store::{self, documents, progress, quarantine, tables, texts, writers};
 use crate::text_doc;
 
@@ -26,9 +27,7 @@ pub(crate) fn make(
     let mut connection = store::open_to_read(path, busy_timeout)?;
     let tx = connection.transaction().doing("making a snapshot")?;
     let vector = contained(&tx)?;
-    let mut snapshot = [0; 16];
-    snapshot[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
-    snapshot[8..].copy_from_slice(&fastrand::u64(..).to_le_bytes());
+    let snapshot = fresh::snapshot();
     let header = |index, last| SnapshotHeader { snapshot, index, last, vector: vector.clone() };
     let mut body = BodyBuilder::new();
     for (writer, replica) in writers::all(&tx)? {
@@ -78,8 +77,7 @@ pub(crate) fn of_rows(
 ) -> Result<Vec<SnapshotPart>> {
     let mut connection = store::open_to_read(path, busy_timeout)?;
     let tx = connection.transaction().doing("making a snapshot")?;
-    let mut snapshot = [0; 16];
-    snapshot[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
+    let snapshot = fresh::snapshot();
     let mut bodies = Vec::new();
     let mut body = BodyBuilder::new();
     for (writer, replica) in writers::all(&tx)? {

@@ -34,11 +34,6 @@ pub(crate) struct Author {
     pub(crate) writer: WriterId,
 }
 
-/// A writer id that nobody has ever used.
-pub(crate) fn new_writer() -> WriterId {
-    WriterId::from_bits(uuid::Uuid::new_v4().as_u64_pair().1.rotate_left(8))
-}
-
 /// How much one turn takes on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {

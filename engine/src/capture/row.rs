@@ -5,9 +5,10 @@ use driftless_protocol::{RowKey, Value};
 use rusqlite::Transaction;
 
 use super::found::{finder, says_all, set_fresh_apart, take_counters};
-use super::{Author, Has, Kind, new_writer, texts};
+use super::{Author, Has, Kind, texts};
 use crate::apply::{Touched, TouchedRows};
 use crate::error::{Doing, Error, Result};
+use crate::fresh;
 use crate::row_doc::diff::{self, Current};
 use crate::row_doc::{self, Lanes};
 use crate::schema::Tracked;
@@ -63,7 +64,7 @@ pub(super) fn anew(
              with `driftless verify FILE URL --repair`"
         ),
     )?;
-    let author = Author { writer: new_writer(), ..author };
+    let author = Author { writer: fresh::writer(), ..author };
     writers::remember(tx, author.writer, author.replica)?;
     capture_row(tx, Row { lost: true, ..row }, author, has, touched)
 }

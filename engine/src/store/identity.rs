@@ -21,6 +21,7 @@ use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Doing, Error, Result};
+use crate::fresh;
 
 fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
     connection
@@ -38,7 +39,7 @@ fn set(tx: &Connection, name: &str, value: impl ToSql) -> Result<()> {
 
 pub(super) fn initialize(tx: &Transaction<'_>, path: &Path, format: i64) -> Result<()> {
     set(tx, "format", format)?;
-    set(tx, "replica", ReplicaId::random().as_bytes())?;
+    set(tx, "replica", fresh::replica().as_bytes())?;
     match inode_of(path)? {
         Some(inode) => set_inode(tx, inode),
         None => Ok(()),

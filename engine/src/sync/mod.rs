@@ -3,7 +3,7 @@
 
 pub(crate) mod address;
 mod client;
-mod session;
+pub(crate) mod session;
 pub(crate) mod watch;
 pub(crate) mod worker;
 

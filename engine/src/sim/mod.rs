@@ -1,7 +1,11 @@
 //! A replica without threads, sockets or a relay, for tests that decide themselves what arrives where, when and how
 //! often: feature `sim`, off by default. No part of the public API; it may change with any version.
 //!
-//! It does what the engine does with one turn after the other, and nothing between calls.
+//! It does what the engine does with one turn after the other, and nothing between calls. [`Link`] is its side of a
+//! connection to a relay, likewise one step at a time. With [`set_clock`] and [`set_seed`] a thread's replicas do the
+//! same again and again.
+
+mod link;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -12,12 +16,26 @@ use driftless_protocol::{Changeset, ReplicaId, SnapshotPart, StateVector};
 
 use crate::config::{Config, TableOptions};
 use crate::error::Result;
+use crate::fresh::seeded;
 use crate::merge::Incoming;
 use crate::replica::{self, Verdict};
 use crate::snapshot;
+use crate::time::virtual_time;
+
+pub use link::{Ended, Link};
 
 /// More turns than any test needs. One that takes more would go on for ever.
 const MOST_TURNS: usize = 1_000_000;
+
+/// Sets the clock of this thread's replicas, in milliseconds since 1970; `None` gives them the machine's again.
+pub fn set_clock(now: Option<i64>) {
+    virtual_time::set(now);
+}
+
+/// From now on this thread's replicas draw their ids from this seed; `None` gives them the system's randomness again.
+pub fn set_seed(seed: Option<u64>) {
+    seeded::set(seed);
+}
 
 /// A database file, opened as the one engine that it may have.
 #[derive(Debug)]
@@ -32,6 +50,11 @@ impl Replica {
         let inner = replica::Replica::open(path.as_ref(), config)?;
         inner.without_fsync()?;
         Ok(Self { inner })
+    }
+
+    /// The same, but what it commits is on the disk, as with the engine: for disks that a test makes fail.
+    pub fn open_durable(path: impl AsRef<Path>, config: Config) -> Result<Self> {
+        Ok(Self { inner: replica::Replica::open(path.as_ref(), config)? })
     }
 
     /// Begins to track tables, all or none, and captures the rows that are there.
