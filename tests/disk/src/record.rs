@@ -298,6 +298,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_off_and_written_again_is_there_if_both_are_gone() {
+        let old = [1; 3000];
+        let (mut record, mut file) = (Record::of_size(3000), old.to_vec());
+        record.will_truncate(700, |at, bytes| read(&file, at, bytes)).expect("read");
+        file.truncate(700);
+        record.truncated(1, 700);
+        write_through(&mut record, &mut file, 2, 700, &[2; 1000]);
+        for survivor in survivors(&record, &file, Crash::Each(0.0)) {
+            assert_eq!(survivor, old);
+        }
+        let torn = survivors(&record, &file, Crash::At(1));
+        assert!(
+            torn.contains(&old.to_vec()) && torn.contains(&old[..700].to_vec()),
+            "a cut is not sometimes gone"
+        );
+    }
+
+    #[test]
     fn a_torn_write_is_torn_between_sectors() {
         let (record, file) = written(&[1; 2048], 0, &[2; 2048]);
         let survivors = survivors(&record, &file, Crash::At(1));

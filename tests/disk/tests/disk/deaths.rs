@@ -23,7 +23,7 @@ fn wherever_a_process_dies_transactions_stay_whole() {
     // Syncs do not matter here: the machine goes on.
     for journal in ["WAL", "DELETE", "TRUNCATE", "PERSIST"] {
         let mode = Mode { journal, ..WAL };
-        for kept in [0, 300, usize::MAX] {
+        for kept in [0, 300] {
             let mut nth = 0;
             loop {
                 nth += 1;

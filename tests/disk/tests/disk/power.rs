@@ -102,6 +102,23 @@ fn a_deleted_journal_comes_back_unless_its_folder_was_synced() {
 }
 
 #[test]
+fn a_new_file_can_be_gone_unless_it_was_synced() {
+    let there = |synchronous| {
+        let there = |seed| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let disk = Disk::at(folder.path());
+            let mode = Mode { synchronous, ..DURABLE[1] };
+            run(folder.path(), mode, Content::new(), &fixed()[..1]);
+            disk.power_loss(&mut Rng::with_seed(seed));
+            database(folder.path()).exists()
+        };
+        (0..20).filter(|seed| there(*seed)).count()
+    };
+    assert_eq!(there("FULL"), 20);
+    assert!((1..20).contains(&there("OFF")));
+}
+
+#[test]
 fn one_seed_leaves_the_same_files() {
     let left = || {
         let folder = tempfile::tempdir().expect("a folder");
@@ -118,7 +135,7 @@ fn one_seed_leaves_the_same_files() {
 }
 
 #[test]
-fn a_database_keeps_its_inode() {
+fn a_database_keeps_its_inode_and_not_its_shared_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = Disk::at(folder.path());
     let mode = DURABLE[0];
@@ -131,7 +148,10 @@ fn a_database_keeps_its_inode() {
     disk.die_at(40, 0);
     let outcome = run(folder.path(), Mode { synchronous: "OFF", ..mode }, content, &fixed());
     assert!(disk.is_dead() && outcome.perhaps.is_some());
+    let memory = folder.path().join("a.db-shm");
+    assert!(memory.exists());
     disk.power_loss(&mut Rng::with_seed(1));
+    assert!(!memory.exists());
     assert_eq!(inode(), before);
 }
 

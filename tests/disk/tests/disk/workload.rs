@@ -142,10 +142,10 @@ pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T>) -> (ErrorCode, i32) {
 pub(crate) fn fixed() -> Vec<Transaction> {
     vec![
         vec![(1, Some(100)), (2, Some(3000)), (3, Some(10))],
-        (10..30).map(|key| (key, Some(700))).collect(),
-        vec![(2, None), (3, Some(9000))],
-        (10..30).map(|key| (key, (key % 3 == 0).then_some(50))).collect(),
+        (10..22).map(|key| (key, Some(700))).collect(),
+        vec![(2, None), (3, Some(6000))],
+        (10..22).map(|key| (key, (key % 3 == 0).then_some(50))).collect(),
         vec![(1, Some(101))],
-        (40..60).map(|key| (key, Some(900))).collect(),
+        (40..50).map(|key| (key, Some(900))).collect(),
     ]
 }
