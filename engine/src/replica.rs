@@ -169,6 +169,18 @@ impl Replica {
         self.connection.pragma_update(None, "synchronous", "OFF").doing("setting how to commit")
     }
 
+    /// Whether everything that was committed is captured, and everything that is applied is shown.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_idle(&self) -> Result<bool> {
+        use crate::store::dirty;
+        let connection = &self.connection;
+        Ok(dirty::read(connection, 1)?.is_empty()
+            && !identity::group_open(connection)?
+            && backlog::is_empty(connection)?
+            && backlog::refresh_is_empty(connection)?
+            && !tables::any_unjudged(connection)?)
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
@@ -381,6 +393,16 @@ impl Replica {
     /// The state vector of what is applied.
     pub(crate) fn vector(&self) -> Result<StateVector> {
         progress::vector(&self.connection)
+    }
+
+    /// What is applied, and what came in and waits for what nobody has sent yet: the rest of a transaction, or what it
+    /// builds on. More cannot be done with what a relay that counts no more than this has.
+    pub(crate) fn held(&self) -> Result<StateVector> {
+        let vector = self.vector()?;
+        if inbox::is_empty(&self.connection)? {
+            return Ok(vector);
+        }
+        Ok(delivery::held(&vector, &inbox::list(&self.connection)?))
     }
 
     /// The last seq of ours.

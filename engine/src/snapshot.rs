@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::error::{Doing, Error, Result};
 use crate::fresh;
-use crate::store::{self, documents, progress, quarantine, tables, texts, writers};
+use crate::store::{self, documents, identity, progress, quarantine, tables, texts, writers};
 use crate::text_doc;
 
 /// About how large a part grows, in bytes before compression.
@@ -18,14 +18,18 @@ const PART_BYTES: usize = 4 << 20;
 
 /// Makes a snapshot of everything that is applied, part by part, from a connection of its own and one read
 /// transaction, so that the engine goes on meanwhile. `take` gets each part; it returns `false` to stop.
-/// Returns the snapshot's vector.
+/// Returns the snapshot's vector; `None`, and nothing was made, while a transaction of this file is captured in part: the
+/// documents have that part, and whoever took the snapshot would show half of it.
 pub(crate) fn make(
     path: &Path,
     busy_timeout: Duration,
     mut take: impl FnMut(SnapshotPart) -> bool,
-) -> Result<StateVector> {
+) -> Result<Option<StateVector>> {
     let mut connection = store::open_to_read(path, busy_timeout)?;
     let tx = connection.transaction().doing("making a snapshot")?;
+    if identity::group_open(&tx)? {
+        return Ok(None);
+    }
     let vector = contained(&tx)?;
     let snapshot = fresh::snapshot();
     let header = |index, last| SnapshotHeader { snapshot, index, last, vector: vector.clone() };
@@ -65,7 +69,7 @@ pub(crate) fn make(
         take(SnapshotPart::seal(header(index, true), &body.finish()));
     }
     drop(tx);
-    Ok(vector)
+    Ok(Some(vector))
 }
 
 /// The documents of some rows, by the names under which their tables travel, as the parts of a snapshot that counts

@@ -94,7 +94,7 @@ fn rows(connection: &Connection, query: &str) -> Vec<Vec<String>> {
 }
 
 /// A value and its type: an SQL literal, or for text that is not UTF-8 and for blobs their bytes.
-fn render(value: ValueRef<'_>) -> String {
+pub(crate) fn render(value: ValueRef<'_>) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     match value {
         ValueRef::Null => "NULL".to_owned(),

@@ -12,6 +12,7 @@ mod node;
 mod relay;
 mod seeds;
 mod shell;
+pub mod sim;
 
 pub use binaries::{Commands, Outcome, Process};
 pub use circle::Circle;

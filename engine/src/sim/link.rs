@@ -58,14 +58,12 @@ impl Link {
     /// this id, if the relay has none.
     pub fn begin(replica: &mut Replica, propose: SpaceId) -> Result<Self> {
         let introduction = replica.inner.introduce()?;
-        let applied = replica.inner.vector()?;
         let propose = introduction.space.is_none().then_some(propose);
         let (session, hello) = Session::begin(
             introduction.replica,
             introduction.space,
             propose,
             introduction.held,
-            applied,
             None,
         );
         let mut link = Self {
@@ -134,13 +132,13 @@ impl Link {
         }
     }
 
-    /// The file captured by itself; `last` is its last seq.
-    pub fn captured(&mut self, replica: &Replica) -> Result<()> {
+    /// The file has captured, or applied, by itself.
+    pub fn progressed(&mut self, replica: &Replica) -> Result<()> {
         if replica.inner.id() != self.session.replica() {
             self.end(Ended::Renamed);
             return Ok(());
         }
-        let actions = self.session.captured(replica.inner.last_seq()?);
+        let actions = self.session.progressed(replica.inner.held()?);
         self.run(actions);
         Ok(())
     }
@@ -182,6 +180,7 @@ impl Link {
                 self.session.outgoing(changesets)
             }
             Work::MakeSnapshot => {
+                file.capture_all()?;
                 let mut actions = Vec::new();
                 let session = &mut self.session;
                 snapshot::make(file.path(), file.config().busy_timeout, |part| {
@@ -192,7 +191,7 @@ impl Link {
             }
             Work::Apply(mut incoming) => {
                 while file.turn(&mut incoming)?.more || !incoming.is_empty() {}
-                self.session.applied(file.vector()?)
+                self.session.applied(file.held()?)
             }
             Work::Acknowledged(seq) => {
                 file.acknowledged(self.session.replica(), seq)?;

@@ -103,7 +103,7 @@ impl Replica {
         Ok(changesets.iter().map(|changeset| changeset.bytes().clone()).collect())
     }
 
-    /// Everything that is applied, as the parts of a snapshot.
+    /// Everything that is applied, as the parts of a snapshot; none while a transaction is captured in part.
     pub fn snapshot(&self) -> Result<Vec<Bytes>> {
         let mut parts = Vec::new();
         snapshot::make(self.inner.path(), self.inner.config().busy_timeout, |part| {
@@ -128,6 +128,11 @@ impl Replica {
         let made = self.inner.make_defined_tables()?;
         self.inner.capture_all()?;
         Ok(made)
+    }
+
+    /// Whether everything that was committed is captured, and everything that is applied is shown.
+    pub fn is_idle(&self) -> Result<bool> {
+        self.inner.is_idle()
     }
 
     /// The state vector of what is applied.

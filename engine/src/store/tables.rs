@@ -193,6 +193,14 @@ pub(crate) fn set_unjudged(tx: &Transaction<'_>, id: i64) -> Result<()> {
     Ok(())
 }
 
+/// Whether any table is noted so.
+#[cfg(feature = "sim")]
+pub(crate) fn any_unjudged(connection: &Connection) -> Result<bool> {
+    connection
+        .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE unjudged = 1)", [], |row| row.get(0))
+        .doing("reading _driftless_tables")
+}
+
 /// Takes the numbers of the tables that are noted so.
 pub(crate) fn take_unjudged(tx: &Transaction<'_>) -> Result<Vec<i64>> {
     let doing = "reading _driftless_tables";

@@ -26,7 +26,7 @@ use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 use crate::merge::Incoming;
-use crate::replica::Verdict;
+use crate::replica::{Replica, Verdict};
 use crate::snapshot;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.
@@ -132,12 +132,9 @@ impl Client {
     async fn connection(&mut self) -> Ended {
         let introduced = self
             .worker
-            .call(|replica| {
-                let introduction = replica.introduce()?;
-                Ok((introduction, replica.vector()?))
-            })
+            .call(Replica::introduce)
             .await;
-        let (introduction, applied) = match introduced {
+        let introduction = match introduced {
             Ok(introduced) => introduced,
             Err(Error::Stopped) => return Ended::Refused(Error::Stopped),
             Err(error) => return Ended::Broken(error.to_string()),
@@ -165,7 +162,6 @@ impl Client {
             introduction.space,
             propose,
             introduction.held,
-            applied,
             self.config.token.clone(),
         );
         let greeting = Instant::now();
@@ -280,7 +276,7 @@ impl Connection {
         greeting: Instant,
     ) -> Ended {
         let (mut sink, mut stream) = socket.split();
-        let mut captured = self.worker.last_seq();
+        let mut progress = self.worker.progress();
         let mut heartbeat = interval(HEARTBEAT.min(self.config.silence / 3).max(Duration::from_millis(10)));
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -317,16 +313,16 @@ impl Connection {
                     }
                 }
                 Some(event) = self.pending.next() => self.on_event(event),
-                changed = captured.changed() => {
+                changed = progress.changed() => {
                     if changed.is_err() {
                         break Ended::Refused(Error::Stopped);
                     }
-                    let (name, last) = *captured.borrow_and_update();
+                    let (name, held) = progress.borrow_and_update().clone();
                     if name != self.session.replica() {
                         // The file started over: what it sends now it sends under another name.
                         break Ended::Renamed;
                     }
-                    let actions = self.session.captured(last);
+                    let actions = self.session.progressed(held);
                     self.run(actions);
                 }
                 part = next_part(&mut self.snapshot), if wants_part => self.on_event(Event::Snapshot(part)),
@@ -483,7 +479,7 @@ impl Connection {
 
     fn ask<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut crate::replica::Replica) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
         event: fn(Result<T>) -> Event,
     ) {
         let worker = self.worker.clone();
@@ -511,7 +507,7 @@ impl Connection {
             Event::Applied(applied) => {
                 self.applying = false;
                 match applied {
-                    Ok(vector) => self.session.applied(vector),
+                    Ok(held) => self.session.applied(held),
                     // What was not applied comes again with the next connection.
                     Err(error) => return self.end(Ended::Broken(error.to_string())),
                 }
@@ -548,7 +544,7 @@ impl Connection {
         self.ask(
             move |replica| {
                 while replica.turn(&mut batch)?.more {}
-                replica.vector()
+                replica.held()
             },
             Event::Applied,
         );
@@ -561,19 +557,28 @@ impl Connection {
         self.snapshot = Some(receiver);
         let worker = self.worker.clone();
         self.pending.push(Box::pin(async move {
-            let place = worker.call(|replica| Ok((replica.path().to_owned(), replica.config().busy_timeout))).await;
-            let (path, busy_timeout) = match place {
-                Ok(place) => place,
-                Err(error) => return Event::Noted(Err(error)),
-            };
-            tracing::info!(path = %path.display(), "the relay lacks what this file holds: sending it a snapshot");
-            let made = tokio::task::spawn_blocking(move || {
-                snapshot::make(&path, busy_timeout, |part| parts.blocking_send(part).is_ok())
-            });
-            Event::Noted(match made.await {
-                Ok(made) => made.map(|_| ()),
-                Err(_) => Err(Error::Stopped),
-            })
+            loop {
+                // Up to the end of a transaction: there is none of half of one.
+                let place = worker.call(|replica| {
+                    replica.capture_all()?;
+                    Ok((replica.path().to_owned(), replica.config().busy_timeout))
+                });
+                let (path, busy_timeout) = match place.await {
+                    Ok(place) => place,
+                    Err(error) => return Event::Noted(Err(error)),
+                };
+                tracing::info!(path = %path.display(), "the relay lacks what this file holds: sending it a snapshot");
+                let parts = parts.clone();
+                let made = tokio::task::spawn_blocking(move || {
+                    snapshot::make(&path, busy_timeout, |part| parts.blocking_send(part).is_ok())
+                });
+                match made.await {
+                    // Somebody has begun another large one meanwhile.
+                    Ok(Ok(None)) => {}
+                    Ok(made) => return Event::Noted(made.map(drop)),
+                    Err(_) => return Event::Noted(Err(Error::Stopped)),
+                }
+            }
         }));
     }
 }

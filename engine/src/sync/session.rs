@@ -85,33 +85,32 @@ pub(crate) struct Session {
     reading: bool,
     /// The seq up to which a later vector than the acknowledgement has confirmed.
     confirmed: u64,
-    applied: StateVector,
+    /// What the file has: in the tables, or waiting for what nobody has sent yet.
+    held: StateVector,
     questions: Vec<Question>,
     last_nonce: u64,
 }
 
 impl Session {
-    /// Begins: the session and the first thing to say. `captured`: the last own seq. `applied`: what is in the
-    /// tables. `held`: what the relay need not send.
+    /// Begins: the session and the first thing to say. `held`: what the relay need not send.
     pub(crate) fn begin(
         replica: ReplicaId,
         space: Option<SpaceId>,
         propose: Option<SpaceId>,
         held: StateVector,
-        applied: StateVector,
         token: Option<String>,
     ) -> (Self, Action) {
         let session = Self {
             replica,
             phase: Phase::Greeting,
-            captured: applied.get(replica),
+            captured: held.get(replica),
             sent: 0,
             stored: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             reading: false,
             confirmed: 0,
-            applied,
+            held: held.clone(),
             questions: Vec::new(),
             last_nonce: 0,
         };
@@ -213,10 +212,17 @@ impl Session {
         actions
     }
 
-    /// What is in the tables now.
-    pub(crate) fn applied(&mut self, vector: StateVector) -> Vec<Action> {
-        self.applied = vector;
+    /// What the file holds now: in the tables, or waiting for what nobody has sent yet.
+    pub(crate) fn applied(&mut self, held: StateVector) -> Vec<Action> {
+        self.held.merge(&held);
         self.settle()
+    }
+
+    /// The file has got this far by itself: it captured, and it may have applied what had waited there.
+    pub(crate) fn progressed(&mut self, held: StateVector) -> Vec<Action> {
+        let last = held.get(self.replica);
+        self.held.merge(&held);
+        self.captured(last)
     }
 
     /// Asks for [`Action::Settled`] when everything of ours up to `target` is stored and everything that the relay
@@ -295,11 +301,11 @@ impl Session {
     fn settle(&mut self) -> Vec<Action> {
         // What is captured here is in the tables here, although no turn that applies something says so.
         if let Some(own) = Seq::new(self.captured) {
-            self.applied.raise(self.replica, own);
+            self.held.raise(self.replica, own);
         }
-        let (stored, applied) = (self.stored, &self.applied);
+        let (stored, held) = (self.stored, &self.held);
         let is_settled = |question: &Question| {
-            question.target <= stored && question.heads.as_ref().is_some_and(|heads| applied.covers(heads))
+            question.target <= stored && question.heads.as_ref().is_some_and(|heads| held.covers(heads))
         };
         let settled = self.questions.extract_if(.., |question| is_settled(question));
         settled.map(|question| Action::Settled(question.id)).collect()
@@ -336,7 +342,7 @@ mod tests {
     }
 
     fn session(applied: &[(u8, u64)]) -> Session {
-        Session::begin(replica(1), None, None, vector(applied), vector(applied), None).0
+        Session::begin(replica(1), None, None, vector(applied), None).0
     }
 
     fn welcome(heads: &[(u8, u64)]) -> RelayMessage {
@@ -381,6 +387,18 @@ mod tests {
         session.on_message(RelayMessage::Stored(Seq::FIRST));
         let heads = RelayMessage::Heads { nonce: 1, heads: vector(&[(1, 1)]) };
         assert!(matches!(session.on_message(heads)[..], [Action::Confirmed(_), Action::Settled(3)]));
+    }
+
+    /// What had waited in the file and was applied by a turn of the file's own was never counted, so that whoever asked
+    /// was told nothing until something else came.
+    #[test]
+    fn a_question_is_settled_by_what_the_file_applies_by_itself() {
+        let mut session = session(&[]);
+        session.on_message(welcome(&[(2, 1)]));
+        session.proceed(0, false);
+        session.ask(3, 0);
+        assert!(session.on_message(RelayMessage::Heads { nonce: 1, heads: vector(&[(2, 1)]) }).len() == 1);
+        assert!(matches!(session.progressed(vector(&[(2, 1)]))[..], [Action::Settled(3)]));
     }
 
     #[test]

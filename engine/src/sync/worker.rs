@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use driftless_protocol::ReplicaId;
+use driftless_protocol::{ReplicaId, StateVector};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
@@ -22,8 +22,8 @@ const QUEUE: usize = 64;
 /// How long to wait after a turn failed for a reason that may pass: a full disk, a lock held too long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
-/// What a file has captured: its name, and the last seq under it.
-pub(crate) type Captured = (ReplicaId, u64);
+/// How far a file is: its name, and what it holds, its own changesets included.
+pub(crate) type Progress = (ReplicaId, StateVector);
 
 type Job = Box<dyn FnOnce(&mut Replica) + Send>;
 
@@ -51,7 +51,7 @@ pub(crate) struct Worker {
     commands: mpsc::Sender<Command>,
     nudged: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
-    last_seq: watch::Receiver<Captured>,
+    progress: watch::Receiver<Progress>,
     health: watch::Receiver<Health>,
 }
 
@@ -61,7 +61,7 @@ impl Worker {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let nudged = Arc::new(AtomicBool::new(false));
         let busy = Arc::new(AtomicBool::new(false));
-        let (last_seq_sender, last_seq) = watch::channel((replica.id(), replica.last_seq()?));
+        let (progress_sender, progress) = watch::channel((replica.id(), replica.held()?));
         let (health_sender, health) = watch::channel(Health::Well);
         let path = replica.path().to_owned();
         let mut thread = Thread {
@@ -69,14 +69,14 @@ impl Worker {
             commands: receiver,
             nudged: nudged.clone(),
             busy: busy.clone(),
-            last_seq: last_seq_sender,
+            progress: progress_sender,
             health: health_sender,
         };
         let handle = std::thread::Builder::new()
             .name("driftless".into())
             .spawn(move || thread.run())
             .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
-        Ok((Self { commands, nudged, busy, last_seq, health }, handle))
+        Ok((Self { commands, nudged, busy, progress, health }, handle))
     }
 
     /// Tells the thread that the file may have changed. Never waits; many nudges are one.
@@ -127,9 +127,9 @@ impl Worker {
         answer.blocking_recv().map_err(|_| Error::Stopped)?
     }
 
-    /// The last own seq, as it grows, and under which name.
-    pub(crate) fn last_seq(&self) -> watch::Receiver<Captured> {
-        self.last_seq.clone()
+    /// How far the file is, whatever took it there: a turn may capture, and may apply what had waited.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
@@ -152,7 +152,7 @@ struct Thread {
     commands: mpsc::Receiver<Command>,
     nudged: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
-    last_seq: watch::Sender<Captured>,
+    progress: watch::Sender<Progress>,
     health: watch::Sender<Health>,
 }
 
@@ -233,11 +233,11 @@ impl Thread {
     }
 
     fn publish(&mut self) {
-        if let Ok(last) = self.replica.last_seq() {
-            let last = (self.replica.id(), last);
-            self.last_seq.send_if_modified(|known| {
-                let grown = *known != last;
-                *known = last;
+        if let Ok(held) = self.replica.held() {
+            let progress = (self.replica.id(), held);
+            self.progress.send_if_modified(|known| {
+                let grown = *known != progress;
+                *known = progress;
                 grown
             });
         }

@@ -1,0 +1,280 @@
+//! What must hold at every step, and what is remembered for the end.
+//!
+//! - Equal state vectors mean equal tables (I1), whenever and wherever they were equal; while no schema changes.
+//! - A transaction is there whole or not at all (I3): the witnesses `left` and `right` have the same rows.
+//! - Constraints hold in every file (I6).
+//! - A changeset that has left its file never has another content under its number, and what is applied never becomes
+//!   less (I7).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use driftless_protocol::changeset::Checksum;
+use driftless_protocol::{ReplicaId, Seq, StateVector};
+use rusqlite::Connection;
+
+use super::model::Model;
+use super::node::Node;
+use super::read;
+use super::scenario::Scenario;
+use super::schema::{LEFT, PAGE, RIGHT, TALLY};
+use super::trace::Trace;
+use super::world::{Checked, broken, changeset_in};
+
+/// How many times a file is looked at before SQLite is asked to look at all of it.
+const INTEGRITY_EVERY: u32 = 16;
+
+/// What was seen so far.
+#[derive(Debug)]
+pub(super) struct Always {
+    /// What left under which number.
+    contents: HashMap<(ReplicaId, Seq), Checksum>,
+    /// What tables looked like at a state vector, and where that was.
+    shown: HashMap<Vec<(ReplicaId, Seq)>, (u64, usize)>,
+    /// By node: who it was, and what it had applied.
+    applied: BTreeMap<usize, (ReplicaId, StateVector)>,
+    /// By node: what was applied when it was last looked at, and whether that was all.
+    looked: BTreeMap<usize, (StateVector, bool)>,
+    looks: u32,
+    /// Whether schemas differ at times, so that equal vectors say nothing about tables.
+    skewed: bool,
+    pub(super) witnesses: Witnesses,
+    pub(super) model: Option<Model>,
+}
+
+/// What the witness tables must show in the end.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses {
+    /// What the app saw before it wrote.
+    before: Option<Shown>,
+    pub(super) tokens: BTreeSet<String>,
+    pub(super) typed: BTreeSet<char>,
+    pub(super) deleted: BTreeSet<char>,
+    pub(super) sums: BTreeMap<String, i64>,
+    /// Whether a file lost writes that it had not sent: then what is missing in the end proves nothing.
+    pub(super) forgetful: bool,
+}
+
+/// The witnesses in one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) left: BTreeSet<String>,
+    pub(super) right: BTreeSet<String>,
+    pub(super) sums: BTreeMap<String, i64>,
+    pub(super) texts: BTreeMap<String, String>,
+}
+
+impl Shown {
+    pub(super) fn read(app: &Connection) -> rusqlite::Result<Self> {
+        let mut shown = Self::default();
+        let tokens = |table: &str| {
+            read::pairs::<String, i64>(app, &format!("SELECT token, 0 FROM \"{table}\""))
+        };
+        shown.left = tokens(LEFT)?.into_keys().collect();
+        shown.right = tokens(RIGHT)?.into_keys().collect();
+        shown.sums = read::pairs(app, &format!("SELECT id, n FROM {TALLY}"))?;
+        shown.texts = read::pairs(app, &format!("SELECT id, coalesce(body, '') FROM {PAGE}"))?;
+        Ok(shown)
+    }
+
+    pub(super) fn letters(&self) -> Vec<char> {
+        self.texts.values().flat_map(|text| text.chars()).collect()
+    }
+}
+
+impl Always {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut witnesses = Witnesses::default();
+        witnesses.typed.extend("begin".chars());
+        witnesses.sums.extend([("a".to_owned(), 0), ("b".to_owned(), 100)]);
+        Self {
+            contents: HashMap::new(),
+            shown: HashMap::new(),
+            applied: BTreeMap::new(),
+            looked: BTreeMap::new(),
+            looks: 0,
+            skewed: false,
+            witnesses,
+            model: Model::new(scenario),
+        }
+    }
+
+    /// From here on schemas differ at times.
+    pub(super) fn skew(&mut self) {
+        self.skewed = true;
+        self.model = None;
+        self.shown.clear();
+    }
+
+    /// A frame leaves a node.
+    pub(super) fn sends(&mut self, frame: &Bytes) -> Checked {
+        let Some(changeset) = changeset_in(frame) else { return Ok(()) };
+        let number = (changeset.header.replica, changeset.header.seq);
+        let known = self.contents.entry(number).or_insert_with(|| changeset.checksum());
+        if *known != changeset.checksum() {
+            return broken("a number has one content (I7)", format!("{number:?} left with another content"));
+        }
+        Ok(())
+    }
+
+    /// The engine has opened a file.
+    pub(super) fn opened(&mut self, n: usize, node: &mut Node) -> Checked {
+        let (Some(engine), Some(app)) = (&node.engine, &node.app) else { return Ok(()) };
+        let vector = engine.vector().map_err(unreadable)?;
+        self.goes_on(n, engine.replica_id(), vector.clone())?;
+        if let Some(model) = &mut self.model {
+            model.after(n, engine.replica_id(), &vector, app)?;
+        }
+        Ok(())
+    }
+
+    /// What is applied never becomes less, as long as the file has its name.
+    fn goes_on(&mut self, n: usize, name: ReplicaId, vector: StateVector) -> Checked {
+        if let Some((known, before)) = self.applied.get(&n)
+            && *known == name
+            && !vector.covers(before)
+        {
+            return broken("what is applied never becomes less (I7)", format!("{n}: {before:?} became {vector:?}"));
+        }
+        self.applied.insert(n, (name, vector));
+        Ok(())
+    }
+
+    /// The engine is about to do something.
+    pub(super) fn before(&mut self, n: usize, app: Option<&Connection>) -> Checked {
+        if let (Some(model), Some(app)) = (&mut self.model, app) {
+            model.before(n, app)?;
+        }
+        Ok(())
+    }
+
+    /// The engine has done something.
+    pub(super) fn after(&mut self, n: usize, node: &mut Node, trace: &mut Trace) -> Checked {
+        let (Some(engine), Some(app)) = (&node.engine, &node.app) else { return Ok(()) };
+        let (name, vector) = (engine.replica_id(), engine.vector().map_err(unreadable)?);
+        self.goes_on(n, name, vector.clone())?;
+        if let Some(model) = &mut self.model {
+            model.after(n, name, &vector, app)?;
+        }
+        let idle = engine.is_idle().map_err(unreadable)?;
+        // Most of what an engine does changes nothing that anybody sees.
+        if self.looked.insert(n, (vector.clone(), idle)).is_some_and(|before| before == (vector.clone(), idle))
+            || !has_witnesses(app)?
+        {
+            return Ok(());
+        }
+        let shown = Shown::read(app).map_err(unreadable)?;
+        whole(n, &shown)?;
+        if !idle {
+            return Ok(());
+        }
+        self.looks += 1;
+        sound(n, app, self.looks.is_multiple_of(INTEGRITY_EVERY))?;
+        if self.skewed || node.joined {
+            return Ok(());
+        }
+        let digest = read::digest(app).map_err(unreadable)?;
+        trace.line(|| format!("  {n} shows {digest:x}"));
+        let at: Vec<_> = vector.iter().collect();
+        let (known, there) = self.shown.entry(at).or_insert((digest, n));
+        if *known != digest {
+            return broken(
+                "equal vectors mean equal tables (I1)",
+                format!("{n} shows something else than {there} did, at {vector:?}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// The app is about to write.
+    pub(super) fn writes(&mut self, app: &Connection) -> Checked {
+        self.witnesses.before = if has_witnesses(app)? { Some(Shown::read(app).map_err(unreadable)?) } else { None };
+        Ok(())
+    }
+
+    /// The app has written.
+    pub(super) fn wrote(&mut self, n: usize, node: &Node) -> Checked {
+        let Some(app) = &node.app else { return Ok(()) };
+        self.looked.remove(&n);
+        if let Some(model) = &mut self.model {
+            model.wrote(n, app)?;
+        }
+        let Some(before) = self.witnesses.before.take() else { return Ok(()) };
+        let shown = Shown::read(app).map_err(unreadable)?;
+        if shown.left != shown.right {
+            return broken("an app writes both witnesses or neither", format!("{n}: {shown:?}"));
+        }
+        let now = &mut self.witnesses;
+        now.tokens.extend(shown.left.difference(&before.left).cloned());
+        for (id, sum) in &shown.sums {
+            *now.sums.entry(id.clone()).or_default() += sum - before.sums.get(id).copied().unwrap_or_default();
+        }
+        let (old, new): (BTreeSet<char>, BTreeSet<char>) =
+            (before.letters().into_iter().collect(), shown.letters().into_iter().collect());
+        now.typed.extend(new.difference(&old));
+        now.deleted.extend(old.difference(&new));
+        Ok(())
+    }
+
+    /// A file was replaced by what it was earlier.
+    pub(super) fn restored(&mut self, n: usize, _same_inode: bool) {
+        self.applied.remove(&n);
+        self.witnesses.forgetful = true;
+        if let Some(model) = &mut self.model {
+            model.forgot(n);
+        }
+    }
+
+    /// A file lost what had not reached the disk.
+    pub(super) fn lost_power(&mut self, n: usize, durable: bool) {
+        if !durable {
+            self.witnesses.forgetful = true;
+            if let Some(model) = &mut self.model {
+                model.forgot(n);
+            }
+        }
+    }
+
+    /// A node works on a copy of another's file.
+    pub(super) fn copied(&mut self, from: usize, to: usize) {
+        if let Some(model) = &mut self.model {
+            model.copied(from, to);
+        }
+    }
+}
+
+/// Whether the witnesses are there: a node that joined may have to wait for them.
+fn has_witnesses(app: &Connection) -> Checked<bool> {
+    let count = app.query_row(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('left', 'right', 'tally', 'page')",
+        [],
+        |row| row.get::<_, i64>(0),
+    );
+    Ok(count.map_err(unreadable)? == 4)
+}
+
+fn whole(n: usize, shown: &Shown) -> Checked {
+    if shown.left == shown.right {
+        return Ok(());
+    }
+    let half: Vec<_> = shown.left.symmetric_difference(&shown.right).collect();
+    broken("a transaction is there whole or not at all (I3)", format!("{n} shows half of {half:?}"))
+}
+
+fn sound(n: usize, app: &Connection, thoroughly: bool) -> Checked {
+    let orphans = read::lines(app, "PRAGMA foreign_key_check").map_err(unreadable)?;
+    if !orphans.is_empty() {
+        return broken("constraints hold everywhere (I6)", format!("{n} has orphans: {orphans:?}"));
+    }
+    if thoroughly {
+        let found = read::lines(app, "PRAGMA integrity_check").map_err(unreadable)?;
+        if found != ["'ok'"] {
+            return broken("constraints hold everywhere (I6)", format!("{n}: {found:?}"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unreadable(error: impl std::fmt::Display) -> super::world::Failure {
+    super::world::Failure { rule: "the file can be read", found: error.to_string() }
+}

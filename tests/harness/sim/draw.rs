@@ -1,0 +1,190 @@
+//! What happens next, drawn from a seed. Each seed picks what its cluster is made of and which faults there are at all: a
+//! few kinds at a time go deeper than all at once.
+
+use fastrand::Rng;
+
+use super::scenario::{Copying, Mangle, NodeSpec, Scenario, Side, Step};
+use super::schema::{one_in, schema};
+use super::sql;
+use super::world::World;
+
+/// What a seed has picked.
+#[derive(Debug)]
+pub(super) struct Dice {
+    rng: Rng,
+    /// How many steps are left.
+    left: u32,
+    /// The kinds of steps and how often each comes up.
+    weights: Vec<(u32, Kind)>,
+    most_nodes: usize,
+    same_inode: bool,
+    number: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Write,
+    Alter,
+    Turn,
+    Connect,
+    Cut,
+    Pump,
+    PumpOld,
+    Mangle,
+    Block,
+    Tick,
+    Kill,
+    KillAt,
+    PowerLoss,
+    DiskFails,
+    Clock,
+    Copy,
+    Save,
+    Restore,
+    Join,
+    RelayKill,
+    RelaySave,
+    RelayRestore,
+}
+
+impl Dice {
+    /// A cluster without steps, and what to draw them with.
+    pub(super) fn new(seed: u64) -> (Scenario, Self) {
+        let mut rng = Rng::with_seed(seed);
+        let nodes = match rng.u8(..16) {
+            0 => rng.usize(5..=9),
+            1..4 => 4,
+            4..10 => 3,
+            _ => 2,
+        };
+        let relays = [1, 1, 1, 1, 2, 3][rng.usize(..6)];
+        let simple = rng.bool();
+        let made = schema(&mut rng, simple);
+        let wild = one_in(&mut rng, 3);
+        let spec = |rng: &mut Rng| NodeSpec {
+            turn_rows: [1, 2, 5, 64][rng.usize(..4)],
+            changeset_bytes: [64, 700, 16 << 10][rng.usize(..3)],
+            clock: if wild { rng.i64(-400_000_000_000..400_000_000_000) } else { rng.i64(-2000..2000) },
+            durable: !one_in(rng, 4),
+        };
+        let nodes: Vec<NodeSpec> = (0..nodes).map(|_| spec(&mut rng)).collect();
+        let mut weights =
+            vec![(30, Kind::Write), (8, Kind::Turn), (10, Kind::Connect), (40, Kind::Pump), (3, Kind::Tick)];
+        // Losing what a file knows and what relays know at once cannot be told from never having known it.
+        let relay_forgets = one_in(&mut rng, 3);
+        let mut may = |one_of: u8, weight: u32, kinds: &[Kind]| {
+            if one_in(&mut rng, one_of) {
+                weights.extend(kinds.iter().map(|kind| (weight, *kind)));
+            }
+        };
+        may(4, 3, &[Kind::Alter]);
+        may(2, 6, &[Kind::Cut, Kind::PumpOld]);
+        may(3, 8, &[Kind::Mangle]);
+        may(3, 3, &[Kind::Block]);
+        may(3, 4, &[Kind::Kill]);
+        may(3, 4, &[Kind::KillAt]);
+        may(3, 4, &[Kind::PowerLoss]);
+        may(3, 4, &[Kind::DiskFails]);
+        may(4, 2, &[Kind::Clock]);
+        may(4, 2, &[Kind::Copy]);
+        may(4, 3, &[Kind::Save, Kind::Restore]);
+        may(4, 1, &[Kind::Join]);
+        may(3, 3, &[Kind::RelayKill]);
+        if relay_forgets {
+            weights.extend([(2, Kind::RelaySave), (2, Kind::RelayRestore)]);
+        }
+        let same_inode = !relay_forgets && relays == 1;
+        let most_nodes = nodes.len() + 3;
+        let left = if one_in(&mut rng, 10) { rng.u32(150..400) } else { rng.u32(20..120) };
+        let scenario =
+            Scenario { seed, schema: made.sql, tables: made.tables, nodes, relays, steps: Vec::new() };
+        (scenario, Self { rng, left, weights, most_nodes, same_inode, number: 0 })
+    }
+
+    /// The next step, unless it was the last.
+    pub(super) fn next(&mut self, world: &World) -> Option<Step> {
+        self.left = self.left.checked_sub(1)?;
+        self.number += 1;
+        let rng = &mut self.rng;
+        let all: u32 = self.weights.iter().map(|(weight, _)| weight).sum();
+        let mut at = rng.u32(..all);
+        let (_, kind) = *self.weights.iter().find(|(weight, _)| match at.checked_sub(*weight) {
+            Some(rest) => {
+                at = rest;
+                false
+            }
+            None => true,
+        })?;
+        let node = rng.usize(..world.nodes.len());
+        let relay = rng.usize(..world.relays.len());
+        let side = |rng: &mut Rng| [Side::Node, Side::Relay, Side::Both][rng.usize(..3)];
+        let moves = rng.u16(1..30);
+        Some(match kind {
+            Kind::Write => match &world.nodes[node].app {
+                Some(app) => match &sql::look(app)[..] {
+                    [] => Step::Turn { node },
+                    tables => Step::Write { node, sql: sql::transaction(rng, tables, self.number) },
+                },
+                None => Step::Turn { node },
+            },
+            Kind::Alter => {
+                let known = world.changes.get(world.nodes[node].changed).cloned();
+                match (known, &world.nodes[node].app) {
+                    (Some(change), _) => Step::Alter { node, change },
+                    (None, Some(app)) if !world.nodes[node].joined => {
+                        let change = sql::change(rng, &sql::look(app), world.changes.len());
+                        Step::Alter { node, change }
+                    }
+                    _ => Step::Turn { node },
+                }
+            }
+            Kind::Turn => Step::Turn { node },
+            // Mostly who has none.
+            Kind::Connect if world.nodes[node].link.is_some() && !one_in(rng, 4) => Step::Pump { node, moves },
+            Kind::Connect => Step::Connect { node, relay },
+            Kind::Cut => Step::Cut { node, known_to: side(rng) },
+            Kind::Pump => Step::Pump { node, moves: if one_in(rng, 3) { 4 * moves } else { moves } },
+            Kind::PumpOld => Step::PumpOld { node, moves },
+            Kind::Mangle => Step::Mangle {
+                node,
+                to: if rng.bool() { Side::Node } else { Side::Relay },
+                how: match rng.u8(..8) {
+                    0 | 1 => Mangle::Lose,
+                    2 | 3 => Mangle::Twice,
+                    4 => Mangle::Swap,
+                    5 => Mangle::Cut(rng.u16(..400)),
+                    6 => Mangle::Flip(rng.u16(..)),
+                    _ => Mangle::Version(rng.u8(..4)),
+                },
+            },
+            Kind::Block => Step::Block { node, to: side(rng) },
+            Kind::Tick => Step::Tick { node },
+            Kind::Kill => Step::Kill { node },
+            Kind::KillAt => Step::KillAt { node, write: rng.u32(1..60), torn: rng.bool(), moves },
+            Kind::PowerLoss => Step::PowerLoss {
+                node,
+                write: rng.bool().then(|| rng.u32(1..60)),
+                moves,
+                chance: rng.u64(..1 << 32),
+            },
+            Kind::DiskFails => Step::DiskFails {
+                node,
+                write: rng.u32(1..40),
+                full: rng.bool(),
+                once: rng.bool(),
+                moves,
+            },
+            Kind::Clock => Step::Clock { node, by: rng.i64(-100_000_000_000..100_000_000_000) },
+            Kind::Copy if world.nodes.len() < self.most_nodes => {
+                Step::Copy { node, how: if rng.bool() { Copying::Files } else { Copying::Vacuum } }
+            }
+            Kind::Join if world.nodes.len() < self.most_nodes => Step::Join { relay },
+            Kind::Copy | Kind::Join => Step::Turn { node },
+            Kind::Save => Step::Save { node },
+            Kind::Restore => Step::Restore { node, same_inode: self.same_inode && rng.bool() },
+            Kind::RelayKill => Step::RelayKill { relay },
+            Kind::RelaySave => Step::RelaySave { relay },
+            Kind::RelayRestore => Step::RelayRestore { relay },
+        })
+    }
+}

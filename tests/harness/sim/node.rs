@@ -1,0 +1,117 @@
+//! A file with the app that writes to it and the engine that works on it.
+
+use std::path::{Path, PathBuf};
+
+use driftless::sim::{Link, Replica};
+use driftless_test_disk::Disk;
+use rusqlite::Connection;
+
+use super::scenario::NodeSpec;
+use super::world::copy_files;
+
+/// A connection to a relay, from the node's end.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) link: Link,
+    pub(super) wire: u64,
+}
+
+/// A node. What is `None` is not running.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) path: PathBuf,
+    pub(super) disk: Disk,
+    pub(super) spec: NodeSpec,
+    /// Before the connection of the app, so that it goes first.
+    pub(super) engine: Option<Replica>,
+    pub(super) app: Option<Connection>,
+    pub(super) link: Option<Conversation>,
+    /// Connections that it has left and that their relay does not know to be over.
+    pub(super) old_wires: Vec<u64>,
+    pub(super) blocked_up: bool,
+    pub(super) blocked_down: bool,
+    pub(super) saved: Option<PathBuf>,
+    /// How many changes of the schema it has made.
+    pub(super) changed: usize,
+    /// How many it had made when the copy was laid aside.
+    saved_changed: usize,
+    /// Whether it came with an empty file.
+    pub(super) joined: bool,
+}
+
+impl Node {
+    /// In a folder of its own, which is empty.
+    pub(super) fn new(folder: &Path, spec: NodeSpec) -> Self {
+        Self {
+            path: folder.join("file.db"),
+            disk: Disk::at(folder),
+            spec,
+            engine: None,
+            app: None,
+            link: None,
+            old_wires: Vec::new(),
+            blocked_up: false,
+            blocked_down: false,
+            saved: None,
+            changed: 0,
+            saved_changed: 0,
+            joined: false,
+        }
+    }
+
+    pub(super) fn open_app(&mut self) {
+        let app = crate::connect(&self.path);
+        let synchronous = if self.spec.durable { "FULL" } else { "NORMAL" };
+        app.pragma_update(None, "synchronous", synchronous).expect("a setting");
+        self.app = Some(app);
+    }
+
+    /// Lays a copy of the file aside.
+    pub(super) fn save(&mut self) {
+        let to = self.path.with_extension("saved");
+        remove(&to);
+        copy_files(&self.path, &to);
+        self.saved = Some(to);
+        self.saved_changed = self.changed;
+    }
+
+    /// The copy takes the file's place. Nothing may have the file open.
+    pub(super) fn restore(&mut self, same_inode: bool) {
+        let Some(saved) = &self.saved else { return };
+        self.app = None;
+        for end in ["-wal", "-shm"] {
+            let _missing = std::fs::remove_file(beside(&self.path, end));
+        }
+        if same_inode {
+            let bytes = std::fs::read(saved).expect("the copy can be read");
+            std::fs::write(&self.path, bytes).expect("the file can be written");
+            let wal = beside(saved, "-wal");
+            if wal.exists() {
+                std::fs::copy(wal, beside(&self.path, "-wal")).expect("the log can be copied");
+            }
+        } else {
+            let fresh = self.path.with_extension("fresh");
+            copy_files(saved, &fresh);
+            std::fs::rename(&fresh, &self.path).expect("a copy takes its place");
+            let wal = beside(&fresh, "-wal");
+            if wal.exists() {
+                std::fs::rename(wal, beside(&self.path, "-wal")).expect("so does its log");
+            }
+        }
+        // What lies there now lies there for good.
+        self.disk.settle();
+        self.changed = self.saved_changed;
+    }
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+fn remove(path: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let _missing = std::fs::remove_file(beside(path, end));
+    }
+}

@@ -1,0 +1,194 @@
+//! What apps write at random, and how they change their schema.
+
+use fastrand::Rng;
+use rusqlite::Connection;
+
+use super::scenario::Change;
+use super::schema::{literal, one_in, pick, quote};
+
+/// A table as it is in a file.
+pub(super) struct Seen {
+    pub(super) name: String,
+    /// Name, declared type, whether it is part of the key.
+    pub(super) columns: Vec<(String, String, bool)>,
+}
+
+/// The tables that are written at random: no witnesses.
+pub(super) fn look(connection: &Connection) -> Vec<Seen> {
+    let names = texts(
+        connection,
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'
+         AND name NOT GLOB '_driftless_*' AND name NOT IN ('mirror', 'left', 'right', 'tally', 'page')
+         ORDER BY name",
+    );
+    names
+        .into_iter()
+        .map(|name| {
+            let mut statement = connection
+                .prepare("SELECT name, type, pk > 0 FROM pragma_table_xinfo(?1) WHERE hidden = 0")
+                .expect("the columns");
+            let columns = statement
+                .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .and_then(|columns| columns.collect())
+                .expect("the columns");
+            Seen { name, columns }
+        })
+        .collect()
+}
+
+fn texts(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(sql).expect("the schema");
+    let found = statement.query_map([], |row| row.get(0)).expect("the schema");
+    found.map(|text| text.expect("text")).collect()
+}
+
+/// A random statement; many fail, as they would in an app.
+pub(super) fn statement(rng: &mut Rng, tables: &[Seen]) -> String {
+    let table = &tables[rng.usize(..tables.len())];
+    let name = quote(&table.name);
+    let or = pick(rng, &["", "", "OR REPLACE ", "OR REPLACE ", "OR IGNORE ", "OR FAIL ", "OR ROLLBACK "]);
+    let value = |rng: &mut Rng, at: usize| -> String {
+        let (column, declared, _) = &table.columns[at];
+        match &**column {
+            "n" if rng.bool() => "n + 1".to_owned(),
+            "body" if rng.bool() => format!("coalesce(body, '') || {}", literal(rng, "TEXT")),
+            _ => literal(rng, declared),
+        }
+    };
+    let key = |rng: &mut Rng| {
+        let of_key = table.columns.iter().filter(|(.., key)| *key);
+        let terms = of_key.map(|(name, declared, _)| format!("{} = {}", quote(name), literal(rng, declared)));
+        terms.collect::<Vec<_>>().join(" AND ")
+    };
+    match rng.u8(..14) {
+        0..6 => {
+            let some: Vec<_> = table.columns.iter().filter(|(.., key)| *key || !one_in(rng, 5)).collect();
+            let columns: Vec<String> = some.iter().map(|(name, ..)| quote(name)).collect();
+            let values: Vec<String> = some.iter().map(|(_, declared, _)| literal(rng, declared)).collect();
+            let (columns, values) = (columns.join(", "), values.join(", "));
+            let at = rng.usize(..table.columns.len());
+            let upsert = match rng.u8(..6) {
+                0 => " ON CONFLICT DO NOTHING".to_owned(),
+                1 => {
+                    format!(" ON CONFLICT DO UPDATE SET {} = {}", quote(&table.columns[at].0), value(rng, at))
+                }
+                _ => String::new(),
+            };
+            let or = if upsert.is_empty() { or } else { "" };
+            format!("INSERT {or}INTO {name} ({columns}) VALUES ({values}){upsert}")
+        }
+        6..11 => {
+            let sets: Vec<String> = (0..rng.usize(1..3))
+                .map(|_| {
+                    let at = rng.usize(..table.columns.len());
+                    format!("{} = {}", quote(&table.columns[at].0), value(rng, at))
+                })
+                .collect();
+            let filter = if one_in(rng, 6) { "1".to_owned() } else { key(rng) };
+            format!("UPDATE {or}{name} SET {} WHERE {filter}", sets.join(", "))
+        }
+        11 => format!("DELETE FROM {name}{}", if one_in(rng, 4) { "" } else { " WHERE k = (SELECT max(k))" }),
+        _ => format!("DELETE FROM {name} WHERE {}", key(rng)),
+    }
+}
+
+/// Writes of the witnesses, in the middle of whatever transaction they stand in. `number` is not used twice in a run.
+pub(super) fn witness(rng: &mut Rng, number: u32) -> Vec<String> {
+    let mut sql = Vec::new();
+    if one_in(rng, 2) {
+        for table in ["left", "right"] {
+            sql.push(format!("INSERT INTO \"{table}\" VALUES ('{number}', {number})"));
+        }
+        let middle = sql.len() - 1;
+        if rng.bool() {
+            sql.insert(middle, tally(rng));
+        }
+    } else if rng.bool() {
+        sql.push(tally(rng));
+    }
+    if one_in(rng, 3) {
+        let (at, id) = (rng.u32(..1000), pick(rng, &["a", "b"]));
+        // Every letter is typed once, so that it can be told what was typed and what was deleted. Some of them take two
+        // units of UTF-16.
+        let letter = if rng.bool() { 0x4e00 } else { 0x20000 } + number % 20_000;
+        let typed = if one_in(rng, 3) { None } else { char::from_u32(letter) };
+        let at = format!("{at} % (length(body) + 1)");
+        sql.push(match typed {
+            Some(letter) => format!(
+                "UPDATE page SET body = substr(body, 1, {at}) || '{letter}' || substr(body, {at} + 1) WHERE id = '{id}'"
+            ),
+            None => format!(
+                "UPDATE page SET body = substr(body, 1, {at}) || substr(body, {at} + 2) WHERE id = '{id}'"
+            ),
+        });
+    }
+    sql
+}
+
+fn tally(rng: &mut Rng) -> String {
+    let by = pick(rng, &["+ 1", "- 1", "+ 1000", "- 30", "+ 7"]);
+    format!("UPDATE tally SET n = n {by} WHERE id = '{}'", pick(rng, &["a", "b"]))
+}
+
+/// A transaction, or some statements without one.
+pub(super) fn transaction(rng: &mut Rng, tables: &[Seen], number: u32) -> Vec<String> {
+    let mut sql = vec![format!("PRAGMA foreign_keys = {}", u8::from(rng.bool()))];
+    let whole = rng.bool();
+    if whole {
+        sql.push(pick(rng, &["BEGIN", "BEGIN IMMEDIATE"]).to_owned());
+    }
+    for _ in 0..rng.u8(1..6) {
+        let undone = whole && one_in(rng, 5);
+        if undone {
+            sql.push("SAVEPOINT s".to_owned());
+        }
+        sql.push(statement(rng, tables));
+        if undone {
+            sql.push("ROLLBACK TO s".to_owned());
+        }
+    }
+    if whole && rng.bool() {
+        let at = rng.usize(2..=sql.len());
+        sql.splice(at..at, witness(rng, number));
+    }
+    if whole {
+        sql.push(if one_in(rng, 12) { "ROLLBACK" } else { "COMMIT" }.to_owned());
+    }
+    sql
+}
+
+/// A random change of the schema.
+pub(super) fn change(rng: &mut Rng, tables: &[Seen], number: usize) -> Change {
+    let table = &tables[rng.usize(..tables.len())];
+    let name = quote(&table.name);
+    let column = &table.columns[rng.usize(..table.columns.len())].0;
+    match rng.u8(..7) {
+        0 => {
+            let column = pick(
+                rng,
+                &[
+                    "TEXT",
+                    "INTEGER DEFAULT 3",
+                    "TEXT NOT NULL DEFAULT 'a'",
+                    "INTEGER CHECK (% < 4)",
+                    "INTEGER DEFAULT 3 CHECK (% < 4)",
+                ],
+            );
+            let added = format!("a{number}");
+            Change::Sql(format!("ALTER TABLE {name} ADD COLUMN {added} {}", column.replace('%', &added)))
+        }
+        // SQLite lets a column go that triggers of the app write to, and then no write succeeds any more.
+        1 | 2 if table.name != "log" && !["n", "stamp", "c0"].contains(&&**column) => {
+            Change::Sql(format!("ALTER TABLE {name} DROP COLUMN {}", quote(column)))
+        }
+        3 => Change::Rename {
+            table: table.name.clone(),
+            old: column.clone(),
+            new: format!("m{number}"),
+        },
+        4 => Change::Sql(format!("CREATE UNIQUE INDEX i{number} ON {name} ({})", quote(column))),
+        5 => Change::Sql(format!("DROP INDEX \"{} of {}\"", pick(rng, &["x", "g", "r0"]), rng.u8(..4))),
+        _ => Change::Sql(format!("ALTER TABLE {name} RENAME TO \"new {number}\"")),
+    }
+}
+

@@ -1,0 +1,692 @@
+//! A cluster on one thread: files with engines and apps on them, relays, and what is on its way between. It does one
+//! [`Step`] after the other, and checks after each what must always hold.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use driftless::sim::{self, Ended, Link, Replica};
+use driftless::Config;
+use driftless_protocol::{ClientMessage, SpaceId};
+use driftless_test_disk::Failure as DiskFailure;
+use tempfile::TempDir;
+
+use super::always::Always;
+use super::node::{Conversation, Node};
+use super::relay::{Relay, Said};
+use super::scenario::{Change, Copying, Mangle, NodeSpec, Scenario, Side, Step, TableSpec};
+use super::schema::quote;
+use super::trace::Trace;
+
+/// More than any step needs.
+const MOST_MOVES: usize = 20_000;
+
+/// What must hold and does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which promise, by its name.
+    pub rule: &'static str,
+    /// What was found.
+    pub found: String,
+}
+
+/// Short for what may fail.
+pub(super) type Checked<T = ()> = Result<T, Failure>;
+
+pub(super) fn broken<T>(rule: &'static str, found: impl Into<String>) -> Checked<T> {
+    Err(Failure { rule, found: found.into() })
+}
+
+/// What went on, in numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    /// Steps done.
+    pub steps: u64,
+    /// Of them faults.
+    pub faults: u64,
+    /// Transactions that apps committed, statements outside of one included.
+    pub transactions: u64,
+    /// Frames that arrived.
+    pub frames: u64,
+    /// Milliseconds of virtual time.
+    pub time: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.faults += other.faults;
+        self.transactions += other.transactions;
+        self.frames += other.frames;
+        self.time += other.time;
+    }
+}
+
+/// What is on its way between a node and a relay.
+#[derive(Debug)]
+struct Wire {
+    relay: usize,
+    up: VecDeque<Bytes>,
+    down: VecDeque<Said>,
+}
+
+/// A cluster. See the [module](self).
+pub(super) struct World {
+    pub(super) nodes: Vec<Node>,
+    pub(super) relays: Vec<Relay>,
+    pub(super) always: Always,
+    pub(super) trace: Trace,
+    pub(super) tally: Tally,
+    pub(super) tables: Vec<TableSpec>,
+    /// Changes of the schema in the order in which they were first made.
+    pub(super) changes: Vec<Change>,
+    wires: BTreeMap<u64, Wire>,
+    last_wire: u64,
+    now: i64,
+    rotation: usize,
+    space: SpaceId,
+    folder: TempDir,
+}
+
+impl World {
+    pub(super) fn new(scenario: &Scenario, print: bool) -> Checked<Self> {
+        let folder = tempfile::tempdir().expect("a folder for the files");
+        sim::set_seed(Some(scenario.seed));
+        let mut rng = fastrand::Rng::with_seed(scenario.seed ^ 0x5ace);
+        let mut world = Self {
+            nodes: Vec::new(),
+            relays: (0..scenario.relays).map(|_| Relay::new()).collect(),
+            always: Always::new(scenario),
+            trace: Trace::new(print),
+            tally: Tally::default(),
+            tables: scenario.tables.clone(),
+            changes: Vec::new(),
+            wires: BTreeMap::new(),
+            last_wire: 0,
+            now: 1_700_000_000_000,
+            rotation: 0,
+            space: SpaceId::from_bytes(rng.u128(1..).to_le_bytes()).expect("not nil"),
+            folder,
+        };
+        world.trace.line(|| scenario.schema.clone());
+        for spec in &scenario.nodes {
+            world.begin_node(spec, &scenario.schema)?;
+        }
+        Ok(world)
+    }
+
+    fn begin_node(&mut self, spec: &NodeSpec, schema: &str) -> Checked {
+        let n = self.add_node(spec.clone());
+        self.set_clock(n);
+        let path = self.nodes[n].path.clone();
+        crate::create_database(&path, schema);
+        self.open(n)?;
+        let tables = self.tables.clone();
+        self.engine(n, false, |engine, _| {
+            tables.iter().try_for_each(|table| engine.track(&[&table.name], table.options()).map(drop))
+        })?;
+        Ok(())
+    }
+
+    fn add_node(&mut self, spec: NodeSpec) -> usize {
+        let n = self.nodes.len();
+        // One folder is one disk.
+        let folder = self.folder.path().join(n.to_string());
+        std::fs::create_dir(&folder).expect("a folder for a node");
+        self.nodes.push(Node::new(&folder, spec));
+        n
+    }
+
+    /// Opens what is not open of a node: the app's connection and the engine.
+    fn open(&mut self, n: usize) -> Checked {
+        self.set_clock(n);
+        let node = &mut self.nodes[n];
+        if node.app.is_none() {
+            node.open_app();
+        }
+        if node.engine.is_none() {
+            let mut config = Config::default();
+            config.turn_rows = node.spec.turn_rows;
+            config.changeset_bytes = node.spec.changeset_bytes;
+            let path = node.path.clone();
+            let opened = guarded(|| Replica::open_durable(&path, config))?;
+            match opened {
+                Ok(engine) => node.engine = Some(engine),
+                Err(error) => return broken("the engine opens a sound file", format!("{n}: {error:?}")),
+            }
+        }
+        self.always.opened(n, &mut self.nodes[n])
+    }
+
+    /// Time goes on; what follows happens at that node.
+    pub(super) fn set_clock(&mut self, n: usize) {
+        self.now += 7;
+        let now = self.now + self.nodes[n].spec.clock;
+        sim::set_clock(Some(now));
+        driftless_test_disk::set_clock(Some(now));
+    }
+
+    /// The engine of a node does something. `None` if it failed, which it may only when its disk does.
+    pub(super) fn engine<T>(
+        &mut self,
+        n: usize,
+        troubled: bool,
+        work: impl FnOnce(&mut Replica, Option<&mut Link>) -> driftless::Result<T>,
+    ) -> Checked<Option<T>> {
+        self.set_clock(n);
+        let node = &mut self.nodes[n];
+        let Some(engine) = node.engine.as_mut() else { return Ok(None) };
+        self.always.before(n, node.app.as_ref())?;
+        let link = node.link.as_mut().map(|conversation| &mut conversation.link);
+        let done = guarded(|| work(engine, link))?;
+        let done = match done {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.trace.line(|| format!("  {n} fails: {error}"));
+                if !troubled {
+                    return broken("the engine does not fail by itself", format!("{n}: {error:?}"));
+                }
+                None
+            }
+        };
+        if let (Some(link), false) = (&mut node.link, troubled && done.is_none())
+            && let Err(error) = link.link.progressed(engine)
+            && !troubled
+        {
+            return broken("the engine does not fail by itself", format!("{n}: {error:?}"));
+        }
+        if !troubled {
+            self.always.after(n, &mut self.nodes[n], &mut self.trace)?;
+        }
+        self.forget_ended(n);
+        Ok(done)
+    }
+
+    fn forget_ended(&mut self, n: usize) {
+        let Some(conversation) = &self.nodes[n].link else { return };
+        let Some(ended) = conversation.link.ended() else { return };
+        let ended: Ended = ended.clone();
+        self.trace.line(|| format!("  {n} is cut off: {ended:?}"));
+        self.hang_up(n, Side::Both);
+    }
+
+    /// The connection of a node ends; who is not told keeps its end.
+    fn hang_up(&mut self, n: usize, known_to: Side) {
+        let Some(conversation) = &self.nodes[n].link else { return };
+        let number = conversation.wire;
+        let Some(wire) = self.wires.get_mut(&number) else { return };
+        let relay = wire.relay;
+        if known_to != Side::Node {
+            self.relays[relay].drop_connection(number);
+        }
+        match known_to {
+            Side::Both => {
+                self.wires.remove(&number);
+                self.nodes[n].link = None;
+            }
+            // What was sent may still arrive, at whoever is left there.
+            Side::Node => {
+                wire.down.clear();
+                self.nodes[n].old_wires.push(number);
+                self.nodes[n].link = None;
+            }
+            Side::Relay => wire.up.clear(),
+        }
+    }
+
+    pub(super) fn connect(&mut self, n: usize, relay: usize) -> Checked {
+        if self.nodes[n].engine.is_none() || relay >= self.relays.len() {
+            return Ok(());
+        }
+        self.hang_up(n, Side::Both);
+        let space = self.space;
+        let Some(link) = self.engine(n, false, |engine, _| Link::begin(engine, space))? else { return Ok(()) };
+        self.last_wire += 1;
+        let number = self.last_wire;
+        self.wires.insert(number, Wire { relay, up: VecDeque::new(), down: VecDeque::new() });
+        self.relays[relay].accept(number);
+        let node = &mut self.nodes[n];
+        node.link = Some(Conversation { link, wire: number });
+        (node.blocked_up, node.blocked_down) = (false, false);
+        Ok(())
+    }
+
+    /// Something that is due at a node's connection. `false` if nothing is.
+    fn move_once(&mut self, n: usize, troubled: bool) -> Checked<bool> {
+        self.rotation = self.rotation.wrapping_add(1);
+        for kind in 0..5 {
+            let Some(conversation) = &mut self.nodes[n].link else { return Ok(false) };
+            let number = conversation.wire;
+            let Some(wire) = self.wires.get_mut(&number) else { return Ok(false) };
+            let relay = wire.relay;
+            match (self.rotation + kind) % 5 {
+                0 if conversation.link.has_work() => {
+                    self.engine(n, troubled, |engine, link| link.map_or(Ok(()), |link| link.work(engine)))?;
+                }
+                1 if conversation.link.has_frames() => {
+                    if let Some(frame) = conversation.link.take_frame() {
+                        self.always.sends(&frame)?;
+                        wire.up.push_back(frame);
+                    }
+                }
+                2 if !wire.up.is_empty()
+                    && !self.nodes[n].blocked_up
+                    && self.relays[relay].wants_input(number) =>
+                {
+                    self.arrive_up(number);
+                }
+                3 if self.relays[relay].has_work(number) => self.relay_works(number),
+                4 if !wire.down.is_empty() && !self.nodes[n].blocked_down => {
+                    let said = wire.down.pop_front();
+                    self.tally.frames += 1;
+                    self.set_clock(n);
+                    if let (Some(conversation), Some(said)) = (&mut self.nodes[n].link, said) {
+                        match said {
+                            Said::Frame(frame) => conversation.link.receive(frame),
+                            Said::Close(code, reason) => {
+                                self.trace.line(|| format!("  the relay closes: {code:?} {reason}"));
+                                conversation.link.closed(code, &reason);
+                            }
+                        }
+                    }
+                    self.forget_ended(n);
+                }
+                _ => continue,
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn arrive_up(&mut self, number: u64) {
+        let Some(wire) = self.wires.get_mut(&number) else { return };
+        let Some(frame) = wire.up.pop_front() else { return };
+        self.tally.frames += 1;
+        let said = self.relays[wire.relay].receive(number, frame);
+        wire.down.extend(said);
+    }
+
+    fn relay_works(&mut self, number: u64) {
+        let Some(wire) = self.wires.get_mut(&number) else { return };
+        let said = self.relays[wire.relay].work(number);
+        wire.down.extend(said);
+    }
+
+    pub(super) fn pump(&mut self, n: usize, moves: usize, troubled: bool) -> Checked<usize> {
+        for done in 0..moves {
+            if !self.move_once(n, troubled)? {
+                return Ok(done);
+            }
+        }
+        Ok(moves)
+    }
+
+    fn pump_old(&mut self, n: usize, moves: usize) {
+        for _ in 0..moves {
+            let busy = self.nodes[n].old_wires.iter().copied().find(|number| {
+                self.wires.get(number).is_some_and(|wire| {
+                    let relay = &mut self.relays[wire.relay];
+                    relay.has(*number)
+                        && (relay.has_work(*number) || !wire.up.is_empty() && relay.wants_input(*number))
+                })
+            });
+            let Some(number) = busy else { return };
+            if self.relays[self.wires[&number].relay].has_work(number) {
+                self.relay_works(number);
+            } else {
+                self.arrive_up(number);
+            }
+            if let Some(wire) = self.wires.get_mut(&number) {
+                wire.down.clear();
+            }
+        }
+    }
+
+    /// Old connections time out.
+    pub(super) fn forget_old_wires(&mut self) {
+        for node in &mut self.nodes {
+            for number in node.old_wires.drain(..) {
+                if let Some(wire) = self.wires.remove(&number) {
+                    self.relays[wire.relay].drop_connection(number);
+                }
+            }
+        }
+    }
+
+    /// Goes on until nothing is due anywhere. Fails if there is no end to it.
+    pub(super) fn pump_all(&mut self) -> Checked {
+        for _ in 0..MOST_MOVES {
+            let mut idle = true;
+            for n in 0..self.nodes.len() {
+                idle &= self.pump(n, 8, false)? == 0;
+            }
+            if idle {
+                return Ok(());
+            }
+        }
+        broken("everything drains (I10)", format!("something was due after {MOST_MOVES} moves of everybody"))
+    }
+
+    /// Does a step.
+    pub(super) fn step(&mut self, step: &Step) -> Checked {
+        self.tally.steps += 1;
+        self.tally.faults += u64::from(step.is_fault());
+        self.trace.line(|| format!("{step:?}"));
+        let begun = self.now;
+        self.perform(step)?;
+        self.tally.time += (self.now - begun).unsigned_abs();
+        Ok(())
+    }
+
+    fn perform(&mut self, step: &Step) -> Checked {
+        match step {
+            Step::Write { node, .. }
+            | Step::Alter { node, .. }
+            | Step::Turn { node }
+            | Step::Connect { node, .. }
+            | Step::Cut { node, .. }
+            | Step::Pump { node, .. }
+            | Step::PumpOld { node, .. }
+            | Step::Mangle { node, .. }
+            | Step::Block { node, .. }
+            | Step::Tick { node }
+            | Step::Kill { node }
+            | Step::KillAt { node, .. }
+            | Step::PowerLoss { node, .. }
+            | Step::DiskFails { node, .. }
+            | Step::Clock { node, .. }
+            | Step::Copy { node, .. }
+            | Step::Save { node }
+            | Step::Restore { node, .. }
+                if *node >= self.nodes.len() =>
+            {
+                return Ok(());
+            }
+            Step::RelayKill { relay }
+            | Step::RelaySave { relay }
+            | Step::RelayRestore { relay }
+            | Step::Join { relay }
+                if *relay >= self.relays.len() =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        match *step {
+            Step::Write { node, ref sql } => self.write(node, sql)?,
+            Step::Alter { node, ref change } => {
+                self.always.skew();
+                self.alter(node, change)?;
+            }
+            Step::Turn { node } => {
+                self.engine(node, false, |engine, _| engine.turn(Vec::new()))?;
+            }
+            Step::Connect { node, relay } => self.connect(node, relay)?,
+            Step::Cut { node, known_to } => self.hang_up(node, known_to),
+            Step::Pump { node, moves } => drop(self.pump(node, moves.into(), false)?),
+            Step::PumpOld { node, moves } => self.pump_old(node, moves.into()),
+            Step::Mangle { node, to, how } => self.mangle(node, to, how),
+            Step::Block { node, to } => {
+                let node = &mut self.nodes[node];
+                node.blocked_up |= to != Side::Node;
+                node.blocked_down |= to != Side::Relay;
+            }
+            Step::Tick { node } => {
+                if let Some(conversation) = &mut self.nodes[node].link {
+                    conversation.link.tick();
+                }
+            }
+            Step::Kill { node } => {
+                self.stop_engine(node);
+                self.open(node)?;
+            }
+            Step::KillAt { node, write, torn, moves } => {
+                self.nodes[node].disk.die_at(write.into(), if torn { 100 } else { 0 });
+                self.troubled(node, moves)?;
+                self.nodes[node].disk.die();
+                self.stop_all(node);
+                self.nodes[node].disk.revive();
+                self.open(node)?;
+            }
+            Step::PowerLoss { node, write, moves, chance } => {
+                if let Some(write) = write {
+                    self.nodes[node].disk.die_at(write.into(), 100);
+                    self.troubled(node, moves)?;
+                }
+                self.nodes[node].disk.die();
+                self.stop_all(node);
+                let loss = self.nodes[node].disk.power_loss(&mut fastrand::Rng::with_seed(chance));
+                self.trace.line(|| format!("  {loss:?}"));
+                self.always.lost_power(node, self.nodes[node].spec.durable);
+                self.open(node)?;
+            }
+            Step::DiskFails { node, write, full, once, moves } => {
+                let failure = if full { DiskFailure::Full } else { DiskFailure::Io };
+                match once {
+                    true => self.nodes[node].disk.fail_once(write.into(), failure),
+                    false => self.nodes[node].disk.fail_from(write.into(), failure),
+                }
+                self.troubled(node, moves)?;
+                self.nodes[node].disk.heal();
+                self.engine(node, false, |engine, _| engine.turn(Vec::new()))?;
+            }
+            Step::Clock { node, by } => self.nodes[node].spec.clock += by,
+            Step::Copy { node, how } => self.copy(node, how)?,
+            Step::Save { node } => self.nodes[node].save(),
+            Step::Restore { node, same_inode } => {
+                if self.nodes[node].saved.is_some() {
+                    self.stop_all(node);
+                    self.nodes[node].restore(same_inode);
+                    self.always.restored(node, same_inode);
+                    self.open(node)?;
+                }
+            }
+            Step::Join { relay } => self.join_at(relay)?,
+            Step::RelayKill { relay } => self.kill_relay(relay, Relay::kill),
+            Step::RelaySave { relay } => self.relays[relay].save(),
+            Step::RelayRestore { relay } => self.kill_relay(relay, Relay::restore),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, n: usize, sql: &[String]) -> Checked {
+        self.set_clock(n);
+        let Some(app) = &self.nodes[n].app else { return Ok(()) };
+        self.always.writes(app)?;
+        let mut undone = false;
+        for statement in sql {
+            // A transaction that a conflict has rolled back is over: what was meant to be in it is not done alone.
+            if undone && !matches!(statement.as_str(), "COMMIT" | "ROLLBACK") {
+                continue;
+            }
+            let inside = !app.is_autocommit();
+            let done = app.execute_batch(statement);
+            self.trace.line(|| format!("  {statement}; -- {done:?}"));
+            undone = inside && app.is_autocommit() && !matches!(statement.as_str(), "COMMIT" | "ROLLBACK");
+            if done.is_ok() && app.is_autocommit() {
+                self.tally.transactions += 1;
+            }
+            if statement == "COMMIT" || statement == "ROLLBACK" {
+                undone = false;
+            }
+        }
+        if !app.is_autocommit() {
+            let _over = app.execute_batch("ROLLBACK");
+        }
+        self.always.wrote(n, &self.nodes[n])
+    }
+
+    /// Changes the schema at a node. Returns whether that was possible.
+    pub(super) fn alter(&mut self, n: usize, change: &Change) -> Checked<bool> {
+        self.set_clock(n);
+        let Some(app) = &self.nodes[n].app else { return Ok(false) };
+        let done = match change {
+            Change::Sql(sql) => app.execute_batch(sql).map_err(|error| error.to_string()),
+            // Told, or done first and told never: as the number falls.
+            Change::Rename { table, old, new } if self.nodes[n].spec.turn_rows.is_multiple_of(2) => {
+                driftless::rename_column(&self.nodes[n].path, table, old, new).map_err(|error| error.to_string())
+            }
+            Change::Rename { table, old, new } => {
+                let sql = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", quote(table), quote(old), quote(new));
+                app.execute_batch(&sql).map_err(|error| error.to_string())
+            }
+        };
+        self.trace.line(|| format!("  {done:?}"));
+        if done.is_ok() {
+            let node = &mut self.nodes[n];
+            if self.changes.get(node.changed) != Some(change) {
+                // A new one, made by whoever has made all that were known.
+                self.changes.push(change.clone());
+            }
+            node.changed += 1;
+        }
+        Ok(done.is_ok())
+    }
+
+    /// Things go on at a node whose disk does not do as it should.
+    fn troubled(&mut self, n: usize, moves: u16) -> Checked {
+        self.pump(n, moves.into(), true)?;
+        self.engine(n, true, |engine, _| engine.turn(Vec::new()))?;
+        self.pump(n, 3, true)?;
+        Ok(())
+    }
+
+    /// The engine and its connection are gone without a word.
+    fn stop_engine(&mut self, n: usize) {
+        self.hang_up(n, Side::Both);
+        self.nodes[n].engine = None;
+    }
+
+    /// So is the app.
+    fn stop_all(&mut self, n: usize) {
+        self.stop_engine(n);
+        self.nodes[n].app = None;
+    }
+
+    fn copy(&mut self, n: usize, how: Copying) -> Checked {
+        // What no engine has captured yet both would capture: so say the papers, and so is this done.
+        self.engine(n, false, |engine, _| engine.turn(Vec::new()))?;
+        if self.nodes[n].app.is_none() {
+            return Ok(());
+        }
+        let (spec, changed) = (self.nodes[n].spec.clone(), self.nodes[n].changed);
+        let copy = self.add_node(spec);
+        self.nodes[copy].changed = changed;
+        let to = self.nodes[copy].path.clone();
+        let Some(app) = &self.nodes[n].app else { return Ok(()) };
+        match how {
+            Copying::Files => copy_files(&self.nodes[n].path, &to),
+            Copying::Vacuum => {
+                if let Err(error) = app.execute("VACUUM INTO ?1", [to.to_string_lossy()]) {
+                    return broken("a file can be copied", error.to_string());
+                }
+            }
+        }
+        self.always.copied(n, copy);
+        self.open(copy)
+    }
+
+    pub(super) fn join_at(&mut self, relay: usize) -> Checked {
+        if !self.changes.is_empty() {
+            return Ok(());
+        }
+        let spec = NodeSpec { turn_rows: 100, changeset_bytes: 4096, clock: 0, durable: true };
+        let n = self.add_node(spec);
+        self.nodes[n].joined = true;
+        crate::create_database(&self.nodes[n].path, "PRAGMA user_version = 1");
+        self.open(n)?;
+        self.connect(n, relay)?;
+        self.pump(n, 400, false)?;
+        self.make_tables(n)
+    }
+
+    /// A node that came without tables makes those that it knows of by now.
+    pub(super) fn make_tables(&mut self, n: usize) -> Checked {
+        self.engine(n, false, |engine, _| engine.make_defined_tables())?;
+        Ok(())
+    }
+
+    fn kill_relay(&mut self, relay: usize, how: fn(&mut Relay)) {
+        how(&mut self.relays[relay]);
+        for n in 0..self.nodes.len() {
+            let Some(conversation) = &self.nodes[n].link else { continue };
+            if self.wires.get(&conversation.wire).is_some_and(|wire| wire.relay == relay) {
+                self.hang_up(n, Side::Both);
+            }
+        }
+    }
+
+    fn mangle(&mut self, n: usize, to: Side, how: Mangle) {
+        let Some(conversation) = &self.nodes[n].link else { return };
+        let Some(wire) = self.wires.get_mut(&conversation.wire) else { return };
+        let change = |frame: &mut Bytes| {
+            let mut bytes = frame.to_vec();
+            match how {
+                Mangle::Cut(at) => bytes.truncate(usize::from(at) % (bytes.len() + 1)),
+                Mangle::Flip(at) if !bytes.is_empty() => {
+                    let at = usize::from(at) % (bytes.len() * 8);
+                    bytes[at / 8] ^= 1 << (at % 8);
+                }
+                Mangle::Version(version) if !bytes.is_empty() => bytes[0] = version,
+                _ => {}
+            }
+            *frame = bytes.into();
+        };
+        fn requeue<T: Clone>(queue: &mut VecDeque<T>, how: Mangle) {
+            match how {
+                Mangle::Lose => drop(queue.pop_front()),
+                Mangle::Twice => {
+                    if let Some(first) = queue.front().cloned() {
+                        queue.push_front(first);
+                    }
+                }
+                Mangle::Swap if queue.len() > 1 => queue.swap(0, 1),
+                _ => {}
+            }
+        }
+        if to == Side::Relay {
+            requeue(&mut wire.up, how);
+            wire.up.front_mut().into_iter().for_each(change);
+        } else {
+            requeue(&mut wire.down, how);
+            if let Some(Said::Frame(frame)) = wire.down.front_mut() {
+                change(frame);
+            }
+        }
+    }
+
+    /// Keeps the files, for people. Returns where.
+    pub(super) fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+}
+
+/// Copies a database with its log, as a person would who knows of it.
+pub(super) fn copy_files(from: &Path, to: &Path) {
+    let wal = |path: &Path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push("-wal");
+        PathBuf::from(name)
+    };
+    std::fs::copy(from, to).expect("the file can be copied");
+    if wal(from).exists() {
+        std::fs::copy(wal(from), wal(to)).expect("the log can be copied");
+    }
+}
+
+/// What it returns; a panic is a failure.
+fn guarded<T>(work: impl FnOnce() -> T) -> Checked<T> {
+    catch_unwind(AssertUnwindSafe(work)).or_else(|panic| {
+        let text = super::LAST_PANIC.take().or_else(|| panic.downcast_ref::<String>().cloned());
+        broken("nothing panics", text.unwrap_or_else(|| "a panic without words".to_owned()))
+    })
+}
+
+/// The changeset in a frame, if it is one.
+pub(super) fn changeset_in(frame: &Bytes) -> Option<driftless_protocol::Changeset> {
+    match ClientMessage::decode(frame.clone()) {
+        Ok(ClientMessage::Changeset(changeset)) => Some(changeset),
+        _ => None,
+    }
+}
