@@ -33,6 +33,20 @@
 //!
 //! The words (replica, space, changeset, capture …) are defined in ARCHITECTURE.md.
 
+/// Whether a planted bug is on, where the feature of that name is; see `planted`. Nothing without it.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is($crate::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod apply;
 mod capture;
 mod changes;
@@ -50,6 +64,9 @@ mod mending;
 mod merge;
 mod naming;
 mod parked;
+#[cfg(feature = "planted")]
+#[doc(hidden)]
+pub mod planted;
 mod replica;
 mod row_doc;
 mod schema;

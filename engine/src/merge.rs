@@ -101,7 +101,9 @@ impl Merge<'_> {
                         return Ok(Flow::RolledBack(row));
                     }
                     // The same may have come before, too early, and wait: nobody would look at it again.
-                    inbox::forget(self.tx, changeset.header.replica, changeset.header.seq.get())?;
+                    if !planted!(InboxLeftOver) {
+                        inbox::forget(self.tx, changeset.header.replica, changeset.header.seq.get())?;
+                    }
                 }
                 Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
                 Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
@@ -199,6 +201,9 @@ impl Merge<'_> {
                 }
             } else {
                 for (replica, seq) in vector.iter() {
+                    if planted!(SnapshotLowersVector) && replica != self.own {
+                        progress::put(self.tx, replica, seq.get())?;
+                    }
                     progress::raise(self.tx, replica, seq.get())?;
                     inbox::forget(self.tx, replica, seq.get())?;
                 }

@@ -122,14 +122,25 @@ impl Replica {
         mending::run(&tx, path, true)?;
         let inode = identity::inode_of(path)?;
         let recorded = identity::inode(&tx)?;
+        let mut writer = fresh::writer();
+        if planted!(WriterReused) {
+            let own = identity::replica(&tx)?;
+            let known = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
+            writer = known.map_or(writer, |(known, _)| known);
+        }
         if let Some(inode) = inode.filter(|_| recorded != inode) {
-            if recorded.is_some() {
+            if recorded.is_some() && !planted!(CopyKeepsName) {
                 tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
                 take_new_name(&tx)?;
             }
             identity::set_inode(&tx, inode)?;
         }
         let replica = identity::replica(&tx)?;
+        if planted!(ReusedSeq) && outbox::first(&tx)?.is_none() {
+            let one_less = progress::of(&tx, replica)?.saturating_sub(1);
+            progress::put(&tx, replica, one_less)?;
+            identity::set_acked(&tx, one_less)?;
+        }
         tx.commit().doing("opening the database")?;
         let turn_rows = config.turn_rows.min(FIRST_TURN_ROWS);
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
@@ -137,7 +148,7 @@ impl Replica {
             path: path.to_owned(),
             inode,
             replica,
-            writer: fresh::writer(),
+            writer,
             catalog: Catalog::default(),
             schema_version: None,
             data_version: 0,
@@ -341,7 +352,7 @@ impl Replica {
             touched: captured.touched,
             materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
         };
-        let merged = if captured.drained {
+        let merged = if captured.drained || planted!(AppliedBeforeCapture) {
             for table in tables::take_unjudged(&tx)? {
                 merge.materializer.judge_all(table);
                 backlog::refresh_parked(&tx)?;
@@ -445,7 +456,8 @@ impl Replica {
         let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != self.replica);
         let lacks_ours = stored + 1 < first;
         tx.commit().doing("joining the space")?;
-        Ok(Verdict::Proceed { send_after: stored.min(last), snapshot: lacks_others || lacks_ours })
+        let snapshot = (lacks_others || lacks_ours) && !planted!(OutboxEmptiedEarly);
+        Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
     }
 
     /// Becomes a new replica, keeping all unsent work.
@@ -486,6 +498,9 @@ impl Replica {
         let tx = begin(&mut self.connection)?;
         if identity::acked(&tx)? < seq {
             identity::set_acked(&tx, seq)?;
+        }
+        if planted!(OutboxEmptiedEarly) {
+            outbox::confirm(&tx, seq)?;
         }
         tx.commit().doing("noting an acknowledgement")
     }

@@ -8,6 +8,7 @@ mod counters;
 mod crash;
 mod odd_schemas;
 mod parking;
+mod planted;
 mod random_schemas;
 mod real_data;
 mod renames;

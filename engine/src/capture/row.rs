@@ -106,7 +106,13 @@ pub(super) fn capture_row(
                     (None, None) if tracked.id == DEFINITIONS => column.default.as_ref(),
                     (None, _) => None,
                 };
-                let value = value(found.get_ref(at).doing(doing)?);
+                let mut value = value(found.get_ref(at).doing(doing)?);
+                if planted!(TypeLost)
+                    && let Value::Real(real) = value
+                    && real == f64::from(real as i32)
+                {
+                    value = Value::Integer(real as i64);
+                }
                 columns.push(Current { column: &column.name, kind: tracked.kinds[at], value, implied });
             }
             Some(columns)
@@ -182,6 +188,7 @@ pub(super) fn capture_row(
             Kind::Found if stored.is_none() => (finder(&tracked.name, key, &seeing, &new_texts), found_at),
             // Found changed, as after the table was made anew: nobody knows when it was written.
             Kind::Found => (author.writer, now),
+            Kind::Written if planted!(TimeOfCapture) => (author.writer, now),
             Kind::Written => (author.writer, mark.at),
         };
         if let Some(base) = &base {

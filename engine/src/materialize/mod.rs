@@ -155,6 +155,9 @@ impl<'a> Materializer<'a> {
     /// Ends the turn: the third stage, and then what the user's triggers did to other rows meanwhile is undone.
     pub(crate) fn settle(&mut self) -> Step<()> {
         self.settle_references()?;
+        if planted!(TriggerCountsTwice) {
+            return Ok(());
+        }
         if self.catalog.iter().any(|table| table.watched) { self.undo_effects() } else { Ok(()) }
     }
 
@@ -188,6 +191,9 @@ impl<'a> Materializer<'a> {
             }
         };
         let mut state = lanes.state(tracked.options.deletes_win);
+        if planted!(DeletesWinTooLate) && write::read_row(self.tx, tracked, &row.key.values())?.is_some() {
+            state = lanes.state(false);
+        }
         match self.fill_texts(tracked, &row.key, &mut state, row.new) {
             Err(Error::TextDoc(error)) => {
                 unreadable(tracked, &error);
@@ -237,6 +243,9 @@ impl<'a> Materializer<'a> {
                 }
             }
             Err(reason) => self.park(tracked, &row.key, &key_values, Some(&state), &reason)?,
+        }
+        if planted!(ParkedStays) && !state.alive {
+            return Ok(());
         }
         if self.has_parked && !tracked.table.unique.is_empty() {
             for (table, key) in parked::waiting(self.tx, tracked.id, &waits::on_row(&row.key))? {

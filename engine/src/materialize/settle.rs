@@ -77,7 +77,9 @@ impl Materializer<'_> {
         for unique in &tracked.table.unique {
             let table = format!("main.{}", quote(&tracked.table.spelled));
             let held = shadow::held(self.tx, unique, &table, &tracked.table.key_condition(), &key_values)?;
-            if let Some(bytes) = held.and_then(|values| shadow::bytes(unique, &values)) {
+            if let Some(bytes) = held.and_then(|values| shadow::bytes(unique, &values))
+                && !planted!(ClaimForgotten)
+            {
                 claims::put(self.tx, tracked.id, &unique.name, &bytes, &key)?;
                 self.has_claims = true;
             }

@@ -73,7 +73,9 @@ impl Materializer<'_> {
             }
         }
         for (smallest, rule) in &in_the_way {
-            if smallest < key && documents::get(self.tx, tracked.id, smallest.as_bytes())?.is_some() {
+            if (smallest < key || planted!(UniqueByArrival))
+                && documents::get(self.tx, tracked.id, smallest.as_bytes())?.is_some()
+            {
                 return Ok(Some(taken(tracked.id, rule, smallest)));
             }
         }

@@ -79,7 +79,14 @@ pub(super) fn write(
             Some(row) => {
                 let mut differs = Vec::new();
                 for (at, wanted) in &wanted {
-                    if value(row.get_ref(*at)?) != **wanted {
+                    let is = value(row.get_ref(*at)?);
+                    if planted!(OwnValueWins)
+                        && let Some(column) = state.column(&tracked.table.columns[*at].name)
+                        && column.kept.iter().any(|kept| kept.time == column.shown.time && kept.value == is)
+                    {
+                        continue;
+                    }
+                    if is != **wanted {
                         differs.push((*at, wanted));
                     }
                 }
@@ -115,7 +122,8 @@ pub(super) fn delete(
     key_values: &[Value<'static>],
 ) -> rusqlite::Result<Wrote> {
     let mut old = None;
-    if !tracked.targets.is_empty() {
+    let stops_here = planted!(CascadeNotFollowed) && !tracked.table.references.is_empty();
+    if !tracked.targets.is_empty() && !stops_here {
         let mut select = tx.prepare_cached(&tracked.select)?;
         let mut rows = select.query(params_from_iter(key_values.iter().map(Bind)))?;
         match rows.next()? {

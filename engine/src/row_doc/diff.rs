@@ -45,6 +45,9 @@ pub(crate) fn changes<'a>(
     let alive = state.is_some_and(|state| state.alive);
     let life = |alive: bool| Change::set(LIFE, Value::Integer(alive.into()));
     let Some(current) = current else {
+        if planted!(SwallowedDelete) && state.is_some_and(RowState::is_in_conflict) {
+            return Vec::new();
+        }
         return if alive { vec![life(false)] } else { Vec::new() };
     };
     let mut changes = vec![life(true)];
@@ -72,9 +75,10 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
         return;
     };
     let wanted = i128::from(wanted);
+    let counts = now.kind == ColumnKind::Counter && !planted!(CounterSet);
     match before.sum() {
         // A row that comes back is not counted on from what it had: two that bring it back apart mean one row.
-        Some(sum) if now.kind == ColumnKind::Counter && alive => {
+        Some(sum) if counts && (alive || planted!(RevivedCounterCountsOn)) => {
             changes.push(Change::Add { column: now.column.into(), by: wanted - sum });
         }
         // What was added before stays, so the value is what is left to say beside it.

@@ -54,7 +54,7 @@ pub(crate) fn all(id: i64, table: &Table, watched: bool) -> Vec<Trigger> {
         trigger("delete", "AFTER DELETE", "", &mark("OLD")),
     ];
     let evicted: String = table.unique.iter().map(|unique| mark_evicted(id, table, unique)).collect();
-    if !evicted.is_empty() {
+    if !evicted.is_empty() && !planted!(EvictionUnmarked) {
         triggers.push(trigger("replace_insert", "BEFORE INSERT", "", &evicted));
         triggers.push(trigger("replace_update", "BEFORE UPDATE", "", &evicted));
     }
