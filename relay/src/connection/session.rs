@@ -259,6 +259,7 @@ impl Session {
             Event::Refused(code, reason) => Err((code, reason.to_owned())),
             Event::Stored(answer) => self.stored(answer, &mut actions),
             Event::Read(answer) => self.read(answer, &mut actions),
+            Event::Grown(_) if planted!(GrowthMissed) && self.reading => Ok(()),
             Event::Grown(offset) => {
                 self.grown = self.grown.max(offset);
                 Ok(())
@@ -270,7 +271,16 @@ impl Session {
         };
         match result {
             Err((code, reason)) => self.close(code, reason, &mut actions),
-            Ok(()) => actions.extend(self.next_store().map(Action::Store)),
+            Ok(()) => {
+                let request = self.next_store();
+                if planted!(AckBeforeCommit)
+                    && let Some(StoreRequest::Append(batch)) = &request
+                    && let Some(last) = batch.last()
+                {
+                    actions.push(Action::Reply(RelayMessage::Stored(last.header.seq).encode()));
+                }
+                actions.extend(request.map(Action::Store));
+            }
         }
         if self.draining && self.in_store.is_none() && self.phase != Phase::Closed {
             self.close(CloseCode::GoingAway, "the relay is shutting down".to_owned(), &mut actions);
@@ -370,6 +380,9 @@ impl Session {
             (InStore::Append(seqs), Stored::Append(Appended { stored, refused })) => {
                 if let Some(&last) = stored.checked_sub(1).and_then(|last| seqs.get(last)) {
                     actions.push(Action::Reply(RelayMessage::Stored(last).encode()));
+                }
+                if planted!(RefusedCounted) {
+                    return Ok(());
                 }
                 return refused.map_or(Ok(()), |refused| Err(refuse(refused)));
             }
