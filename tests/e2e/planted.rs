@@ -2,7 +2,8 @@
 //! shows it, and only where it is planted. Whether a simulator that knows nothing of these scenarios finds
 //! them is for the simulator to tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bytes::Bytes;
 use driftless::planted::{Bug, plant};
@@ -433,4 +434,35 @@ fn every_planted_bug_changes_what_somebody_sees_and_nothing_does_while_none_is_p
         }
     }
     assert!(harmless.is_empty(), "these change nothing: {harmless:?}");
+}
+
+/// The features with which cargo builds the engine and the relay, as it lists them.
+fn features(what: &[&str]) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "features,no-dev", "--prefix", "none"])
+        .args(what)
+        .current_dir(root)
+        .output()
+        .expect("cargo runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    String::from_utf8(tree.stdout).expect("text")
+}
+
+/// `cargo build --release` in the workspace's folder built the tests as well, and so the command with whatever features they
+/// switch on.
+#[test]
+fn what_is_built_to_be_released_has_no_bugs_to_plant() {
+    for what in [&[][..], &["--package", "driftless"], &["--package", "driftless-relay"]] {
+        let built = features(what);
+        assert!(built.contains("driftless-protocol v"), "{what:?} {built}");
+        assert!(
+            !built.contains("feature \"planted\"") && !built.contains("feature \"sim\""),
+            "{what:?} {built}"
+        );
+    }
+    let tests = features(&["--workspace"]);
+    for package in ["driftless", "driftless-relay"] {
+        assert!(tests.contains(&format!("{package} feature \"planted\"")), "{tests}");
+    }
 }
