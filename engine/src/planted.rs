@@ -129,7 +129,8 @@ bugs! {
     /// stay behind in the table, referring to nothing. I6, I1.
     CascadeNotFollowed,
     /// An edit of a text counts its offsets in characters, not in UTF-16 units: behind an emoji everybody
-    /// else's text is cut in the wrong place. Needs an edit behind a character beyond U+FFFF. I1, I5.
+    /// else's text is cut in the wrong place, and where that is within a character the changeset is refused
+    /// and set aside. Needs an edit behind a character beyond U+FFFF. I1, I5.
     TextOffsetsInCharacters,
     /// A text that was edited is replaced as a whole. Edited by two apart, what both had stands there twice.
     /// I5.

@@ -122,11 +122,10 @@ impl Replica {
         mending::run(&tx, path, true)?;
         let inode = identity::inode_of(path)?;
         let recorded = identity::inode(&tx)?;
-        let mut writer = fresh::writer();
+        let mut reused = None;
         if planted!(WriterReused) {
             let own = identity::replica(&tx)?;
-            let known = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
-            writer = known.map_or(writer, |(known, _)| known);
+            reused = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
         }
         if let Some(inode) = inode.filter(|_| recorded != inode) {
             if recorded.is_some() && !planted!(CopyKeepsName) {
@@ -148,7 +147,7 @@ impl Replica {
             path: path.to_owned(),
             inode,
             replica,
-            writer,
+            writer: if let Some((reused, _)) = reused { reused } else { fresh::writer() },
             catalog: Catalog::default(),
             schema_version: None,
             data_version: 0,

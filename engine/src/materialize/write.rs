@@ -79,14 +79,14 @@ pub(super) fn write(
             Some(row) => {
                 let mut differs = Vec::new();
                 for (at, wanted) in &wanted {
-                    let is = value(row.get_ref(*at)?);
                     if planted!(OwnValueWins)
-                        && let Some(column) = state.column(&tracked.table.columns[*at].name)
+                        && let (Some(column), is) =
+                            (state.column(&tracked.table.columns[*at].name), value(row.get_ref(*at)?))
                         && column.kept.iter().any(|kept| kept.time == column.shown.time && kept.value == is)
                     {
                         continue;
                     }
-                    if is != **wanted {
+                    if value(row.get_ref(*at)?) != **wanted {
                         differs.push((*at, wanted));
                     }
                 }

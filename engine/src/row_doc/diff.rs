@@ -75,10 +75,13 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
         return;
     };
     let wanted = i128::from(wanted);
-    let counts = now.kind == ColumnKind::Counter && !planted!(CounterSet);
-    match before.sum() {
+    let mut sum = before.sum();
+    if planted!(CounterSet) {
+        sum = None;
+    }
+    match sum {
         // A row that comes back is not counted on from what it had: two that bring it back apart mean one row.
-        Some(sum) if counts && (alive || planted!(RevivedCounterCountsOn)) => {
+        Some(sum) if now.kind == ColumnKind::Counter && (alive || planted!(RevivedCounterCountsOn)) => {
             changes.push(Change::Add { column: now.column.into(), by: wanted - sum });
         }
         // What was added before stays, so the value is what is left to say beside it.

@@ -271,16 +271,13 @@ impl Session {
         };
         match result {
             Err((code, reason)) => self.close(code, reason, &mut actions),
-            Ok(()) => {
-                let request = self.next_store();
-                if planted!(AckBeforeCommit)
-                    && let Some(StoreRequest::Append(batch)) = &request
-                    && let Some(last) = batch.last()
-                {
-                    actions.push(Action::Reply(RelayMessage::Stored(last.header.seq).encode()));
-                }
-                actions.extend(request.map(Action::Store));
-            }
+            Ok(()) => actions.extend(self.next_store().map(Action::Store)),
+        }
+        if planted!(AckBeforeCommit)
+            && let Some(Action::Store(StoreRequest::Append(batch))) = actions.last()
+            && let Some(last) = batch.last().map(|changeset| changeset.header.seq)
+        {
+            actions.insert(actions.len() - 1, Action::Reply(RelayMessage::Stored(last).encode()));
         }
         if self.draining && self.in_store.is_none() && self.phase != Phase::Closed {
             self.close(CloseCode::GoingAway, "the relay is shutting down".to_owned(), &mut actions);
