@@ -34,8 +34,10 @@ impl Commands {
 
     fn build() -> Self {
         let test = std::env::current_exe().expect("a test knows its own path");
-        // target/<profile>/deps/e2e-0123
-        let folder = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
+        // target/<profile>/deps/e2e-0123, or a program of this package: target/<profile>/torment
+        let folder = test.parent().expect("a file lies in a folder");
+        let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+        let folder = folder.expect("a test lies in target/<profile>/deps");
         let profile = folder.file_name().and_then(|name| name.to_str()).expect("a profile has a name");
         let target = folder.parent().expect("a profile lies in a target folder");
         let profile = if profile == "debug" { "dev" } else { profile };
@@ -103,11 +105,15 @@ impl Commands {
         self.start("driftless", ["sync", text(file), url])
     }
 
+    /// Starts a relay on this data folder without waiting for anything.
+    pub fn relay_unwatched(&self, folder: &Path, port: u16) -> Process {
+        self.start("driftless-relay", ["--listen", &format!("127.0.0.1:{port}"), "--data", text(folder)])
+    }
+
     /// Starts a relay on this data folder and waits until it listens. `port` 0 takes any free one. Returns the
     /// process and its port.
     pub fn relay(&self, folder: &Path, port: u16) -> (Process, u16) {
-        let listen = format!("127.0.0.1:{port}");
-        let process = self.start("driftless-relay", ["--listen", &listen, "--data", text(folder)]);
+        let process = self.relay_unwatched(folder, port);
         let line = process.wait_for("listening on ws://");
         let address = line.split_whitespace().nth(2).expect("an address");
         let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
@@ -194,6 +200,12 @@ impl Process {
         let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
         assert!(sent.success(), "the process is there");
         self.outcome()
+    }
+
+    /// What it has said so far, both streams.
+    pub fn said(&self) -> String {
+        let said = self.said.0.lock().expect("nobody panics with it");
+        said.iter().flat_map(|said| &said.lines).fold(String::new(), |all, line| all + line + "\n")
     }
 
     /// Whether it has ended by itself.

@@ -6,6 +6,7 @@
 mod binaries;
 mod circle;
 mod courier;
+pub mod crash;
 mod database;
 mod music_shop;
 mod node;

@@ -1,0 +1,8 @@
+//! Deaths of the built commands, and what must be true afterwards. [`kills`] ends processes at random moments.
+//!
+//! What is promised is the same for all: nothing that was committed is lost or shown twice, syncing goes on, and the files
+//! and the space agree. [`peace`] asks for it, through the commands that a user would take.
+
+pub mod kills;
+pub mod peace;
+pub mod report;
