@@ -1,12 +1,12 @@
 //! A new file from a space: its tables and its rows.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Config, SyncConfig};
+use crate::draft::Draft;
 use crate::engine::Engine;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 
 /// Makes `path` from the space at `sync.url`: the tables that the space defines, their indexes, and all rows. The file
 /// appears when it is complete; a clone that fails leaves nothing. Returns the names of the tables.
@@ -38,42 +38,4 @@ pub fn clone(
     engine.close();
     draft.finish(path)?;
     Ok(tables)
-}
-
-/// The file while it is being made, under another name in the same folder; removed unless finished.
-pub(crate) struct Draft {
-    pub(crate) path: PathBuf,
-}
-
-impl Draft {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".cloning-{}", std::process::id()));
-        let draft = Self { path: name.into() };
-        let io = |source| Error::Io { doing: "creating", path: path.to_owned(), source };
-        fs::File::create_new(&draft.path).map_err(io)?;
-        let connection = rusqlite::Connection::open(&draft.path).doing("creating the database")?;
-        // Writes the header, so that the file is a database from here on.
-        connection.pragma_update(None, "journal_mode", "WAL").doing("creating the database")?;
-        Ok(draft)
-    }
-
-    fn finish(self, path: &Path) -> Result<()> {
-        // The engine was the only connection, so closing it has brought everything into the file itself.
-        let io = |source| Error::Io { doing: "putting in place", path: path.to_owned(), source };
-        fs::hard_link(&self.path, path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::FileExists(path.to_owned()),
-            _ => io(source),
-        })
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        for suffix in ["", "-wal", "-shm", "-driftless"] {
-            let mut name = self.path.as_os_str().to_owned();
-            name.push(suffix);
-            let _ = fs::remove_file(PathBuf::from(name)); // what is not there need not be removed
-        }
-    }
 }

@@ -54,6 +54,7 @@ mod cloning;
 mod config;
 mod conflicts;
 mod delivery;
+mod draft;
 mod engine;
 mod error;
 mod fresh;

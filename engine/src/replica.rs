@@ -20,6 +20,7 @@ use crate::capture::{self, Author, Limits};
 use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{ColumnKind, Config, TableOptions};
 use crate::delivery;
+use crate::draft;
 use crate::error::{Doing, Error, Result};
 use crate::fresh;
 use crate::lock::EngineLock;
@@ -111,6 +112,9 @@ impl Replica {
             path: path.to_owned(),
             source,
         })?;
+        if identity::hard_links(path)? > 1 {
+            draft::forget_names(path);
+        }
         if identity::hard_links(path)? > 1 {
             return Err(Error::HardLinked(path.to_owned()));
         }

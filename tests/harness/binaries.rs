@@ -120,21 +120,15 @@ impl Commands {
         (process, port)
     }
 
+    /// The file of one of the commands.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     fn start<'a>(&self, name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Process {
-        let path = self.folder.join(name);
-        let mut child = Command::new(&path)
-            .args(arguments)
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let (stdout, stderr) = (Said::default(), Said::default());
-        let said = Arc::new((Mutex::new([stdout, stderr]), Condvar::new()));
-        listen(child.stdout.take().expect("its stdout"), 0, said.clone());
-        listen(child.stderr.take().expect("its stderr"), 1, said.clone());
-        Process { child, said }
+        let mut command = Command::new(self.path(name));
+        command.args(arguments);
+        Process::start(command)
     }
 }
 
@@ -172,6 +166,44 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts whatever it is and listens to what it says.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (stdout, stderr) = (Said::default(), Said::default());
+        let said = Arc::new((Mutex::new([stdout, stderr]), Condvar::new()));
+        listen(child.stdout.take().expect("its stdout"), 0, said.clone());
+        listen(child.stderr.take().expect("its stderr"), 1, said.clone());
+        Self { child, said }
+    }
+
+    /// Waits until it has said something with `words` in it, or has ended. Returns whether it said it.
+    pub fn says(&self, words: &str) -> bool {
+        let (said, more) = &*self.said;
+        let mut said = said.lock().expect("nobody panics with it");
+        let begun = Instant::now();
+        loop {
+            if said.iter().flat_map(|said| &said.lines).any(|line| line.contains(words)) {
+                return true;
+            }
+            if said.iter().all(|said| said.ended) {
+                return false;
+            }
+            assert!(begun.elapsed() < PATIENCE, "neither said '{words}' nor ended: {said:#?}");
+            said = more.wait_timeout(said, PATIENCE).expect("nobody panics with it").0;
+        }
+    }
+
+    /// Asks it to end with SIGTERM, if it has not ended already, and waits until it has.
+    pub fn stop_if_alive(mut self) -> Outcome {
+        if self.has_ended() { self.outcome() } else { self.stop() }
+    }
+
     /// Waits until it has said something with `words` in it, and returns that line. Panics if it ends without.
     pub fn wait_for(&self, words: &str) -> String {
         let (said, more) = &*self.said;
@@ -222,11 +254,7 @@ impl Process {
             said = more.wait(said).expect("nobody panics with it");
         }
         let [stdout, stderr] = &*said;
-        let code = status.code();
-        if code.is_none() {
-            eprintln!("a command ended by {status}");
-        }
-        Outcome { code, stdout: stdout.lines.join("\n"), stderr: stderr.lines.join("\n") }
+        Outcome { code: status.code(), stdout: stdout.lines.join("\n"), stderr: stderr.lines.join("\n") }
     }
 
     fn wait(&mut self) -> ExitStatus {

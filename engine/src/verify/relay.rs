@@ -17,8 +17,8 @@ use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
 use super::{Check, VerifyOptions};
-use crate::cloning::Draft;
 use crate::config::{Config, SyncConfig};
+use crate::draft::Draft;
 use crate::engine::Engine;
 use crate::error::{Doing, Result};
 use crate::store::{self, identity, progress, quarantine, texts, writers};

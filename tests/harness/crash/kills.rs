@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use driftless::ReplicaId;
 use fastrand::Rng;
 
 use super::peace::{self, assert_peace, text};
@@ -45,7 +46,7 @@ pub fn round(seed: u64, kills: u64, tally: &Tally) {
         create_database(file, SCHEMA);
         commands.succeed(["track", text(file), "--all", "--counter", "tally.hits", "--text", "page.body"]);
     }
-    let replicas: Vec<String> = files.iter().map(|file| peace::replica(file)).collect();
+    let replicas: Vec<ReplicaId> = files.iter().map(|file| peace::status(file).replica).collect();
     let (data, port) = (scratch.path().join("relay"), free_port());
     let url = format!("ws://127.0.0.1:{port}/torment");
 
@@ -116,7 +117,7 @@ pub fn round(seed: u64, kills: u64, tally: &Tally) {
     let (_relay, _) = commands.relay(&data, port);
     assert_peace(&files, &url);
     for (file, replica) in files.iter().zip(&replicas) {
-        assert_eq!(peace::replica(file), *replica, "a death made {} another replica", file.display());
+        assert_eq!(peace::status(file).replica, *replica, "a death made {} another replica", file.display());
     }
     assert_all_there(&files[0], &written);
     // Nobody else ever wrote in the space.

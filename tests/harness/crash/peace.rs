@@ -3,65 +3,78 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use driftless::{Conflict, Parked, Status};
 
 use crate::{Commands, assert_same_tables, query};
 
-/// What `driftless status --json` says.
-pub fn status(file: &Path) -> Value {
-    let said = Commands::get().succeed(["status", text(file), "--json"]);
-    serde_json::from_str(&said).expect("status prints JSON")
+/// What `driftless status` says.
+#[track_caller]
+pub fn status(file: &Path) -> Status {
+    driftless::status(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The id of a file.
-pub fn replica(file: &Path) -> String {
-    status(file)["replica"].as_str().expect("a file has an id").to_owned()
+/// What `driftless conflicts` and `driftless parked` list.
+#[track_caller]
+pub fn lists(file: &Path) -> (Vec<Conflict>, Vec<Parked>) {
+    let conflicts = driftless::conflicts(file).expect("the conflicts can be read");
+    (conflicts, driftless::parked(file).expect("the parked rows can be read"))
 }
 
-/// Syncs each file with the space until all hold the same, in a few rounds, each of which must succeed at once.
+/// Syncs each file with the space until all hold the same, in a few rounds, each of which must succeed at once. Nothing
+/// waits then, and nothing was set aside.
 #[track_caller]
 pub fn sync_all(files: &[PathBuf], url: &str) {
     const ROUNDS: usize = 3;
-    let mut vectors: Vec<Value> = Vec::new();
+    let mut found = Vec::new();
     for _ in 0..ROUNDS {
         for file in files {
             Commands::get().succeed(["sync", text(file), url, "--once", "--timeout", "30"]);
         }
-        vectors = files.iter().map(|file| status(file)["vector"].clone()).collect();
-        if vectors.iter().all(|vector| *vector == vectors[0]) {
+        found = files.iter().map(|file| status(file)).collect::<Vec<_>>();
+        if found.iter().all(|status| status.vector == found[0].vector) {
+            for (status, file) in found.iter().zip(files) {
+                let counts = [status.unsent.changesets, status.waiting, status.quarantined];
+                assert_eq!(counts, [0; 3], "{}: {status:#?}", file.display());
+            }
             return;
         }
     }
-    panic!("no equal state vectors after {ROUNDS} rounds: {vectors:#?}");
+    panic!("no equal state vectors after {ROUNDS} rounds: {found:#?}");
 }
 
-/// Syncs all files, and asserts that they are equal and well, that nothing waits or was set aside, that the space holds
-/// the same, and that a clone of it is equal too. `url` is of a relay that runs.
+/// All files are equal and well, and so is what they list.
 #[track_caller]
-pub fn assert_peace(files: &[PathBuf], url: &str) {
-    sync_all(files, url);
+pub fn assert_equal(files: &[PathBuf]) {
     let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     assert_same_tables(&paths);
-    let commands = Commands::get();
-    let lists =
-        |file: &Path| ["conflicts", "parked"].map(|list| commands.succeed([list, text(file), "--json"]));
     let expected = files.first().map(|file| lists(file)).expect("there are files");
     for file in files {
         assert_well(file);
-        let status = status(file);
-        let name = file.display();
-        assert_eq!(status["unsent"]["changesets"], 0, "{name}: {status:#}");
-        assert_eq!(status["waiting"], 0, "{name}: {status:#}");
-        assert_eq!(status["quarantined"], 0, "{name}: {status:#}");
-        assert_eq!(lists(file), expected, "{name}: conflicts or parked rows differ");
-        let verified = commands.driftless(["verify", text(file), url, "--timeout", "60"]);
-        assert_eq!(verified.code, Some(0), "{name}: {verified:?}");
+        assert_eq!(lists(file), expected, "{}: conflicts or parked rows differ", file.display());
     }
+}
+
+/// `driftless verify` finds nothing.
+#[track_caller]
+pub fn assert_verified(file: &Path, url: Option<&str>) {
+    let arguments = ["verify", text(file), "--timeout", "60"].into_iter().chain(url);
+    let verified = Commands::get().driftless(arguments);
+    assert_eq!(verified.code, Some(0), "{}: {verified:?}", file.display());
+}
+
+/// Syncs all files, and asserts that they are equal and well, that the space holds the same, and that a clone of it is
+/// equal too. `url` is of a relay that runs.
+#[track_caller]
+pub fn assert_peace(files: &[PathBuf], url: &str) {
+    sync_all(files, url);
+    assert_equal(files);
+    files.iter().for_each(|file| assert_verified(file, Some(url)));
     let clone = files[0].with_extension("clone");
-    commands.succeed(["clone", url, text(&clone)]);
+    Commands::get().succeed(["clone", url, text(&clone)]);
     assert_same_tables(&[&files[0], &clone]);
-    std::fs::remove_file(&clone).expect("the clone can be removed");
-    let _ = std::fs::remove_file(clone.with_extension("clone-driftless")); // the lock's file, if it is there
+    for suffix in ["", "-wal", "-shm", "-driftless"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", clone.display())); // what is there of it
+    }
 }
 
 /// SQLite finds nothing wrong with a file.
@@ -71,13 +84,14 @@ pub fn assert_well(file: &Path) {
     assert_eq!(query(file, "PRAGMA foreign_key_check"), [""; 0], "{}", file.display());
 }
 
-/// Every changeset that a relay holds: (replica, seq) → checksum. Only while it is down, or its file is read by
-/// somebody whom it may wait for.
-pub fn log(data: &Path) -> BTreeMap<(String, i64), String> {
-    let database = data.join("relay.db");
-    let rows = query(&database, "SELECT hex(replica), seq, hex(checksum) FROM log");
+/// Changesets by replica and seq, with a digest of their content.
+pub type Log = BTreeMap<(String, i64), String>;
+
+/// Every changeset that a relay's database holds.
+pub fn log(database: &Path) -> Log {
+    let rows = query(database, "SELECT hex(replica), seq, hex(checksum) FROM log");
     let entry = |row: &String| {
-        let mut columns = row.split(", ").map(str::to_owned);
+        let mut columns = row.split(", ").map(|column| column.trim_matches('\'').to_owned());
         let mut next = || columns.next().expect("three columns");
         let (replica, seq) = (next(), next());
         ((replica, seq.parse().expect("a number")), next())

@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use driftless_tests::Commands;
+use driftless_tests::crash::every_write::{self, Complaints, Plan};
 use driftless_tests::crash::kills;
 use driftless_tests::crash::report::Tally;
+use driftless_tests::crash::trace::{self, Harm};
+use driftless_tests::crash::workloads::{self, Workload};
 
 const AFTER_HELP: &str = "\
 The commands that are tormented are built first, in the profile of this program. Take the release profile, and a folder
@@ -42,39 +45,99 @@ enum Torment {
         #[arg(long, default_value_t = 150)]
         round: u64,
     },
+    /// SIGKILL, or a failing disk, at each single write of fixed pieces of work (needs strace)
+    EveryWrite {
+        /// Only this piece of work; `--list` names them
+        #[arg(long, value_parser = workload)]
+        workload: Option<&'static Workload>,
+        /// List the pieces of work
+        #[arg(long)]
+        list: bool,
+        /// Only every so many writes, on each file and for each system call
+        #[arg(long, value_name = "K", default_value_t = 1)]
+        every: u64,
+        /// Instead of SIGKILL, let the write fail with this error: ENOSPC, EIO
+        #[arg(long, value_name = "ERROR")]
+        error: Option<String>,
+        /// With --error: how many more writes there fail; `all` for all that follow
+        #[arg(long, value_name = "M", default_value = "0", requires = "error")]
+        more: String,
+        /// Only these system calls: pwrite64,fsync
+        #[arg(long, value_delimiter = ',')]
+        calls: Vec<String>,
+        /// How many at a time
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+}
+
+fn workload(name: &str) -> Result<&'static Workload, String> {
+    Workload::named(name).ok_or_else(|| "there is no such piece of work; see --list".to_owned())
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-    // Before anything is measured.
-    Commands::get();
-    let tally = match &cli.torment {
-        Torment::Kills { .. } => Tally::new(&["kills", "relay kills", "rounds", "transactions"], cli.json),
-    };
-    if !cli.json {
-        eprintln!("seed {seed}");
-    }
-    let held = catch_unwind(AssertUnwindSafe(|| match cli.torment {
-        Torment::Kills { count, round } => {
-            let mut begun = 0;
-            while begun < count {
-                // A round that failed runs again alone with its own seed.
-                let size = round.min(count - begun);
-                kills::round(seed + tally.get("rounds"), size, &tally);
-                tally.add("rounds", 1);
-                begun += size;
-            }
+    match cli.torment {
+        Torment::EveryWrite { list: true, .. } => {
+            workloads::ALL.iter().for_each(|workload| println!("{:15} {}", workload.name, workload.about));
+            ExitCode::SUCCESS
         }
-    }));
-    if cli.json {
-        let mut summary = tally.to_json();
-        summary["seed"] = seed.into();
-        summary["held"] = held.is_ok().into();
-        println!("{summary:#}");
-    } else {
-        eprintln!();
-        println!("{}; {}", tally.line(), if held.is_ok() { "everything held" } else { "FAILED" });
+        Torment::EveryWrite { .. } if !trace::is_possible() => ExitCode::from(2),
+        torment => torment.run(seed, cli.json),
     }
-    if held.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Torment {
+    fn run(self, seed: u64, json: bool) -> ExitCode {
+        // Before anything is measured.
+        Commands::get();
+        let tally = match &self {
+            Self::Kills { .. } => Tally::new(&["kills", "relay kills", "rounds", "transactions"], json),
+            Self::EveryWrite { .. } => Tally::new(&every_write::COUNTS, json),
+        };
+        if !json && matches!(self, Self::Kills { .. }) {
+            eprintln!("seed {seed}");
+        }
+        let mut complaints = Complaints::new();
+        let held = catch_unwind(AssertUnwindSafe(|| match self {
+            Self::Kills { count, round } => {
+                let mut begun = 0;
+                while begun < count {
+                    // A round that failed runs again alone with its own seed.
+                    let size = round.min(count - begun);
+                    kills::round(seed + tally.get("rounds"), size, &tally);
+                    tally.add("rounds", 1);
+                    begun += size;
+                }
+            }
+            Self::EveryWrite { workload, every, error, more, calls, threads, .. } => {
+                let harm = error.map_or(Harm::Kill, |error| Harm::Fail { error, more: more.parse().ok() });
+                let plan = Plan { harm, every, calls, threads };
+                for chosen in
+                    workloads::ALL.iter().filter(|one| workload.is_none_or(|only| one.name == only.name))
+                {
+                    if !json {
+                        eprintln!("{}: {}", chosen.name, tally.line());
+                    }
+                    for (complaint, times) in every_write::torment(chosen, &plan, &tally) {
+                        *complaints.entry(format!("{}: {complaint}", chosen.name)).or_default() += times;
+                    }
+                }
+            }
+        }))
+        .is_ok();
+        if json {
+            let mut summary = tally.to_json();
+            summary["seed"] = seed.into();
+            summary["held"] = held.into();
+            summary["complaints"] = complaints.into_iter().collect();
+            println!("{summary:#}");
+        } else {
+            eprintln!();
+            complaints.iter().for_each(|(complaint, times)| println!("{times} times: {complaint}"));
+            println!("{}; {}", tally.line(), if held { "everything held" } else { "FAILED" });
+        }
+        if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }

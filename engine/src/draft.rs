@@ -1,0 +1,171 @@
+//! A file while it is being made: under another name in the same folder, so that nobody takes it for the whole one.
+//!
+//! A process that is killed cannot tidy up. What it leaves is removed by whoever next makes a file of that name; and if it
+//! had already given the finished file its name, then by whoever opens that, since SQLite would damage a file that is used
+//! under two names.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Doing, Error, Result};
+use crate::lock::EngineLock;
+
+/// What follows the file's own name, before the number of the process.
+const INFIX: &str = ".cloning-";
+/// What SQLite and the engine put beside a database, and the database: it goes last, since the others are found by it.
+const SUFFIXES: [&str; 4] = ["-wal", "-shm", "-driftless", ""];
+
+/// The file; removed unless finished.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) path: PathBuf,
+}
+
+impl Draft {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("{INFIX}{}", std::process::id()));
+        let io = |source| Error::Io { doing: "creating", path: path.to_owned(), source };
+        for left in left_behind(path) {
+            if is_abandoned(&left) {
+                remove(&left);
+            }
+        }
+        let draft = Self { path: name.into() };
+        if let Err(error) = fs::File::create_new(&draft.path) {
+            std::mem::forget(draft); // it is another's
+            return Err(io(error));
+        }
+        let connection = rusqlite::Connection::open(&draft.path).doing("creating the database")?;
+        // Writes the header, so that the file is a database from here on.
+        connection.pragma_update(None, "journal_mode", "WAL").doing("creating the database")?;
+        Ok(draft)
+    }
+
+    pub(crate) fn finish(self, path: &Path) -> Result<()> {
+        // The engine was the only connection, so closing it has brought everything into the file itself.
+        let io = |source| Error::Io { doing: "putting in place", path: path.to_owned(), source };
+        fs::hard_link(&self.path, path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Error::FileExists(path.to_owned()),
+            _ => io(source),
+        })
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// Takes from a finished file the name that it had while it was made, if the process that made it died in between.
+pub(crate) fn forget_names(path: &Path) {
+    for left in left_behind(path) {
+        if is_same(&left, path) {
+            remove(&left);
+        }
+    }
+}
+
+/// The drafts of a file.
+fn left_behind(path: &Path) -> Vec<PathBuf> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder that cannot be read keeps what is in it.
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_draft = |entry: &fs::DirEntry| {
+        let found = entry.file_name();
+        let number = found
+            .to_str()
+            .and_then(|found| found.strip_prefix(name)?.strip_prefix(INFIX)?.parse::<u32>().ok());
+        number.is_some()
+    };
+    entries.filter(is_draft).map(|entry| entry.path()).collect()
+}
+
+/// Whether nobody works on a draft any more. In doubt somebody does.
+fn is_abandoned(draft: &Path) -> bool {
+    let number = draft.to_str().and_then(|name| name.rsplit('-').next()?.parse::<u32>().ok());
+    let processes = Path::new("/proc/self");
+    // Between making the file and locking it, only its process shows that somebody is at it.
+    let lives = number.is_none_or(|number| {
+        number != std::process::id()
+            && processes.exists()
+            && processes.with_file_name(number.to_string()).exists()
+    });
+    !lives && EngineLock::take(draft).is_ok()
+}
+
+#[cfg(unix)]
+fn is_same(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &Path, _: &Path) -> bool {
+    false
+}
+
+fn remove(draft: &Path) {
+    for suffix in SUFFIXES {
+        let mut name = draft.as_os_str().to_owned();
+        name.push(suffix);
+        let _ = fs::remove_file(PathBuf::from(name)); // what is not there need not be removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries =
+            fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry"));
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// A clone that was killed left its data beside the file for ever; and where the number of the process came again, as in
+    /// a container, no clone could be made any more.
+    #[test]
+    fn what_a_killed_process_left_of_a_draft_is_removed_by_the_next_and_what_lives_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let own = std::process::id();
+        for left in [
+            format!("app.db.cloning-{own}"),
+            format!("app.db.cloning-{}-wal", u32::MAX),
+            format!("app.db.cloning-{}", u32::MAX),
+        ] {
+            fs::write(folder.path().join(left), "left").expect("a file");
+        }
+        // Not a draft of this file, and one that somebody else's living process makes.
+        let others = ["app.db.cloning-x".to_owned(), "my.app.db.cloning-1".to_owned()];
+        others.iter().for_each(|name| fs::write(folder.path().join(name), "kept").expect("a file"));
+        let draft = Draft::create(&path).expect("a draft");
+        let locked = EngineLock::take(&draft.path).expect("the lock");
+        assert!(!is_abandoned(&draft.path), "an engine works on it");
+        drop((locked, draft));
+        assert_eq!(names(folder.path()), others);
+    }
+
+    /// A clone that was killed between the two left a file that the engine refused for its second name.
+    #[cfg(unix)]
+    #[test]
+    fn a_finished_file_that_still_has_its_draft_s_name_loses_only_that() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let draft = Draft::create(&path).expect("a draft");
+        fs::hard_link(&draft.path, &path).expect("a link");
+        std::mem::forget(draft);
+        let other = folder.path().join("app.db.cloning-1");
+        fs::write(&other, "another draft").expect("a file");
+        forget_names(&path);
+        assert_eq!(names(folder.path()), ["app.db", "app.db.cloning-1"]);
+    }
+}
