@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
 
 use driftless::{Conflict, Parked, ReplicaId};
 
@@ -20,7 +20,8 @@ use super::workloads::{Stage, Workload};
 use crate::{Outcome, Tables, query, sql, tables};
 
 /// What the counts of a run are called.
-pub const COUNTS: [&str; 4] = ["writes hit", "writes not reached", "workloads", "exits other than 0"];
+pub const COUNTS: [&str; 5] =
+    ["writes hit", "writes not reached", "writes to hit", "workloads", "exits other than 0"];
 
 /// Which writes are hit, and how.
 #[derive(Debug, Clone)]
@@ -40,7 +41,7 @@ pub type Complaints = BTreeMap<String, u64>;
 
 /// Hits a workload at its writes, as planned. Panics if anything is lost, differs, or goes on wrongly.
 pub fn torment(workload: &'static Workload, plan: &Plan, tally: &Tally) -> Complaints {
-    let points: Mutex<Option<Vec<Point>>> = Mutex::new(None);
+    let announced = Once::new();
     let next = AtomicUsize::new(0);
     let complaints = Mutex::new(Complaints::new());
     std::thread::scope(|threads| {
@@ -50,7 +51,7 @@ pub fn torment(workload: &'static Workload, plan: &Plan, tally: &Tally) -> Compl
                     let mut lab = Lab::new(workload);
                     // Everybody's files are elsewhere; what is counted is the same.
                     let own = lab.points(plan);
-                    points.lock().expect("nobody panics with it").get_or_insert_with(|| own.clone());
+                    announced.call_once(|| tally.add("writes to hit", own.len() as u64));
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(point) = own.get(at) else { break };
@@ -107,10 +108,10 @@ struct Lab {
     stage: Stage,
     image: Image,
     writes: BTreeMap<Place, u64>,
-    /// What the tables and lists hold in the end, and who the files are, when nobody comes to harm.
+    /// What the tables and lists hold in the end, and who the files were before.
     tables: Tables,
     lists: (Vec<Conflict>, Vec<Parked>),
-    replicas: Vec<ReplicaId>,
+    replicas: Vec<Option<ReplicaId>>,
 }
 
 impl Lab {
@@ -119,6 +120,9 @@ impl Lab {
         let folder = scratch.path().join("files");
         std::fs::create_dir(&folder).expect("a folder");
         let stage = Stage::prepare(&folder, workload);
+        let files = workload.files(&stage);
+        // One that is not there yet, or not tracked, is nobody yet.
+        let replicas = files.iter().map(|file| Some(driftless::status(file).ok()?.replica)).collect();
         let image = Image::take(&folder);
         let log = scratch.path().join("strace.log");
         let outcome = workload.run(&stage, Start::Counting { log: &log });
@@ -127,10 +131,8 @@ impl Lab {
         assert!(!writes.is_empty(), "{} writes nothing", workload.name);
         let relay = stage.relay(Start::Plainly);
         assert!(relay.says("listening on"), "the relay does not start: {}", relay.said());
-        let files = workload.files(&stage);
         sync_all(&files, &stage.url());
         assert_equal(&files);
-        let replicas = files.iter().map(|file| peace::status(file).replica).collect();
         let (tables, lists) = (tables(&files[0]), lists(&files[0]));
         Self { workload, scratch, stage, image, writes, tables, lists, replicas }
     }
@@ -181,13 +183,8 @@ impl Lab {
         }
         assert_eq!(lists(&files[0]), self.lists, "other conflicts or parked rows than without harm");
         for (file, replica) in files.iter().zip(&self.replicas) {
-            // A clone's is drawn as it is made.
-            let is_new = !self.image.contains(file);
-            assert!(
-                is_new || peace::status(file).replica == *replica,
-                "{} became another replica",
-                file.display()
-            );
+            let now = peace::status(file).replica;
+            assert!(replica.is_none_or(|before| before == now), "{} became another replica", file.display());
         }
         let which = point.nth as usize % files.len();
         for (at, file) in files.iter().enumerate() {

@@ -18,15 +18,10 @@ impl Image {
         Self { folder: folder.to_owned(), files: files(folder).into_iter().map(read).collect() }
     }
 
-    /// Whether a file was there.
-    pub fn contains(&self, path: &Path) -> bool {
-        self.files.iter().any(|(known, _)| known == path)
-    }
-
     /// Puts them back; files that were not there go.
     pub fn restore(&self) {
         for path in files(&self.folder) {
-            if !self.contains(&path) {
+            if !self.files.iter().any(|(known, _)| *known == path) {
                 fs::remove_file(&path).expect("a file can be removed");
             }
         }

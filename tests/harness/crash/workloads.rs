@@ -49,7 +49,7 @@ INSERT INTO item VALUES ('i1', 'one', 1, 0, 'a text to begin with', NULL), ('i2'
 INSERT INTO part VALUES ('p1', 'i1', 'c1'), ('p2', 'i2', 'c2');
 ";
 /// What is written in one place, a statement a transaction: edits, a delete, a counter, a text, a large value, a clash
-/// with the other place, and more rows than one turn captures.
+/// with the other place.
 const HERE: &[&str] = &[
     "UPDATE item SET title = 'one, here' WHERE id = 'i1'",
     "UPDATE item SET hits = hits + 3 WHERE id = 'i2'",
@@ -59,14 +59,21 @@ const HERE: &[&str] = &[
     "DELETE FROM item WHERE id = 'i4'",
     "INSERT INTO item VALUES ('h2', 'large', 6, 0, NULL, zeroblob(9000))",
     "UPDATE item SET n = n + 10",
-    "WITH RECURSIVE i(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 1150)
-     INSERT INTO item (id, n) SELECT printf('m%05d', i), i FROM i",
 ];
+/// More rows than one turn captures, so that their transaction travels in parts.
+const MANY: &[&str] = &["WITH RECURSIVE i(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 1050)
+     INSERT INTO item (id, n) SELECT printf('m%05d', i), i FROM i"];
 /// And in the other, at the same time.
 const THERE: &[&str] = &[
     "UPDATE item SET title = 'one, there', hits = hits + 4 WHERE id IN ('i1', 'i2')",
     "UPDATE item SET body = 'a text to begin and end with' WHERE id = 'i1'",
     "INSERT INTO part VALUES ('pt1', 'i4', 'c3')",
+];
+/// What the other writes when nobody is to be in conflict.
+const ELSEWHERE: &[&str] = &[
+    "UPDATE item SET hits = hits + 4 WHERE id = 'i2'",
+    "UPDATE item SET body = 'a text to begin and end with' WHERE id = 'i1'",
+    "INSERT INTO item VALUES ('t1', 'there', 9, 2, 'more', NULL)",
 ];
 /// What an app writes while a sync runs.
 const MEANWHILE: &[&str] = &[
@@ -86,6 +93,7 @@ pub const ALL: &[Workload] = &[
         prepare: |stage, url| {
             stage.meet(url);
             stage.write("a", HERE);
+            stage.write("a", MANY);
         },
         victim: Victim::Command(&["sync", "a", "URL", "--once", "--timeout", "20"]),
         files: &["a", "b"],
@@ -97,6 +105,7 @@ pub const ALL: &[Workload] = &[
             stage.meet(url);
             stage.write("b", THERE);
             stage.write("a", HERE);
+            stage.write("a", MANY);
             stage.sync("a", url);
         },
         victim: Victim::Command(&["sync", "b", "URL", "--once", "--timeout", "20"]),
@@ -118,7 +127,7 @@ pub const ALL: &[Workload] = &[
         about: "a sync that runs while an app commits, and is told to stop",
         prepare: |stage, url| {
             stage.meet(url);
-            stage.write("b", THERE);
+            stage.write("b", ELSEWHERE);
             stage.sync("b", url);
         },
         victim: Victim::Sync(MEANWHILE),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use driftless_tests::Commands;
+use driftless_tests::crash::cut_wal::{self, Cut};
 use driftless_tests::crash::every_write::{self, Complaints, Plan};
 use driftless_tests::crash::kills;
 use driftless_tests::crash::report::Tally;
@@ -69,6 +70,18 @@ enum Torment {
         #[arg(long, default_value_t = 2)]
         threads: usize,
     },
+    /// Cut the write-ahead log of a file, or of the relay, at each frame, as a crash of the machine might
+    CutWal {
+        /// How many images, every other one of the relay
+        #[arg(long, default_value_t = 4)]
+        rounds: u64,
+        /// Only every so many frames
+        #[arg(long, value_name = "K", default_value_t = 1)]
+        every: usize,
+        /// At so many bytes in between
+        #[arg(long, default_value_t = 20)]
+        random: usize,
+    },
 }
 
 fn workload(name: &str) -> Result<&'static Workload, String> {
@@ -95,8 +108,9 @@ impl Torment {
         let tally = match &self {
             Self::Kills { .. } => Tally::new(&["kills", "relay kills", "rounds", "transactions"], json),
             Self::EveryWrite { .. } => Tally::new(&every_write::COUNTS, json),
+            Self::CutWal { .. } => Tally::new(&cut_wal::COUNTS, json),
         };
-        if !json && matches!(self, Self::Kills { .. }) {
+        if !json && !matches!(self, Self::EveryWrite { .. }) {
             eprintln!("seed {seed}");
         }
         let mut complaints = Complaints::new();
@@ -123,6 +137,12 @@ impl Torment {
                     for (complaint, times) in every_write::torment(chosen, &plan, &tally) {
                         *complaints.entry(format!("{}: {complaint}", chosen.name)).or_default() += times;
                     }
+                }
+            }
+            Self::CutWal { rounds, every, random } => {
+                for n in 0..rounds {
+                    let cut = if n.is_multiple_of(2) { Cut::File } else { Cut::Relay };
+                    cut_wal::round(cut, seed + n, every, random, &tally);
                 }
             }
         }))
