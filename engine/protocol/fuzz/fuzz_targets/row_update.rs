@@ -1,6 +1,7 @@
-//! Updates of row documents: what is accepted leaves yrs alive, alone and on top of a whole document.
+//! Updates of row documents: what is accepted leaves yrs alive, alone, on top of a whole document and with that on top.
 #![no_main]
 
+mod bounds;
 #[path = "../../tests/yrs_gate/gate.rs"]
 #[allow(dead_code, reason = "one half is for rows, the other for texts")]
 mod gate;
@@ -9,7 +10,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     // The first byte says where the second update begins; without one, there is one update.
-    let Some((&at, data)) = data.split_first() else { return };
-    let (base, update) = data.split_at_checked(usize::from(at)).unwrap_or((&[], data));
-    gate::row(update, &[base.to_vec()]);
+    let Some((&at, updates)) = data.split_first() else { return };
+    let (base, update) = updates.split_at_checked(usize::from(at)).unwrap_or((&[], updates));
+    bounds::within(data.len(), || {
+        gate::row(update, &[base.to_vec()]);
+    });
 });

@@ -1,17 +1,18 @@
-//! State vectors of yrs.
+//! State vectors of yrs: what is accepted leaves yrs alive, whatever document it is compared with.
 #![no_main]
 
-use driftless_protocol::validate;
+mod bounds;
+#[path = "../../tests/yrs_gate/gate.rs"]
+#[allow(dead_code, reason = "the other parts are for updates")]
+mod gate;
+
 use libfuzzer_sys::fuzz_target;
-use yrs::updates::decoder::Decode;
-use yrs::{Doc, ReadTxn, Text, Transact};
 
 fuzz_target!(|data: &[u8]| {
-    if validate::state_vector(data).is_ok() {
-        let vector = yrs::StateVector::decode_v1(data).expect("what is accepted decodes");
-        let doc = Doc::with_client_id(1);
-        let text = doc.get_or_insert_text("text");
-        text.push(&mut doc.transact_mut(), "a\u{1f980}b");
-        doc.transact().encode_diff_v1(&vector);
-    }
+    // Two writers each; in the text there is a character of two code units, and something is deleted.
+    let text = include_bytes!("../seeds/text_update/0");
+    let row = include_bytes!("../seeds/row_update/0");
+    bounds::within(data.len(), || {
+        gate::state_vector(data, &[text[1..].to_vec(), row[1..].to_vec()]);
+    });
 });

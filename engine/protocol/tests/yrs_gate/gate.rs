@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use driftless_protocol::lane::{LaneName, ROW_ROOT, TEXT_ROOT};
 use driftless_protocol::validate::{self, RowUpdateFacts, TextUpdateFacts};
 use yrs::updates::decoder::Decode;
+use yrs::updates::encoder::Encode;
 use yrs::{
     ClientID, Doc, GetString, Map, OffsetKind, Options, Out, ReadTxn, StateVector, Text, Transact, Update,
 };
@@ -95,6 +96,10 @@ pub(crate) fn row(bytes: &[u8], bases: &[Vec<u8>]) -> bool {
         let doc = document();
         apply(&doc, base);
         row_onto(&doc, bytes, &facts);
+        if facts.is_self_contained() {
+            let base_facts = validate::row_update(base).expect("accepted just now");
+            row_onto(&fresh, base, &base_facts);
+        }
     }
     true
 }
@@ -143,6 +148,10 @@ pub(crate) fn text_update(bytes: &[u8], bases: &[Vec<u8>]) -> bool {
             assert!(!covered || matches!(error, validate::InvalidUpdate::CutCharacter(_)), "{error}");
         }
         text_onto(&doc, bytes, &facts);
+        if facts.is_self_contained() {
+            let base_facts = validate::text_update(base).expect("accepted just now");
+            text_onto(&fresh, base, &base_facts);
+        }
     }
     true
 }
@@ -170,4 +179,32 @@ fn text_onto(doc: &Doc, bytes: &[u8], facts: &TextUpdateFacts) {
     let copy = document();
     apply(&copy, &written);
     text(&copy);
+}
+
+/// Puts a state vector through yrs, against these whole documents, if the validator accepts it.
+pub(crate) fn state_vector(bytes: &[u8], documents: &[Vec<u8>]) -> bool {
+    if validate::state_vector(bytes).is_err() {
+        return false;
+    }
+    let vector = StateVector::decode_v1(bytes).expect("what is accepted decodes");
+    let written = vector.encode_v1();
+    assert_eq!(validate::state_vector(&written), Ok(()), "what yrs writes of it is accepted");
+    assert_eq!(StateVector::decode_v1(&written).ok().as_ref(), Some(&vector), "and is the same");
+    for document in documents {
+        let doc = document_of(1);
+        apply(&doc, document);
+        let missing = doc.transact().encode_diff_v1(&vector);
+        let is_text = validate::text_update(document).is_ok();
+        // A vector that ends within a character has yrs send half of it, as U+FFFD: that is accepted too.
+        let accepted = if is_text {
+            validate::text_update(&missing).is_ok()
+        } else {
+            validate::row_update(&missing).is_ok()
+        };
+        assert!(accepted, "what yrs sends to whoever has this is accepted");
+        let mut merged = doc.transact().state_vector();
+        merged.merge(vector.clone());
+        assert!(vector.iter().all(|(&client, &clock)| merged.get(&client) >= clock));
+    }
+    true
 }
