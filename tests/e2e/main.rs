@@ -6,6 +6,7 @@ mod conflicts;
 mod copies;
 mod counters;
 mod crash;
+mod misfits;
 mod odd_schemas;
 mod parking;
 mod planted;

@@ -194,6 +194,10 @@ impl<'a> Materializer<'a> {
         if planted!(DeletesWinTooLate) && write::read_row(self.tx, tracked, &row.key.values())?.is_some() {
             state = lanes.state(false);
         }
+        let key_values = row.key.values();
+        if !tracked.table.can_have(self.tx, &row.key, &key_values)? {
+            return self.keep_aside(tracked, &row.key, &key_values, &state);
+        }
         match self.fill_texts(tracked, &row.key, &mut state, row.new) {
             Err(Error::TextDoc(error)) => {
                 unreadable(tracked, &error);
@@ -212,7 +216,6 @@ impl<'a> Materializer<'a> {
             // From here on the table shows what the documents hold.
             bases::forget(self.tx, tracked.id, row.key.as_bytes())?;
         }
-        let key_values = row.key.values();
         if row.local {
             self.note_local(tracked, &key_values, &state, row.before.as_deref())?;
         }

@@ -55,6 +55,27 @@ impl Materializer<'_> {
         Ok(())
     }
 
+    /// Lists a row that has a key which no row of the table can have, if it is alive. What the table has under that key
+    /// would be another row.
+    pub(super) fn keep_aside(
+        &mut self,
+        tracked: &Tracked,
+        key: &RowKey,
+        key_values: &[Value<'static>],
+        state: &RowState<'_>,
+    ) -> Step<()> {
+        if !state.alive {
+            parked::remove(self.tx, tracked.id, key)?;
+            return Ok(());
+        }
+        let columns = tracked.table.key_columns();
+        let sentence = format!("no row of this table can have this key, which should be one of ({columns})");
+        let reason = by_itself(sentence, Some("PRIMARY KEY".to_owned()));
+        parked::put(self.tx, tracked.id, key, &reason, Some(&listed(tracked, key_values, state)))?;
+        self.has_parked = true;
+        Ok(())
+    }
+
     /// Keeps a row out of its table and lists it.
     pub(super) fn park(
         &mut self,

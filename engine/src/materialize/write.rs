@@ -161,11 +161,13 @@ pub(crate) fn wanted<'a>(
     let columns = tracked.table.columns.iter().enumerate();
     columns
         .filter_map(|(at, column)| {
-            let in_key = || {
-                let place = tracked.table.key.iter().position(|key| key.at == at)?;
-                key_values.get(place)
+            let said = state.value(&column.name);
+            let in_key = tracked.table.key.iter().position(|key| key.at == at);
+            let value = match in_key.and_then(|place| Some((place, key_values.get(place)?))) {
+                Some((place, key)) => tracked.table.spelling(place, key, said),
+                None => said?,
             };
-            Some((at, Cow::Borrowed(state.value(&column.name).or_else(in_key)?)))
+            Some((at, Cow::Borrowed(value)))
         })
         .collect()
 }

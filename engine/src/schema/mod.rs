@@ -5,6 +5,7 @@ pub(crate) mod definitions;
 pub(crate) mod effects;
 pub(crate) mod eligibility;
 pub(crate) mod introspect;
+mod keys;
 pub(crate) mod reconcile;
 pub(crate) mod sql_text;
 pub(crate) mod triggers;

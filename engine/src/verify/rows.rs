@@ -172,6 +172,11 @@ impl Look<'_> {
             };
             let (Some(tracked), Some(shown)) = (tracked, &mut shown) else { continue };
             let mut state = lanes.renamed(&tracked.renames).state(tracked.options.deletes_win);
+            if !tracked.table.can_have(self.connection, &key, &key.values())? {
+                // Whether it is listed as parked is for that check to say.
+                self.found.check("tables").looked_at += 1;
+                continue;
+            }
             match texts::fill(self.connection, table, bytes, &mut state, |_| None) {
                 Err(Error::TextDoc(error)) => {
                     self.unreadable(table, spelled, row.get_ref(0).doing(doing)?, &error.to_string());

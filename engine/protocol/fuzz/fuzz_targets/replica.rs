@@ -222,19 +222,18 @@ impl<'a> Script<'a> {
     }
 
     fn key(&mut self, table: &str) -> RowKey {
-        let one = self.pick(&KEYS);
-        if table == "tags" {
-            let two = self.pick(&KEYS);
-            return RowKey::encode([
-                (&Value::text(one), Collation::Binary),
-                (&Value::text(two), Collation::NoCase),
-            ])
-            .expect("a short key");
-        }
-        match self.small() % 16 {
-            0 => RowKey::from_bytes(self.bytes()).unwrap_or_else(|_| key(one)),
-            _ => key(one),
-        }
+        let one = Value::text(self.pick(&KEYS));
+        let number = Value::Integer(self.pick(&[0, 1, 7, -1]));
+        let columns = match (self.small() % 16, table) {
+            (0, _) => return RowKey::from_bytes(self.bytes()).unwrap_or_else(|_| key("a")),
+            (1, _) => vec![number],
+            (2, _) => vec![one, number],
+            (3, "tags") => vec![one],
+            (_, "tags") | (3, _) => vec![one, Value::text(self.pick(&KEYS))],
+            _ => vec![one],
+        };
+        // Not folded: as is right for all but one column.
+        RowKey::encode(columns.iter().map(|value| (value, Collation::Binary))).expect("a short key")
     }
 
     fn content(&mut self) -> Content<'a> {
