@@ -121,9 +121,9 @@ impl Always {
     pub(super) fn opened(&mut self, n: usize, node: &mut Node) -> Checked {
         let (Some(engine), Some(app)) = (&node.engine, &node.app) else { return Ok(()) };
         let vector = engine.vector().map_err(unreadable)?;
-        self.goes_on(n, engine.replica_id(), vector.clone())?;
+        self.goes_on(n, engine.replica_id(), vector)?;
         if let Some(model) = &mut self.model {
-            model.after(n, engine.replica_id(), &vector, app)?;
+            model.settle(n, app)?;
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Always {
         let (name, vector) = (engine.replica_id(), engine.vector().map_err(unreadable)?);
         self.goes_on(n, name, vector.clone())?;
         if let Some(model) = &mut self.model {
-            model.after(n, name, &vector, app)?;
+            model.settle(n, app)?;
         }
         let idle = engine.is_idle().map_err(unreadable)?;
         // Most of what an engine does changes nothing that anybody sees.
@@ -193,11 +193,11 @@ impl Always {
     }
 
     /// The app has written.
-    pub(super) fn wrote(&mut self, n: usize, node: &Node) -> Checked {
+    pub(super) fn wrote(&mut self, n: usize, node: &Node, now: i64) -> Checked {
         let Some(app) = &node.app else { return Ok(()) };
         self.looked.remove(&n);
         if let Some(model) = &mut self.model {
-            model.wrote(n, app)?;
+            model.wrote(n, app, now)?;
         }
         let Some(before) = self.witnesses.before.take() else { return Ok(()) };
         let shown = Shown::read(app).map_err(unreadable)?;
@@ -217,22 +217,21 @@ impl Always {
     }
 
     /// A file was replaced by what it was earlier.
-    pub(super) fn restored(&mut self, n: usize, _same_inode: bool) {
+    pub(super) fn restored(&mut self, n: usize, same_inode: bool) {
         self.applied.remove(&n);
+        self.looked.remove(&n);
         self.witnesses.forgetful = true;
-        if let Some(model) = &mut self.model {
-            model.forgot(n);
+        if same_inode {
+            // Its next writes may take numbers that others know already, until a relay tells it.
+            self.model = None;
+        } else if let Some(model) = &mut self.model {
+            model.restored(n);
         }
     }
 
     /// A file lost what had not reached the disk.
-    pub(super) fn lost_power(&mut self, n: usize, durable: bool) {
-        if !durable {
-            self.witnesses.forgetful = true;
-            if let Some(model) = &mut self.model {
-                model.forgot(n);
-            }
-        }
+    pub(super) fn lost_power(&mut self, durable: bool) {
+        self.witnesses.forgetful |= !durable;
     }
 
     /// A node works on a copy of another's file.

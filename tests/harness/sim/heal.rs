@@ -33,7 +33,9 @@ impl World {
             && let Some(engine) = &self.nodes[0].engine
         {
             let vector = engine.vector().map_err(unreadable)?;
-            model.check(app, &vector, self.always.witnesses.forgetful)?;
+            let parked = super::model::parked(model, &self.nodes[0].path)?;
+            model.check(app, &parked, &vector, self.always.witnesses.forgetful)?;
+            super::admitted::check(app, &parked, &self.tables)?;
         }
         if thoroughly {
             self.newcomer()?;

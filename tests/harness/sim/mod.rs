@@ -5,6 +5,7 @@
 //! the rest at the end, when every fault has ceased and everybody has met everybody. A run that fails can be
 //! [shrunk](shrink) to the few decisions that it takes, kept as a file, and [replayed](replay).
 
+mod admitted;
 mod always;
 mod draw;
 mod heal;

@@ -1,29 +1,469 @@
-//! stub
-use driftless_protocol::{ReplicaId, StateVector};
+//! The oracle: what must have become of every committed write. It shares no code with the engine and knows nothing of
+//! documents, lanes or clocks; it watches tables and state vectors alone.
+//!
+//! What an app changed between two turns of its engine is one *op*: the difference between what the file showed after the
+//! one turn and before the other. An op is known by the seq that the turn gave it and has seen what the file's state
+//! vector counted then. So one op supersedes another exactly if it had seen it; and what no op has superseded must be there
+//! in the end: shown, kept as a conflict, or in a row that is parked.
+//!
+//! Where tables alone do not tell whether the engine had to write anything, as for a row that came back with a value that it
+//! had before, an op is *optional*: it may stand, and need not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driftless_protocol::{ReplicaId, Seq, StateVector};
 use rusqlite::Connection;
 
+use super::always::unreadable;
 use super::scenario::Scenario;
-use super::world::Checked;
+use super::schema::quote;
+use super::world::{Checked, broken};
+
+/// A table and a key, folded as the key compares.
+pub(super) type RowId = (String, String);
+/// The values of a row, by column, as SQL literals.
+pub(super) type Row = BTreeMap<String, String>;
+/// All rows of all tables.
+pub(super) type Snapshot = BTreeMap<RowId, Row>;
+
+/// What was written, by whom, having seen what.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    tables: Vec<Table>,
+    nodes: BTreeMap<usize, Known>,
+    saved: BTreeMap<usize, Known>,
+    ops: Vec<Op>,
+    cells: BTreeMap<(RowId, String), Vec<Write>>,
+    lives: BTreeMap<RowId, Vec<Life>>,
+}
+
+/// A table as far as it matters here.
+#[derive(Debug, Clone)]
+struct Table {
+    name: String,
+    deletes_win: bool,
+    /// In the order of the key; whether case is ignored.
+    key: Vec<(String, bool)>,
+    /// Columns of which one value shows and others are kept.
+    registers: BTreeSet<String>,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    name: Option<ReplicaId>,
+    vector: StateVector,
+    /// What it showed when nothing was waiting to be captured.
+    shown: Snapshot,
+    /// What it showed when the engine last set to work, if something was waiting then.
+    attempt: Option<Snapshot>,
+    /// Rows that the app touched, whether or not they look different now.
+    touched: BTreeSet<RowId>,
+    /// When the app first and last wrote what waits.
+    since: Option<(i64, i64)>,
+}
 
 #[derive(Debug)]
-pub(super) struct Model {}
+struct Op {
+    /// The numbers under which it travels: more than one where a file was copied.
+    ids: Vec<(ReplicaId, u64)>,
+    seen: StateVector,
+}
+
+#[derive(Debug)]
+struct Write {
+    op: usize,
+    value: String,
+    optional: bool,
+    time: (i64, i64),
+}
+
+#[derive(Debug)]
+struct Life {
+    op: usize,
+    alive: bool,
+    optional: bool,
+}
+
+impl Op {
+    fn is_in(&self, vector: &StateVector) -> bool {
+        self.ids.iter().any(|(replica, seq)| vector.get(*replica) >= *seq)
+    }
+}
 
 impl Model {
-    pub(super) fn new(_scenario: &Scenario) -> Option<Self> {
-        None
+    /// `None` where a run is too large to be watched like this.
+    pub(super) fn new(scenario: &Scenario) -> Option<Self> {
+        (scenario.nodes.len() <= 5).then(Self::default)
     }
-    pub(super) fn before(&mut self, _n: usize, _app: &Connection) -> Checked {
+
+    /// Reads the schema, from the first file.
+    fn learn(&mut self, app: &Connection, specs: &[super::scenario::TableSpec]) -> rusqlite::Result<()> {
+        for spec in specs {
+            let sql: String =
+                app.query_row("SELECT sql FROM sqlite_master WHERE name = ?1", [&spec.name], |row| row.get(0))?;
+            let mut statement = app.prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY pk")?;
+            let columns: Vec<(String, i64, i64)> = statement
+                .query_map([&spec.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            let folds = |column: &str| sql.contains(&format!("({column} TEXT NOT NULL COLLATE NOCASE"));
+            let key = columns.iter().filter(|(_, pk, _)| *pk > 0);
+            let is_register = |column: &str| {
+                !spec.counters.iter().any(|name| name == column) && !spec.texts.iter().any(|name| name == column)
+            };
+            let registers = columns
+                .iter()
+                .filter(|(name, pk, hidden)| *pk == 0 && *hidden == 0 && is_register(name))
+                .map(|(name, ..)| name.clone());
+            self.tables.push(Table {
+                name: spec.name.clone(),
+                deletes_win: spec.deletes_win,
+                key: key.map(|(name, ..)| (name.clone(), folds(name))).collect(),
+                registers: registers.collect(),
+            });
+        }
         Ok(())
     }
-    pub(super) fn wrote(&mut self, _n: usize, _app: &Connection) -> Checked {
+
+    /// A file is there, with tables that are tracked and captured.
+    pub(super) fn begin(&mut self, n: usize, app: &Connection, specs: &[super::scenario::TableSpec]) -> Checked {
+        if self.tables.is_empty() {
+            self.learn(app, specs).map_err(unreadable)?;
+        }
+        let (name, vector, _) = state(app).map_err(unreadable)?;
+        let shown = self.snapshot(app)?;
+        self.nodes.insert(n, Known { name: Some(name), vector, shown, ..Known::default() });
         Ok(())
     }
-    pub(super) fn after(&mut self, _n: usize, _name: ReplicaId, _vector: &StateVector, _app: &Connection) -> Checked {
+
+    fn snapshot(&self, app: &Connection) -> Checked<Snapshot> {
+        let mut snapshot = Snapshot::new();
+        for table in &self.tables {
+            let mut statement = match app.prepare_cached(&format!("SELECT * FROM {}", quote(&table.name))) {
+                Ok(statement) => statement,
+                // A node that joined has no tables yet.
+                Err(_) => continue,
+            };
+            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let mut rows = statement.query([]).map_err(unreadable)?;
+            while let Some(found) = rows.next().map_err(unreadable)? {
+                let mut row = Row::new();
+                for (at, name) in names.iter().enumerate() {
+                    row.insert(name.clone(), crate::database::render(found.get_ref(at).map_err(unreadable)?));
+                }
+                snapshot.insert((table.name.clone(), table.key_of(&row)), row);
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// The app has written, or has run one statement of several.
+    pub(super) fn wrote(&mut self, n: usize, app: &Connection, now: i64) -> Checked {
+        if !self.nodes.contains_key(&n) {
+            return Ok(());
+        }
+        self.settle(n, app)?;
+        let look = self.snapshot(app)?;
+        let Some(known) = self.nodes.get_mut(&n) else { return Ok(()) };
+        known.touched.extend(difference(&known.shown, &look));
+        known.since = Some((known.since.map_or(now, |(first, _)| first), now));
         Ok(())
     }
-    pub(super) fn check(&self, _app: &Connection, _vector: &StateVector, _forgetful: bool) -> Checked {
+
+    /// Whether single statements matter: a row that is parked can be written and deleted without a trace in the table.
+    pub(super) fn wants_statements(&self, app: &Connection) -> bool {
+        app.query_row("SELECT EXISTS (SELECT 1 FROM _driftless_parked)", [], |row| row.get(0)).unwrap_or(false)
+    }
+
+    /// The engine is about to do something.
+    pub(super) fn before(&mut self, n: usize, app: &Connection) -> Checked {
+        if !self.nodes.contains_key(&n) {
+            return Ok(());
+        }
+        self.settle(n, app)?;
+        let waits = self.nodes[&n].since.is_some();
+        let look = if waits { Some(self.snapshot(app)?) } else { None };
+        if let Some(known) = self.nodes.get_mut(&n) {
+            known.attempt = look;
+        }
         Ok(())
     }
-    pub(super) fn forgot(&mut self, _n: usize) {}
-    pub(super) fn copied(&mut self, _from: usize, _to: usize) {}
+
+    /// Finds out what the engine has done since this was last asked.
+    pub(super) fn settle(&mut self, n: usize, app: &Connection) -> Checked {
+        let Some(known) = self.nodes.get(&n) else { return Ok(()) };
+        let (name, vector, clean) = state(app).map_err(unreadable)?;
+        let moved = known.name != Some(name) || known.vector != vector;
+        let waited = known.attempt.is_some();
+        if !moved && !(waited && clean) {
+            return Ok(());
+        }
+        let mut known = self.nodes.remove(&n).unwrap_or_default();
+        if let Some(old) = known.name.filter(|old| *old != name) {
+            self.renamed(old, name, &known.vector, &vector);
+        } else if let (Some(attempt), true) = (known.attempt.take(), vector.get(name) > known.vector.get(name)) {
+            self.captured(&known, &attempt, (name, vector.get(name)));
+        }
+        let look = self.snapshot(app)?;
+        let captured = clean || vector.get(name) > known.vector.get(name);
+        if captured && (waited || known.since.is_none()) {
+            (known.shown, known.since) = (look, None);
+            known.touched.clear();
+        } else if known.since.is_none() {
+            known.shown = look;
+        }
+        (known.name, known.vector) = (Some(name), vector);
+        self.nodes.insert(n, known);
+        Ok(())
+    }
+
+    /// A file has taken another name: what it had not sent goes under that, too.
+    fn renamed(&mut self, old: ReplicaId, new: ReplicaId, before: &StateVector, now: &StateVector) {
+        let shared = now.get(old);
+        for op in &mut self.ops {
+            let unsent = op.ids.iter().find(|(replica, seq)| {
+                *replica == old
+                    && *seq > shared
+                    && *seq <= before.get(old)
+                    && *seq - shared <= now.get(new)
+            });
+            if let Some(&(_, seq)) = unsent {
+                op.ids.push((new, seq - shared));
+            }
+        }
+    }
+
+    fn captured(&mut self, known: &Known, attempt: &Snapshot, id: (ReplicaId, u64)) {
+        let op = self.ops.len();
+        self.ops.push(Op { ids: vec![id], seen: known.vector.clone() });
+        let time = known.since.unwrap_or_default();
+        let mut touched = known.touched.clone();
+        touched.extend(difference(&known.shown, attempt));
+        for row in touched {
+            let (before, after) = (known.shown.get(&row), attempt.get(&row));
+            let lives = self.lives.entry(row.clone()).or_default();
+            let Some(after) = after else {
+                // Seen in the table and gone; or never seen there, because it was parked.
+                lives.push(Life { op, alive: false, optional: before.is_none() });
+                continue;
+            };
+            lives.push(Life { op, alive: true, optional: before == Some(after) });
+            let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
+            for column in &table.registers {
+                let (Some(value), old) = (after.get(column), before.and_then(|row| row.get(column))) else { continue };
+                if old == Some(value) {
+                    continue;
+                }
+                let cell = self.cells.entry((row.clone(), column.clone())).or_default();
+                // A row that comes back says nothing of columns that are as they were.
+                let known_before =
+                    cell.iter().any(|write| write.value == *value && self.ops[write.op].is_in(&known.vector));
+                cell.push(Write { op, value: value.clone(), optional: old.is_none() && known_before, time });
+            }
+        }
+    }
+
+    /// A copy of the file was laid aside.
+    pub(super) fn saved(&mut self, n: usize) {
+        if let Some(known) = self.nodes.get(&n) {
+            self.saved.insert(n, known.clone());
+        }
+    }
+
+    /// The copy has taken the file's place.
+    pub(super) fn restored(&mut self, n: usize) {
+        if let Some(known) = self.saved.get(&n) {
+            self.nodes.insert(n, known.clone());
+        }
+    }
+
+    /// A node works on a copy of another's file.
+    pub(super) fn copied(&mut self, from: usize, to: usize) {
+        if let Some(known) = self.nodes.get(&from) {
+            self.nodes.insert(to, known.clone());
+        }
+    }
+
+    /// Whether the op had been superseded by one that is in `all`, optional ones aside.
+    fn stands<'a, W: 'a>(
+        &self,
+        at: usize,
+        writes: impl Iterator<Item = &'a W>,
+        of: impl Fn(&W) -> (usize, bool),
+        all: &StateVector,
+    ) -> bool {
+        let mut writes = writes.map(of).filter(|(op, optional)| !optional && self.ops[*op].is_in(all));
+        !writes.any(|(op, _)| op != at && self.ops[at].is_in(&self.ops[op].seen))
+    }
+
+    /// Compares with a file in which everything has arrived. `forgetful`: files lost writes that nobody else had.
+    pub(super) fn check(
+        &self,
+        app: &Connection,
+        parked: &Snapshot,
+        all: &StateVector,
+        forgetful: bool,
+    ) -> Checked {
+        const LOST: &str = "no committed write is lost (I2)";
+        if let Some(lost) = self.ops.iter().find(|op| !op.is_in(all))
+            && !forgetful
+        {
+            return broken(LOST, format!("nobody has {:?}", lost.ids));
+        }
+        let shown = self.snapshot(app)?;
+        let conflicts = self.conflicts(app)?;
+        for (row, lives) in &self.lives {
+            let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
+            let there: Vec<&Life> = lives.iter().filter(|life| self.ops[life.op].is_in(all)).collect();
+            let standing: Vec<&&Life> = there
+                .iter()
+                .filter(|life| {
+                    self.stands(life.op, there.iter().copied(), |life| (life.op, life.optional), all)
+                })
+                .collect();
+            let alive = |alive: &dyn Fn(&Life) -> bool| match table.deletes_win {
+                false => standing.iter().any(|life| alive(life) && life.alive),
+                true => standing.iter().filter(|life| alive(life)).all(|life| life.alive),
+            };
+            let (with, without) = (alive(&|_| true), alive(&|life| !life.optional));
+            let now = shown.get(row).or_else(|| parked.get(row));
+            let doubt = standing.iter().any(|life| life.optional);
+            if with == without && !doubt && !there.is_empty() && now.is_some() != with {
+                return broken(LOST, format!("{row:?} should be {}: {standing:?}", if with { "there" } else { "gone" }));
+            }
+            let Some(now) = now else { continue };
+            for column in &table.registers {
+                self.check_cell(row, column, now, &conflicts, all)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_cell(
+        &self,
+        row: &RowId,
+        column: &String,
+        now: &Row,
+        conflicts: &BTreeMap<(RowId, String), BTreeSet<String>>,
+        all: &StateVector,
+    ) -> Checked {
+        const LOST: &str = "no committed write is lost (I2)";
+        let Some(writes) = self.cells.get(&(row.clone(), column.clone())) else { return Ok(()) };
+        let Some(value) = now.get(column) else { return Ok(()) };
+        let there: Vec<&Write> = writes.iter().filter(|write| self.ops[write.op].is_in(all)).collect();
+        let standing: Vec<&&Write> = there
+            .iter()
+            .filter(|write| self.stands(write.op, there.iter().copied(), |write| (write.op, write.optional), all))
+            .collect();
+        if standing.is_empty() {
+            return Ok(());
+        }
+        let none = BTreeSet::new();
+        let kept = conflicts.get(&(row.clone(), column.clone())).unwrap_or(&none);
+        let stands = |value: &String| standing.iter().any(|write| write.value == *value);
+        if !stands(value) {
+            return broken(LOST, format!("{row:?} {column} shows {value}; what stands is {standing:?}"));
+        }
+        if let Some(lost) =
+            standing.iter().find(|write| !write.optional && write.value != *value && !kept.contains(&write.value))
+        {
+            return broken(LOST, format!("{row:?} {column} shows {value}, keeps {kept:?}, and lost {lost:?}"));
+        }
+        if let Some(back) = kept.iter().find(|kept| !stands(kept)) {
+            return broken(
+                "what was superseded does not come back",
+                format!("{row:?} {column} keeps {back}; what stands is {standing:?}"),
+            );
+        }
+        let latest = standing.iter().filter(|write| write.value == *value).map(|write| write.time.1).max();
+        if let Some(later) =
+            standing.iter().find(|write| !write.optional && Some(write.time.0) > latest && write.value != *value)
+        {
+            return broken("the later value shows", format!("{row:?} {column} shows {value}, not {later:?}"));
+        }
+        Ok(())
+    }
+
+    /// What is listed beside what shows.
+    fn conflicts(&self, app: &Connection) -> Checked<BTreeMap<(RowId, String), BTreeSet<String>>> {
+        let mut conflicts: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+        let sql = "SELECT \"table\", \"key\", \"column\", value FROM driftless_conflicts WHERE NOT shown";
+        let mut statement = app.prepare(sql).map_err(unreadable)?;
+        let mut rows = statement.query([]).map_err(unreadable)?;
+        while let Some(row) = rows.next().map_err(unreadable)? {
+            let text = |at: usize| row.get::<_, String>(at).map_err(unreadable);
+            let table = text(0)?;
+            let key = self.fold(&table, &text(1)?);
+            let value = crate::database::render(row.get_ref(3).map_err(unreadable)?);
+            conflicts.entry(((table, key), text(2)?)).or_default().insert(value);
+        }
+        Ok(conflicts)
+    }
+
+    /// A key as it is listed, folded like those that were read from tables.
+    pub(super) fn fold(&self, table: &str, key: &str) -> String {
+        let folds = |table: &&Table| table.key.iter().any(|(_, folds)| *folds);
+        match self.tables.iter().filter(|known| known.name == table).find(folds) {
+            Some(_) => key.to_ascii_lowercase(),
+            None => key.to_owned(),
+        }
+    }
+}
+
+impl Table {
+    fn key_of(&self, row: &Row) -> String {
+        let values = self.key.iter().map(|(name, folds)| {
+            let value = row.get(name).cloned().unwrap_or_default();
+            if *folds { value.to_ascii_lowercase() } else { value }
+        });
+        values.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Rows that are not the same in both.
+fn difference(before: &Snapshot, after: &Snapshot) -> Vec<RowId> {
+    let rows: BTreeSet<&RowId> = before.keys().chain(after.keys()).collect();
+    rows.into_iter().filter(|row| before.get(*row) != after.get(*row)).cloned().collect()
+}
+
+/// A file's name, its state vector, and whether nothing waits to be captured.
+fn state(app: &Connection) -> rusqlite::Result<(ReplicaId, StateVector, bool)> {
+    let name: Vec<u8> = app
+        .prepare_cached("SELECT value FROM _driftless_meta WHERE name = 'replica'")?
+        .query_row([], |row| row.get(0))?;
+    let mut statement = app.prepare_cached("SELECT replica, seq FROM _driftless_progress")?;
+    let entries = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)))?;
+    let mut vector = StateVector::new();
+    let id = |bytes: &[u8]| ReplicaId::from_slice(bytes).expect("an id in the engine's own table");
+    for entry in entries {
+        let (replica, seq) = entry?;
+        if let Some(seq) = Seq::new(seq as u64) {
+            vector.raise(id(&replica), seq);
+        }
+    }
+    let clean = app
+        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_dirty)")?
+        .query_row([], |row| row.get(0))?;
+    Ok((id(&name), vector, clean))
+}
+
+/// Rows that are parked in a file, as [`Model::check`] takes them.
+pub(super) fn parked(model: &Model, path: &std::path::Path) -> Checked<Snapshot> {
+    use driftless_protocol::Value;
+    use rusqlite::types::ValueRef;
+    let literal = |value: &Value<'_>| {
+        crate::database::render(match value {
+            Value::Null => ValueRef::Null,
+            Value::Integer(integer) => ValueRef::Integer(*integer),
+            Value::Real(real) => ValueRef::Real(*real),
+            Value::Text(text) => ValueRef::Text(text),
+            Value::Blob(blob) => ValueRef::Blob(blob),
+        })
+    };
+    let parked = driftless::parked(path).map_err(unreadable)?.into_iter().map(|parked| {
+        let row = parked.row.iter().map(|(name, value)| (name.clone(), literal(value))).collect();
+        let key = model.fold(&parked.table, &parked.key);
+        ((parked.table, key), row)
+    });
+    Ok(parked.collect())
 }

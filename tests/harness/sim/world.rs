@@ -126,6 +126,9 @@ impl World {
         self.engine(n, false, |engine, _| {
             tables.iter().try_for_each(|table| engine.track(&[&table.name], table.options()).map(drop))
         })?;
+        if let (Some(model), Some(app)) = (&mut self.always.model, &self.nodes[n].app) {
+            model.begin(n, app, &tables)?;
+        }
         Ok(())
     }
 
@@ -415,6 +418,8 @@ impl World {
         }
         match *step {
             Step::Write { node, ref sql } => self.write(node, sql)?,
+            // Who joined has made its tables from the newest definitions: there is nothing to catch up on step by step.
+            Step::Alter { .. } if self.nodes.iter().any(|node| node.joined) => {}
             Step::Alter { node, ref change } => {
                 self.always.skew();
                 self.alter(node, change)?;
@@ -458,7 +463,7 @@ impl World {
                 self.stop_all(node);
                 let loss = self.nodes[node].disk.power_loss(&mut fastrand::Rng::with_seed(chance));
                 self.trace.line(|| format!("  {loss:?}"));
-                self.always.lost_power(node, self.nodes[node].spec.durable);
+                self.always.lost_power(self.nodes[node].spec.durable);
                 self.open(node)?;
             }
             Step::DiskFails { node, write, full, once, moves } => {
@@ -473,7 +478,12 @@ impl World {
             }
             Step::Clock { node, by } => self.nodes[node].spec.clock += by,
             Step::Copy { node, how } => self.copy(node, how)?,
-            Step::Save { node } => self.nodes[node].save(),
+            Step::Save { node } => {
+                self.nodes[node].save();
+                if let Some(model) = &mut self.always.model {
+                    model.saved(node);
+                }
+            }
             Step::Restore { node, same_inode } => {
                 if self.nodes[node].saved.is_some() {
                     self.stop_all(node);
@@ -494,6 +504,7 @@ impl World {
         self.set_clock(n);
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
         self.always.writes(app)?;
+        let now = self.now + self.nodes[n].spec.clock;
         let mut undone = false;
         for statement in sql {
             // A transaction that a conflict has rolled back is over: what was meant to be in it is not done alone.
@@ -503,6 +514,11 @@ impl World {
             let inside = !app.is_autocommit();
             let done = app.execute_batch(statement);
             self.trace.line(|| format!("  {statement}; -- {done:?}"));
+            if let Some(model) = &mut self.always.model
+                && model.wants_statements(app)
+            {
+                model.wrote(n, app, now)?;
+            }
             undone = inside && app.is_autocommit() && !matches!(statement.as_str(), "COMMIT" | "ROLLBACK");
             if done.is_ok() && app.is_autocommit() {
                 self.tally.transactions += 1;
@@ -514,7 +530,7 @@ impl World {
         if !app.is_autocommit() {
             let _over = app.execute_batch("ROLLBACK");
         }
-        self.always.wrote(n, &self.nodes[n])
+        self.always.wrote(n, &self.nodes[n], now)
     }
 
     /// Changes the schema at a node. Returns whether that was possible.
