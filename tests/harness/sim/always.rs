@@ -36,7 +36,8 @@ pub(super) struct Always {
     /// By node: what was applied when it was last looked at, and whether that was all.
     looked: BTreeMap<usize, (StateVector, bool)>,
     looks: u32,
-    /// Whether schemas differ at times, so that equal vectors say nothing about tables.
+    /// Whether schemas differ at times, or numbers were given twice before anybody saw them, so that equal vectors say
+    /// nothing about tables before the end.
     skewed: bool,
     pub(super) witnesses: Witnesses,
     pub(super) model: Option<Model>,
@@ -67,13 +68,21 @@ pub(super) struct Shown {
 impl Shown {
     pub(super) fn read(app: &Connection) -> rusqlite::Result<Self> {
         let mut shown = Self::default();
-        let tokens = |table: &str| {
-            read::pairs::<String, i64>(app, &format!("SELECT token, 0 FROM \"{table}\""))
+        // A node that joined may lack some of them, or all, for a while.
+        let there = read::tables(app)?;
+        let there = |table: &str| there.iter().any(|known| known == table);
+        let tokens = |table: &str| match there(table) {
+            true => read::pairs::<String, i64>(app, &format!("SELECT token, 0 FROM \"{table}\"")),
+            false => Ok(BTreeMap::new()),
         };
         shown.left = tokens(LEFT)?.into_keys().collect();
         shown.right = tokens(RIGHT)?.into_keys().collect();
-        shown.sums = read::pairs(app, &format!("SELECT id, n FROM {TALLY}"))?;
-        shown.texts = read::pairs(app, &format!("SELECT id, coalesce(body, '') FROM {PAGE}"))?;
+        if there(TALLY) {
+            shown.sums = read::pairs(app, &format!("SELECT id, n FROM {TALLY}"))?;
+        }
+        if there(PAGE) {
+            shown.texts = read::pairs(app, &format!("SELECT id, coalesce(body, '') FROM {PAGE}"))?;
+        }
         Ok(shown)
     }
 
@@ -188,7 +197,7 @@ impl Always {
 
     /// The app is about to write.
     pub(super) fn writes(&mut self, app: &Connection) -> Checked {
-        self.witnesses.before = if has_witnesses(app)? { Some(Shown::read(app).map_err(unreadable)?) } else { None };
+        self.witnesses.before = Some(Shown::read(app).map_err(unreadable)?);
         Ok(())
     }
 
@@ -222,8 +231,9 @@ impl Always {
         self.looked.remove(&n);
         self.witnesses.forgetful = true;
         if same_inode {
-            // Its next writes may take numbers that others know already, until a relay tells it.
+            // Its next writes may take numbers that were taken before, until a relay tells it.
             self.model = None;
+            self.skewed = true;
         } else if let Some(model) = &mut self.model {
             model.restored(n);
         }

@@ -7,10 +7,12 @@
 
 mod admitted;
 mod always;
+mod crowd;
 mod draw;
 mod heal;
 mod model;
 mod node;
+mod planted;
 mod read;
 mod relay;
 mod scenario;
@@ -22,6 +24,8 @@ mod world;
 
 use std::cell::RefCell;
 
+pub use crowd::{Crowd, Summary};
+pub use planted::{Found, Planted, find_planted};
 pub use scenario::{Scenario, Step};
 pub use shrink::shrink;
 pub use world::{Failure, Tally};
@@ -31,6 +35,8 @@ use world::World;
 
 /// One in so many runs also makes a new file from a relay in the end, and lets each file prove itself.
 const THOROUGH_EVERY: u64 = 4;
+/// One in so many is drawn twice.
+const TWICE_EVERY: u64 = 100;
 
 /// A run that is over.
 #[derive(Debug)]
@@ -90,6 +96,18 @@ fn play(
     driftless::sim::set_seed(None);
     driftless_test_disk::set_clock(None);
     (failure, tally, log)
+}
+
+/// Draws a run and, if it is one of those, draws it again: what is done twice must come out alike.
+fn run_and_maybe_again(seed: u64) -> Run {
+    let mut first = run(seed, false);
+    if seed.is_multiple_of(TWICE_EVERY) && first.failure.is_none() && run(seed, false).log != first.log {
+        first.failure = Some(Failure {
+            rule: "the same seed does the same",
+            found: format!("seed {seed} did something else the second time"),
+        });
+    }
+    first
 }
 
 thread_local! {

@@ -59,7 +59,7 @@ struct Known {
     attempt: Option<Snapshot>,
     /// Rows that the app touched, whether or not they look different now.
     touched: BTreeSet<RowId>,
-    /// When the app first and last wrote what waits.
+    /// Between which times the app wrote what waits.
     since: Option<(i64, i64)>,
 }
 
@@ -166,7 +166,8 @@ impl Model {
         let look = self.snapshot(app)?;
         let Some(known) = self.nodes.get_mut(&n) else { return Ok(()) };
         known.touched.extend(difference(&known.shown, &look));
-        known.since = Some((known.since.map_or(now, |(first, _)| first), now));
+        // Clocks may go backwards.
+        known.since = Some(known.since.map_or((now, now), |(least, most)| (least.min(now), most.max(now))));
         Ok(())
     }
 
@@ -200,7 +201,11 @@ impl Model {
         }
         let mut known = self.nodes.remove(&n).unwrap_or_default();
         if let Some(old) = known.name.filter(|old| *old != name) {
+            // No turn does that: what waited waits.
             self.renamed(old, name, &known.vector, &vector);
+            (known.name, known.vector, known.attempt) = (Some(name), vector, None);
+            self.nodes.insert(n, known);
+            return Ok(());
         } else if let (Some(attempt), true) = (known.attempt.take(), vector.get(name) > known.vector.get(name)) {
             self.captured(&known, &attempt, (name, vector.get(name)));
         }
@@ -284,16 +289,9 @@ impl Model {
         }
     }
 
-    /// Whether the op had been superseded by one that is in `all`, optional ones aside.
-    fn stands<'a, W: 'a>(
-        &self,
-        at: usize,
-        writes: impl Iterator<Item = &'a W>,
-        of: impl Fn(&W) -> (usize, bool),
-        all: &StateVector,
-    ) -> bool {
-        let mut writes = writes.map(of).filter(|(op, optional)| !optional && self.ops[*op].is_in(all));
-        !writes.any(|(op, _)| op != at && self.ops[at].is_in(&self.ops[op].seen))
+    /// Whether none of these ops has seen that one.
+    fn stands(&self, at: usize, mut others: impl Iterator<Item = usize>) -> bool {
+        !others.any(|op| op != at && self.ops[at].is_in(&self.ops[op].seen))
     }
 
     /// Compares with a file in which everything has arrived. `forgetful`: files lost writes that nobody else had.
@@ -304,7 +302,7 @@ impl Model {
         all: &StateVector,
         forgetful: bool,
     ) -> Checked {
-        const LOST: &str = "no committed write is lost (I2)";
+        const LOST: &str = "every write is accounted for (I2)";
         if let Some(lost) = self.ops.iter().find(|op| !op.is_in(all))
             && !forgetful
         {
@@ -315,21 +313,16 @@ impl Model {
         for (row, lives) in &self.lives {
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
             let there: Vec<&Life> = lives.iter().filter(|life| self.ops[life.op].is_in(all)).collect();
-            let standing: Vec<&&Life> = there
-                .iter()
-                .filter(|life| {
-                    self.stands(life.op, there.iter().copied(), |life| (life.op, life.optional), all)
-                })
-                .collect();
-            let alive = |alive: &dyn Fn(&Life) -> bool| match table.deletes_win {
-                false => standing.iter().any(|life| alive(life) && life.alive),
-                true => standing.iter().filter(|life| alive(life)).all(|life| life.alive),
+            let mut standing =
+                there.iter().filter(|life| self.stands(life.op, there.iter().map(|life| life.op)));
+            let alive = match table.deletes_win {
+                false => standing.any(|life| life.alive),
+                true => standing.all(|life| life.alive),
             };
-            let (with, without) = (alive(&|_| true), alive(&|life| !life.optional));
             let now = shown.get(row).or_else(|| parked.get(row));
-            let doubt = standing.iter().any(|life| life.optional);
-            if with == without && !doubt && !there.is_empty() && now.is_some() != with {
-                return broken(LOST, format!("{row:?} should be {}: {standing:?}", if with { "there" } else { "gone" }));
+            let doubt = there.is_empty() || there.iter().any(|life| life.optional);
+            if !doubt && now.is_some() != alive {
+                return broken(LOST, format!("{row:?} should be {}: {there:?}", if alive { "there" } else { "gone" }));
             }
             let Some(now) = now else { continue };
             for column in &table.registers {
@@ -347,14 +340,15 @@ impl Model {
         conflicts: &BTreeMap<(RowId, String), BTreeSet<String>>,
         all: &StateVector,
     ) -> Checked {
-        const LOST: &str = "no committed write is lost (I2)";
+        const LOST: &str = "every write is accounted for (I2)";
         let Some(writes) = self.cells.get(&(row.clone(), column.clone())) else { return Ok(()) };
         let Some(value) = now.get(column) else { return Ok(()) };
         let there: Vec<&Write> = writes.iter().filter(|write| self.ops[write.op].is_in(all)).collect();
-        let standing: Vec<&&Write> = there
-            .iter()
-            .filter(|write| self.stands(write.op, there.iter().copied(), |write| (write.op, write.optional), all))
-            .collect();
+        // Nobody can have superseded it; nobody need have.
+        let must_stand = |write: &Write| self.stands(write.op, there.iter().map(|write| write.op)) && !write.optional;
+        let certain = || there.iter().filter(|write| !write.optional).map(|write| write.op);
+        let standing: Vec<&&Write> =
+            there.iter().filter(|write| self.stands(write.op, certain())).collect();
         if standing.is_empty() {
             return Ok(());
         }
@@ -362,10 +356,10 @@ impl Model {
         let kept = conflicts.get(&(row.clone(), column.clone())).unwrap_or(&none);
         let stands = |value: &String| standing.iter().any(|write| write.value == *value);
         if !stands(value) {
-            return broken(LOST, format!("{row:?} {column} shows {value}; what stands is {standing:?}"));
+            return broken(LOST, format!("{row:?} {column} shows {value}; what stands is {standing:?}; {there:?}; {:?}", self.ops));
         }
         if let Some(lost) =
-            standing.iter().find(|write| !write.optional && write.value != *value && !kept.contains(&write.value))
+            standing.iter().find(|write| must_stand(write) && write.value != *value && !kept.contains(&write.value))
         {
             return broken(LOST, format!("{row:?} {column} shows {value}, keeps {kept:?}, and lost {lost:?}"));
         }
@@ -377,7 +371,7 @@ impl Model {
         }
         let latest = standing.iter().filter(|write| write.value == *value).map(|write| write.time.1).max();
         if let Some(later) =
-            standing.iter().find(|write| !write.optional && Some(write.time.0) > latest && write.value != *value)
+            standing.iter().find(|write| must_stand(write) && Some(write.time.0) > latest && write.value != *value)
         {
             return broken("the later value shows", format!("{row:?} {column} shows {value}, not {later:?}"));
         }

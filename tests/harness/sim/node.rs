@@ -60,10 +60,16 @@ impl Node {
     }
 
     pub(super) fn open_app(&mut self) {
-        let app = crate::connect(&self.path);
+        self.app = Some(crate::connect(&self.path));
+        self.set_durability();
+    }
+
+    /// Lets the app wait for the disk, or not.
+    pub(super) fn set_durability(&self) {
         let synchronous = if self.spec.durable { "FULL" } else { "NORMAL" };
-        app.pragma_update(None, "synchronous", synchronous).expect("a setting");
-        self.app = Some(app);
+        if let Some(app) = &self.app {
+            app.pragma_update(None, "synchronous", synchronous).expect("a setting");
+        }
     }
 
     /// Lays a copy of the file aside.

@@ -12,7 +12,7 @@ use driftless_protocol::{ClientMessage, SpaceId};
 use driftless_test_disk::Failure as DiskFailure;
 use tempfile::TempDir;
 
-use super::always::Always;
+use super::always::{Always, unreadable};
 use super::node::{Conversation, Node};
 use super::relay::{Relay, Said};
 use super::scenario::{Change, Copying, Mangle, NodeSpec, Scenario, Side, Step, TableSpec};
@@ -537,18 +537,20 @@ impl World {
     pub(super) fn alter(&mut self, n: usize, change: &Change) -> Checked<bool> {
         self.set_clock(n);
         let Some(app) = &self.nodes[n].app else { return Ok(false) };
+        // A migration waits for the disk, whatever else the app does.
+        app.pragma_update(None, "synchronous", "FULL").map_err(unreadable)?;
         let done = match change {
             Change::Sql(sql) => app.execute_batch(sql).map_err(|error| error.to_string()),
-            // Told, or done first and told never: as the number falls.
-            Change::Rename { table, old, new } if self.nodes[n].spec.turn_rows.is_multiple_of(2) => {
-                driftless::rename_column(&self.nodes[n].path, table, old, new).map_err(|error| error.to_string())
-            }
             Change::Rename { table, old, new } => {
                 let sql = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", quote(table), quote(old), quote(new));
-                app.execute_batch(&sql).map_err(|error| error.to_string())
+                let told = self.nodes[n].spec.turn_rows.is_multiple_of(2)
+                    && driftless::rename_column(&self.nodes[n].path, table, old, new).is_ok();
+                // A part of a key cannot be told.
+                if told { Ok(()) } else { app.execute_batch(&sql).map_err(|error| error.to_string()) }
             }
         };
         self.trace.line(|| format!("  {done:?}"));
+        self.nodes[n].set_durability();
         if done.is_ok() {
             let node = &mut self.nodes[n];
             if self.changes.get(node.changed) != Some(change) {
@@ -586,9 +588,10 @@ impl World {
         if self.nodes[n].app.is_none() {
             return Ok(());
         }
-        let (spec, changed) = (self.nodes[n].spec.clone(), self.nodes[n].changed);
+        let (spec, changed, joined) =
+            (self.nodes[n].spec.clone(), self.nodes[n].changed, self.nodes[n].joined);
         let copy = self.add_node(spec);
-        self.nodes[copy].changed = changed;
+        (self.nodes[copy].changed, self.nodes[copy].joined) = (changed, joined);
         let to = self.nodes[copy].path.clone();
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
         match how {
@@ -612,6 +615,9 @@ impl World {
         self.nodes[n].joined = true;
         crate::create_database(&self.nodes[n].path, "PRAGMA user_version = 1");
         self.open(n)?;
+        if let (Some(model), Some(app)) = (&mut self.always.model, &self.nodes[n].app) {
+            model.begin(n, app, &self.tables)?;
+        }
         self.connect(n, relay)?;
         self.pump(n, 400, false)?;
         self.make_tables(n)
@@ -620,6 +626,10 @@ impl World {
     /// A node that came without tables makes those that it knows of by now.
     pub(super) fn make_tables(&mut self, n: usize) -> Checked {
         self.engine(n, false, |engine, _| engine.make_defined_tables())?;
+        if let (Some(model), Some(app)) = (&mut self.always.model, &self.nodes[n].app) {
+            // Everything was captured, and tables came into view.
+            model.begin(n, app, &self.tables)?;
+        }
         Ok(())
     }
 

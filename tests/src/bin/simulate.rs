@@ -1,24 +1,202 @@
-//! stub
-fn main() {
-    driftless_tests::sim::quiet_panics();
-    let args: Vec<u64> = std::env::args().skip(1).map(|a| a.parse().unwrap()).collect();
-    let (from, to) = (args[0], args[1]);
-    let begun = std::time::Instant::now();
-    let mut tally = driftless_tests::sim::Tally::default();
-    let mut rules = std::collections::BTreeMap::<&str, Vec<u64>>::new();
-    for seed in from..to {
-        let run = driftless_tests::sim::run(seed, args.get(2) == Some(&1));
-        tally += run.tally;
-        if let Some(failure) = run.failure {
-            if args.get(2) == Some(&2) {
-                let (small, failure) = driftless_tests::sim::shrink(&run.scenario, &failure, |_| true);
-                println!("{}\n{failure}", small.to_text());
-                driftless_tests::sim::replay(&small, true);
-            }
-            if rules.entry(failure.rule).or_default().len() < 3 { println!("seed {seed}: {}", failure.to_string().chars().take(1500).collect::<String>()); }
-            rules.entry(failure.rule).or_default().push(seed);
+//! Whole clusters on one thread each, drawn from seeds, until the time is up or something does not hold.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use driftless_tests::sim::{self, Crowd, Failure, Run, Scenario, Summary};
+
+/// Runs clusters of engines and relays under faults, and checks what Driftless promises.
+///
+/// Each seed makes up a schema, some files and relays, apps that write to them, and faults: networks that lose, repeat and
+/// damage, processes that are killed in the middle of a write, machines that lose power, disks that fill up, clocks that
+/// jump, files that are copied and restored, relays that forget. A run that breaks a promise is shortened to the few
+/// decisions that it takes and kept as a file, and the command that runs it again is printed.
+///
+/// Exit code 0: everything held. 1: something did not. 2: wrong arguments.
+#[derive(Debug, Parser)]
+#[command(name = "simulate", version)]
+struct Arguments {
+    /// Go on for so many minutes.
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    minutes: Option<f64>,
+    /// Run so many seeds. Without this and --minutes: 1000.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// The first seed; the others follow it. Without it: drawn, and printed.
+    #[arg(long, value_name = "SEED")]
+    from: Option<u64>,
+    /// How many clusters at once. Without it: as many as there are processors.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Run this seed alone and print all that happens.
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["minutes", "seeds", "from", "replay"])]
+    seed: Option<u64>,
+    /// Run a kept scenario and print all that happens.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Plant each bug that the engine and the relay know of, one after the other, and look in how many seeds it is found.
+    #[arg(long, conflicts_with_all = ["minutes", "seed", "replay"])]
+    planted: bool,
+    /// Do not shorten what fails, and keep nothing.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Where to keep what fails.
+    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds"))]
+    keep: PathBuf,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    sim::quiet_panics();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
         }
     }
-    println!("{tally:?} in {:?}", begun.elapsed());
-    for (rule, seeds) in rules { println!("{rule}: {} {:?}", seeds.len(), &seeds[..seeds.len().min(10)]); }
+}
+
+/// Whether everything held.
+fn run(arguments: &Arguments) -> Result<bool> {
+    if let Some(path) = &arguments.replay {
+        return Ok(told(&sim::replay(&Scenario::load(path)?, true)));
+    }
+    if let Some(seed) = arguments.seed {
+        let run = sim::run(seed, true);
+        let held = told(&run);
+        if !held && !arguments.no_shrink {
+            shrink_and_keep(&run, &arguments.keep)?;
+        }
+        return Ok(held);
+    }
+    if arguments.planted {
+        return planted(arguments);
+    }
+    crowd(arguments)
+}
+
+fn told(run: &Run) -> bool {
+    match &run.failure {
+        Some(failure) => println!("seed {}: {failure}", run.scenario.seed),
+        None => println!("seed {}: everything held, after {} steps", run.scenario.seed, run.tally.steps),
+    }
+    run.failure.is_none()
+}
+
+fn threads(arguments: &Arguments) -> usize {
+    arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from))
+}
+
+fn crowd(arguments: &Arguments) -> Result<bool> {
+    let begun = Instant::now();
+    let first = arguments.from.unwrap_or_else(|| fastrand::u64(..1 << 48));
+    let count = match (arguments.minutes, arguments.seeds) {
+        (Some(_), _) => None,
+        (None, count) => Some(count.unwrap_or(1000)),
+    };
+    let crowd = Crowd {
+        first,
+        count,
+        until: arguments.minutes.map(|minutes| begun + Duration::from_secs_f64(minutes * 60.0)),
+        threads: threads(arguments),
+        most_failures: 20,
+    };
+    eprintln!("seeds from {first}");
+    let last = Mutex::new(begun);
+    let failed = Mutex::new(Vec::new());
+    let summary = crowd.run(|run, summary| {
+        let mut last = last.lock().expect("nobody panics while holding it");
+        if run.failure.is_some() {
+            told(run);
+            failed.lock().expect("nobody panics while holding it").push((run.scenario.clone(), run.failure.clone()));
+        }
+        if last.elapsed() >= Duration::from_secs(1) {
+            *last = Instant::now();
+            progress(summary, begun, arguments.minutes);
+        }
+    });
+    eprintln!();
+    let failed = failed.into_inner().expect("all threads are done");
+    for (scenario, failure) in failed.iter().filter(|_| !arguments.no_shrink).take(3) {
+        if let Some(failure) = failure {
+            keep(scenario, failure, &arguments.keep)?;
+        }
+    }
+    report(&summary, first, arguments.json)?;
+    Ok(summary.failures.is_empty())
+}
+
+fn progress(summary: &Summary, begun: Instant, minutes: Option<f64>) {
+    let of = minutes.map(|minutes| format!(" of {:.0} s", minutes * 60.0)).unwrap_or_default();
+    eprint!("\r{summary}, {} s{of}   ", begun.elapsed().as_secs());
+}
+
+fn report(summary: &Summary, first: u64, json: bool) -> Result<()> {
+    if json {
+        let failures: Vec<_> = summary
+            .failures
+            .iter()
+            .map(|(seed, failure)| serde_json::json!({ "seed": seed, "rule": failure.rule, "found": failure.found }))
+            .collect();
+        let report = serde_json::json!({
+            "first": first,
+            "seeds": summary.seeds,
+            "steps": summary.tally.steps,
+            "transactions": summary.tally.transactions,
+            "faults": summary.tally.faults,
+            "frames": summary.tally.frames,
+            "virtual_seconds": summary.tally.time / 1000,
+            "seconds": summary.took.as_secs_f64(),
+            "failures": failures,
+        });
+        println!("{}", serde_json::to_string_pretty(&report).context("writing the summary")?);
+        return Ok(());
+    }
+    println!("{summary}; {} steps, {:.0} s", summary.tally.steps, summary.took.as_secs_f64());
+    if summary.failures.is_empty() {
+        println!("everything held");
+    }
+    Ok(())
+}
+
+fn shrink_and_keep(run: &Run, folder: &Path) -> Result<()> {
+    match &run.failure {
+        Some(failure) => keep(&run.scenario, failure, folder),
+        None => Ok(()),
+    }
+}
+
+fn keep(scenario: &Scenario, failure: &Failure, folder: &Path) -> Result<()> {
+    let (small, failure) = sim::shrink(scenario, failure, |left| {
+        eprint!("\rseed {}: shortened to {left} steps   ", scenario.seed);
+        true
+    });
+    eprintln!();
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(format!("{}.json", scenario.seed));
+    std::fs::write(&path, small.to_text()).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("seed {}: {} steps are enough: {failure}", scenario.seed, small.steps.len());
+    println!("again: cargo run --release -p driftless-tests --bin simulate -- --replay {}", path.display());
+    Ok(())
+}
+
+fn planted(arguments: &Arguments) -> Result<bool> {
+    let most = arguments.seeds.unwrap_or(200);
+    let first = arguments.from.unwrap_or(0);
+    let found = sim::find_planted(first, most, threads(arguments), |bug, found| match found {
+        Some(found) => println!("{bug}: found in seed {} of {first}..: {}", found.seeds, found.rule),
+        None => println!("{bug}: not found in {most} seeds"),
+    });
+    let missed = found.iter().filter(|(_, found)| found.is_none()).count();
+    println!("{} of {} planted bugs found, within {most} seeds each", found.len() - missed, found.len());
+    Ok(missed == 0)
 }
