@@ -204,6 +204,9 @@ async fn ready(State(inner): State<Arc<Inner>>) -> Response {
     }
 }
 
+/// Says in the response which space the request opened.
+const SPACE_HEADER: header::HeaderName = header::HeaderName::from_static("driftless-space");
+
 /// `GET /<space>`: the upgrade to a WebSocket.
 async fn space(State(inner): State<Arc<Inner>>, mut request: Request) -> Response {
     let handshake = request.extensions_mut().remove::<Handshake>();
@@ -218,6 +221,7 @@ async fn space(State(inner): State<Arc<Inner>>, mut request: Request) -> Respons
     let Ok(accept) = HeaderValue::from_str(&accept) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
+    let opened = HeaderValue::from_str(name.as_str());
     let upgrade = hyper::upgrade::on(&mut request);
     let task = Arc::clone(&inner);
     inner.tasks.spawn(async move {
@@ -241,6 +245,9 @@ async fn space(State(inner): State<Arc<Inner>>, mut request: Request) -> Respons
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Ok(opened) = opened {
+        headers.insert(SPACE_HEADER, opened);
+    }
     response
 }
 

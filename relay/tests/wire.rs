@@ -118,7 +118,7 @@ async fn each_mistake_has_its_close_code_and_a_sentence() {
         (
             "garbage",
             "notes",
-            vec![Message::Binary(Bytes::from_static(&[1, 1, 255, 255]))],
+            vec![Message::Binary(Bytes::from_static(&[1, 99, 255, 255]))],
             CloseCode::Malformed,
         ),
         ("an empty frame", "notes", vec![Message::Binary(Bytes::new())], CloseCode::Malformed),
@@ -150,7 +150,13 @@ async fn each_mistake_has_its_close_code_and_a_sentence() {
             vec![hello_frame(), binary(ClientMessage::Changeset(changeset(2, 1)))],
             CloseCode::Malformed,
         ),
-        ("a damaged changeset", "notes", vec![hello_frame(), damaged], CloseCode::Malformed),
+        ("a damaged changeset", "notes", vec![hello_frame(), damaged], CloseCode::Damaged),
+        (
+            "a damaged hello",
+            "notes",
+            vec![Message::Binary(Bytes::from_static(&[1, 1, 255, 255]))],
+            CloseCode::Damaged,
+        ),
         (
             "a gap",
             "notes",

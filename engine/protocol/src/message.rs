@@ -15,7 +15,9 @@
 //! ```
 //!
 //! Changesets and parts of snapshots have the same bytes in both directions, so a relay passes on the very bytes
-//! it was given. Refusals are WebSocket close frames with a [`CloseCode`] and a sentence.
+//! it was given, with the checksum of their author in them. All other frames end with a checksum, eight bytes of BLAKE3 over
+//! what is before: where there is no TLS, a bit that the network flips could else acknowledge what was never stored.
+//! Refusals are WebSocket close frames with a [`CloseCode`] and a sentence.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,9 @@ pub const PROTOCOL_VERSION: u8 = 1;
 
 /// The largest frame, in bytes: a body that did not compress, its header, and room for its state vector.
 pub const MAX_FRAME_BYTES: usize = MAX_BODY_BYTES + (5 << 20);
+
+/// The checksum at the end of a frame that is neither a changeset nor a part of a snapshot.
+const CHECKSUM_BYTES: usize = 8;
 
 const HELLO: u8 = 1;
 const ASK_HEADS: u8 = 2;
@@ -134,6 +139,9 @@ pub enum MessageError {
     /// The payload does not decode.
     #[error(transparent)]
     Payload(#[from] CodecError),
+    /// The frame is not what was sent.
+    #[error("the checksum of a message does not fit: it was damaged on its way")]
+    Checksum,
     /// A changeset or a part of a snapshot is malformed.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -145,6 +153,7 @@ impl MessageError {
         match self {
             Self::Version(_) => CloseCode::UnsupportedVersion,
             Self::TooLarge(_) | Self::Frame(FrameError::TooLarge(_)) => CloseCode::TooLarge,
+            Self::Checksum | Self::Frame(FrameError::Checksum) => CloseCode::Damaged,
             _ => CloseCode::Malformed,
         }
     }
@@ -170,6 +179,29 @@ fn frame(tag: u8, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// A frame that ends with a checksum.
+fn sealed(tag: u8, payload: &[u8]) -> Bytes {
+    let mut frame = BytesMut::from(frame(tag, payload));
+    let checksum = checksum(&frame);
+    frame.put_slice(&checksum);
+    frame.freeze()
+}
+
+/// The payload of such a frame, if that is what it was.
+fn opened(frame: &Bytes) -> Result<Bytes, MessageError> {
+    let (sealed, theirs) = frame.split_last_chunk().ok_or(MessageError::Checksum)?;
+    if sealed.len() < 2 || checksum(sealed) != *theirs {
+        return Err(MessageError::Checksum);
+    }
+    Ok(frame.slice(2..sealed.len()))
+}
+
+fn checksum(frame: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut checksum = [0; CHECKSUM_BYTES];
+    checksum.copy_from_slice(&blake3::hash(frame).as_bytes()[..CHECKSUM_BYTES]);
+    checksum
+}
+
 /// The frame of a changeset, the same from either side. `changeset` is [`Changeset::bytes`].
 pub fn changeset_frame(changeset: &[u8]) -> Bytes {
     frame(CHANGESET, changeset)
@@ -184,8 +216,8 @@ impl ClientMessage {
     /// The frame to send.
     pub fn encode(&self) -> Bytes {
         match self {
-            Self::Hello(hello) => frame(HELLO, &codec::encode(hello)),
-            Self::AskHeads(nonce) => frame(ASK_HEADS, &codec::encode(nonce)),
+            Self::Hello(hello) => sealed(HELLO, &codec::encode(hello)),
+            Self::AskHeads(nonce) => sealed(ASK_HEADS, &codec::encode(nonce)),
             Self::Changeset(changeset) => changeset_frame(changeset.bytes()),
             Self::SnapshotPart(part) => snapshot_part_frame(part.bytes()),
         }
@@ -195,8 +227,8 @@ impl ClientMessage {
     pub fn decode(frame: Bytes) -> Result<Self, MessageError> {
         let (tag, payload) = payload(&frame)?;
         Ok(match tag {
-            HELLO => Self::Hello(codec::decode(&payload)?),
-            ASK_HEADS => Self::AskHeads(codec::decode(&payload)?),
+            HELLO => Self::Hello(codec::decode(&opened(&frame)?)?),
+            ASK_HEADS => Self::AskHeads(codec::decode(&opened(&frame)?)?),
             CHANGESET => Self::Changeset(Changeset::from_bytes(payload)?),
             SNAPSHOT_PART => Self::SnapshotPart(SnapshotPart::from_bytes(payload)?),
             _ => return Err(MessageError::Tag(tag)),
@@ -208,10 +240,10 @@ impl RelayMessage {
     /// The frame to send.
     pub fn encode(&self) -> Bytes {
         match self {
-            Self::Welcome(welcome) => frame(WELCOME, &codec::encode(welcome)),
-            Self::Stored(seq) => frame(STORED, &codec::encode(seq)),
-            Self::SnapshotStored(snapshot) => frame(SNAPSHOT_STORED, &codec::encode(snapshot)),
-            Self::Heads { nonce, heads } => frame(HEADS, &codec::encode(&(nonce, heads))),
+            Self::Welcome(welcome) => sealed(WELCOME, &codec::encode(welcome)),
+            Self::Stored(seq) => sealed(STORED, &codec::encode(seq)),
+            Self::SnapshotStored(snapshot) => sealed(SNAPSHOT_STORED, &codec::encode(snapshot)),
+            Self::Heads { nonce, heads } => sealed(HEADS, &codec::encode(&(nonce, heads))),
             Self::Changeset(changeset) => changeset_frame(changeset.bytes()),
             Self::SnapshotPart(part) => snapshot_part_frame(part.bytes()),
         }
@@ -221,11 +253,11 @@ impl RelayMessage {
     pub fn decode(frame: Bytes) -> Result<Self, MessageError> {
         let (tag, payload) = payload(&frame)?;
         Ok(match tag {
-            WELCOME => Self::Welcome(codec::decode(&payload)?),
-            STORED => Self::Stored(codec::decode(&payload)?),
-            SNAPSHOT_STORED => Self::SnapshotStored(codec::decode(&payload)?),
+            WELCOME => Self::Welcome(codec::decode(&opened(&frame)?)?),
+            STORED => Self::Stored(codec::decode(&opened(&frame)?)?),
+            SNAPSHOT_STORED => Self::SnapshotStored(codec::decode(&opened(&frame)?)?),
             HEADS => {
-                let (nonce, heads) = codec::decode(&payload)?;
+                let (nonce, heads) = codec::decode(&opened(&frame)?)?;
                 Self::Heads { nonce, heads }
             }
             CHANGESET => Self::Changeset(Changeset::from_bytes(payload)?),
@@ -266,6 +298,8 @@ pub enum CloseCode {
     SlowReader,
     /// 4504: nothing was heard for too long.
     Silent,
+    /// 4505: what came is not what was sent; its checksum does not fit.
+    Damaged,
     /// 4508: too many connections.
     Busy,
     /// 4509: the relay holds other content under this replica and seq. The file is a copy of another: it takes a
@@ -276,7 +310,7 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
-    const TABLE: [(Self, u16); 15] = [
+    const TABLE: [(Self, u16); 16] = [
         (Self::Normal, 1000),
         (Self::GoingAway, 1001),
         (Self::Malformed, 4400),
@@ -289,6 +323,7 @@ impl CloseCode {
         (Self::Gap, 4502),
         (Self::SlowReader, 4503),
         (Self::Silent, 4504),
+        (Self::Damaged, 4505),
         (Self::Busy, 4508),
         (Self::Forked, 4509),
         (Self::Other(0), 0),

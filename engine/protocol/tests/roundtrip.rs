@@ -436,6 +436,21 @@ proptest! {
         }
     }
 
+    /// A bit that the network flips must not acknowledge, count or name what was not meant.
+    #[test]
+    fn a_message_with_a_flipped_bit_is_refused(
+        ours in client_message(), theirs in relay_message(), at in any::<prop::sample::Index>(), bit in 0..8u8,
+    ) {
+        let flipped = |frame: Bytes| {
+            let mut frame = frame.to_vec();
+            let at = at.index(frame.len());
+            frame[at] ^= 1 << bit;
+            Bytes::from(frame)
+        };
+        prop_assert!(ClientMessage::decode(flipped(ours.encode())).is_err());
+        prop_assert!(RelayMessage::decode(flipped(theirs.encode())).is_err());
+    }
+
     #[test]
     fn client_messages_round_trip(message in client_message(), damage in damage()) {
         let frame = message.encode();
@@ -443,6 +458,8 @@ proptest! {
         prop_assert_eq!(again.encode(), frame.clone());
         drop(RelayMessage::decode(frame.clone()));
         drop(ClientMessage::decode(damage.to(&frame).into()));
+        let unsealed = damage.to(&frame[..frame.len() - 8]);
+        drop(ClientMessage::decode(sealed(unsealed)));
         prop_assert!(ClientMessage::decode([&frame[..], &[0]].concat().into()).is_err(), "a byte left over");
     }
 
@@ -453,6 +470,8 @@ proptest! {
         prop_assert_eq!(again.encode(), frame.clone());
         drop(ClientMessage::decode(frame.clone()));
         drop(RelayMessage::decode(damage.to(&frame).into()));
+        let unsealed = damage.to(&frame[..frame.len() - 8]);
+        drop(RelayMessage::decode(sealed(unsealed)));
         prop_assert!(RelayMessage::decode([&frame[..], &[0]].concat().into()).is_err(), "a byte left over");
     }
 
@@ -532,6 +551,13 @@ fn forge(body: &[u8], claimed: u64) -> Bytes {
     [&(header.len() as u32).to_le_bytes()[..], &header, &compressed].concat().into()
 }
 
+/// A frame with a right checksum.
+fn sealed(mut frame: Vec<u8>) -> Bytes {
+    let checksum = blake3::hash(&frame);
+    frame.extend(&checksum.as_bytes()[..8]);
+    frame.into()
+}
+
 #[test]
 fn the_forger_of_these_tests_writes_what_sealing_writes() {
     let body = BodyBuilder::new().finish();
@@ -573,7 +599,7 @@ fn length_prefix_bombs_are_refused_cheaply() {
         let mut frame = vec![1, 1, 0, 0];
         frame.extend([1; 16]);
         frame.extend(tail);
-        Bytes::from(frame)
+        sealed(frame)
     };
     // A vector, then a token, of 2^64 - 1, 2^40, 2^32 - 1 and 4 million entries or bytes.
     let lengths: [Vec<u8>; 4] = [
@@ -623,7 +649,7 @@ fn a_state_vector_out_of_order_or_with_a_repeated_or_empty_entry_is_refused() {
             frame.extend([replica; 16]);
             frame.push(seq);
         }
-        RelayMessage::decode(frame.into())
+        RelayMessage::decode(sealed(frame))
     };
     assert!(heads(&[(1, 5), (2, 1)]).is_ok());
     for bad in [&[(2, 5), (1, 1)][..], &[(1, 5), (1, 6)], &[(1, 5), (1, 5)], &[(1, 0)], &[(0, 1)]] {
