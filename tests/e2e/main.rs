@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_input;
+mod bad_network;
 mod conflicts;
 mod copies;
 mod counters;

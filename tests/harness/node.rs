@@ -65,9 +65,14 @@ impl Node {
 
     /// Starts to sync, or does so with another relay.
     pub fn go_online(&mut self, url: &str) {
-        self.sync = None;
         let mut config = SyncConfig::new(url);
         config.backoff_max = config.backoff_min;
+        self.go_online_with(config);
+    }
+
+    /// The same, with other settings.
+    pub fn go_online_with(&mut self, config: SyncConfig) {
+        self.sync = None;
         self.sync = Some(self.engine().sync(config).expect("the address is good"));
     }
 

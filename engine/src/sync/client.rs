@@ -15,6 +15,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
@@ -39,8 +40,14 @@ const OUTBOX_BYTES: usize = 2 << 20;
 const SNAPSHOT_PARTS: usize = 2;
 /// How often to ping, and to ask for a vector that confirms what was acknowledged.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How fast the slowest line takes what is sent, in bytes a second.
+const SLOWEST: f64 = 8192.0;
 /// How long to wait for the socket when saying goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// So often in a row a relay refuses with one code before it is believed: one bit that the network flips can make a
+/// request into one that is refused for good, and then somebody would have to come and start the sync again.
+const REFUSALS: u32 = 3;
 
 /// What the handle asks of the task.
 #[derive(Debug)]
@@ -80,13 +87,26 @@ impl Client {
     /// Connects again and again until told to stop or refused for good.
     pub(crate) async fn run(mut self) {
         let mut attempts = 0u32;
+        // How often in a row the relay has refused, and with which code.
+        let mut refusals = (0u32, 0u16);
         loop {
             self.state.send_replace(SyncState::Connecting);
             let connected_at = Instant::now();
             let ended = self.connection().await;
+            let before = std::mem::take(&mut refusals);
             let why = match ended {
                 Ended::Stopped => break,
                 Ended::Renamed => continue,
+                Ended::Refused(Error::Refused { code, reason }) if before != (REFUSALS - 1, code) => {
+                    refusals = (if before.1 == code { before.0 + 1 } else { 1 }, code);
+                    tracing::info!(url = %self.config.url, code, reason, "refused, perhaps by mistake");
+                    self.state
+                        .send_replace(SyncState::Offline { why: reason, retry_in: self.config.backoff_min });
+                    if self.wait(self.config.backoff_min).await {
+                        break;
+                    }
+                    continue;
+                }
                 Ended::Refused(error) => {
                     tracing::info!(url = %self.config.url, %error, "sync ends");
                     let text = error.to_string();
@@ -180,6 +200,7 @@ impl Client {
             last_question: 0,
             renaming: false,
             notes: (0, 0),
+            patience: Patience::default(),
             settled: VecDeque::new(),
             ended: None,
         };
@@ -203,6 +224,10 @@ async fn connect(config: &SyncConfig, address: &Address) -> std::result::Result<
         .max_write_buffer_size(2 * MAX_FRAME_BYTES);
     let connecting = connect_async_with_config(address.url.as_str(), Some(websocket), true);
     match timeout(config.connect_timeout, connecting).await {
+        // A request that was damaged on its way may have opened, and made, another space.
+        Ok(Ok((_, response))) if opened_another(&response, address) => {
+            Err(Ended::Broken("the relay understood another space than was asked for".into()))
+        }
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(WsError::Http(response))) if response.status().is_client_error() => {
             let reason = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
@@ -212,6 +237,12 @@ async fn connect(config: &SyncConfig, address: &Address) -> std::result::Result<
         Ok(Err(error)) => Err(Ended::Broken(error.to_string())),
         Err(_) => Err(Ended::Broken(format!("no answer in {:?}", config.connect_timeout))),
     }
+}
+
+/// Whether the relay says that it opened another space.
+fn opened_another<B>(response: &Response<B>, address: &Address) -> bool {
+    let opened = response.headers().get("driftless-space").map(|name| name.as_bytes());
+    opened.is_some_and(|name| name != address.url.path().trim_start_matches('/').as_bytes())
 }
 
 impl SyncConfig {
@@ -242,6 +273,48 @@ enum Event {
 
 type Pending = Pin<Box<dyn Future<Output = Event> + Send>>;
 
+/// Whether the relay still answers: a message can get lost on a connection that goes on, when a flipped bit makes a pong of
+/// it, or a longer frame that swallows what comes after it.
+#[derive(Debug, Default)]
+struct Patience {
+    /// The number of the last ping.
+    pings: u64,
+    /// Since when something waits for a message and none has come, and the first ping after that.
+    waiting: Option<(Instant, u64)>,
+    /// When that ping came back: what was sent before it has been read.
+    read: Option<Instant>,
+}
+
+impl Patience {
+    /// The next ping.
+    fn ping(&mut self) -> Message {
+        self.pings += 1;
+        Message::Ping(self.pings.to_be_bytes().to_vec().into())
+    }
+
+    fn on_pong(&mut self, payload: &[u8]) {
+        let number = payload.try_into().map_or(0, u64::from_be_bytes);
+        if self.waiting.is_some_and(|(_, first)| number >= first) {
+            self.read.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// A message came, or nothing waits for one.
+    fn renew(&mut self) {
+        self.waiting = None;
+        self.read = None;
+    }
+
+    /// Something waits for a message. Whether it has for too long, with so many bytes on their way.
+    fn is_over(&mut self, silence: Duration, in_flight: usize) -> bool {
+        let (since, _) = *self.waiting.get_or_insert((Instant::now(), self.pings + 1));
+        match self.read {
+            Some(read) => read.elapsed() > silence,
+            None => since.elapsed() > 4 * silence + Duration::from_secs_f64(in_flight as f64 / SLOWEST),
+        }
+    }
+}
+
 struct Connection {
     session: Session,
     worker: Worker,
@@ -262,6 +335,7 @@ struct Connection {
     renaming: bool,
     /// Notes for the file that were begun, and that are done.
     notes: (u64, u64),
+    patience: Patience,
     /// Questions to be answered once so many notes are done: whoever asked finds in the file what it was told.
     settled: VecDeque<(u64, u64)>,
     ended: Option<Ended>,
@@ -338,7 +412,13 @@ impl Connection {
                     if !online && self.is_greeting() && greeting.elapsed() > self.config.connect_timeout {
                         break Ended::Broken(format!("no welcome in {:?}", self.config.connect_timeout));
                     }
-                    self.outgoing.push_back(Message::Ping(Vec::new().into()));
+                    if !self.session.waits() || !self.has_done_its_part(can_read) {
+                        self.patience.renew();
+                    } else if self.patience.is_over(self.config.silence, self.session.in_flight_bytes()) {
+                        break Ended::Broken("the relay does not answer".into());
+                    }
+                    let ping = self.patience.ping();
+                    self.outgoing.push_back(ping);
                     let actions = self.session.tick();
                     self.run(actions);
                 }
@@ -349,6 +429,11 @@ impl Connection {
         // Only a courtesy: the relay notices the end of the connection as well.
         let _ = timeout(GOODBYE, sink.send(close)).await;
         ended
+    }
+
+    /// Whether nothing that the session waits for is still to be done here.
+    fn has_done_its_part(&self, can_read: bool) -> bool {
+        can_read && self.pending.is_empty() && self.snapshot.is_none() && self.unapplied.is_empty()
     }
 
     fn is_greeting(&self) -> bool {
@@ -389,6 +474,7 @@ impl Connection {
         match message {
             Message::Binary(frame) => match RelayMessage::decode(frame) {
                 Ok(message) => {
+                    self.patience.renew();
                     let actions = self.session.on_message(message);
                     self.run(actions);
                 }
@@ -400,7 +486,8 @@ impl Connection {
             },
             Message::Close(frame) => self.on_close(frame),
             Message::Text(_) => self.end(Ended::Broken("this is not a Driftless relay: it sent text".into())),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Pong(payload) => self.patience.on_pong(&payload),
+            Message::Ping(_) | Message::Frame(_) => {}
         }
     }
 

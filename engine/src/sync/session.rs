@@ -244,6 +244,18 @@ impl Session {
         vec![Action::Send(ClientMessage::AskHeads(nonce))]
     }
 
+    /// Whether something that was said waits for what the relay says to it, or a question for what the relay holds.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Greeting | Phase::Filling)
+            || !self.in_flight.is_empty()
+            || !self.questions.is_empty()
+    }
+
+    /// What was sent and not yet acknowledged, in bytes.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+
     fn nonce(&mut self) -> u64 {
         self.last_nonce += 1;
         self.last_nonce
