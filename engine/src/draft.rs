@@ -43,13 +43,27 @@ impl Draft {
         Ok(draft)
     }
 
+    /// Gives it its name. Nobody has it open any more.
     pub(crate) fn finish(self, path: &Path) -> Result<()> {
-        // The engine was the only connection, so closing it has brought everything into the file itself.
+        self.gather()?;
         let io = |source| Error::Io { doing: "putting in place", path: path.to_owned(), source };
         fs::hard_link(&self.path, path).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => Error::FileExists(path.to_owned()),
             _ => io(source),
         })
+    }
+}
+
+impl Draft {
+    /// Brings everything into the file itself. Closing the last connection does so too, but where that fails, as on a full
+    /// disk, nobody is told.
+    fn gather(&self) -> Result<()> {
+        let doing = "bringing everything into the file";
+        let connection = rusqlite::Connection::open(&self.path).doing(doing)?;
+        let busy: bool =
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).doing(doing)?;
+        let what = || "somebody else has it open".to_owned();
+        if busy { Err(Error::Damaged { table: "journal", what: what() }) } else { Ok(()) }
     }
 }
 
@@ -119,6 +133,8 @@ fn remove(draft: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::config::DbConfig;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -152,6 +168,24 @@ mod tests {
         assert!(!is_abandoned(&draft.path), "an engine works on it");
         drop((locked, draft));
         assert_eq!(names(folder.path()), others);
+    }
+
+    /// Where the last connection could not bring its log into the file, for want of room, a clone without its rows, or a
+    /// damaged one, was put in place and said to be good.
+    #[test]
+    fn a_finished_file_has_what_was_only_in_its_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let draft = Draft::create(&path).expect("a draft");
+        let connection = rusqlite::Connection::open(&draft.path).expect("a connection");
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("a setting");
+        connection.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (7)").expect("rows");
+        drop(connection);
+        draft.finish(&path).expect("finished");
+        let connection = rusqlite::Connection::open(&path).expect("a connection");
+        let x: i64 = connection.query_row("SELECT x FROM t", [], |row| row.get(0)).expect("the row");
+        drop(connection);
+        assert_eq!((x, names(folder.path())), (7, vec!["app.db".to_owned()]));
     }
 
     /// A clone that was killed between the two left a file that the engine refused for its second name.

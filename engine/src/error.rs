@@ -126,7 +126,7 @@ pub enum Error {
 
     // The outside world.
     /// SQLite failed: disk full, I/O error, a database locked for too long, a damaged file.
-    #[error("SQLite failed while {doing}: {source}")]
+    #[error("SQLite failed while {doing}: {source}{}", advice(source))]
     Sqlite {
         /// What the engine was doing.
         doing: &'static str,
@@ -198,6 +198,17 @@ pub enum Error {
     Stopped,
 }
 
+/// What to do about a disk that fails; nothing for other failures.
+fn advice(source: &rusqlite::Error) -> &'static str {
+    match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => "; make room on the disk: nothing that was committed is lost",
+        Some(rusqlite::ErrorCode::SystemIoFailure) => {
+            "; the system's log says more about the disk: nothing that was committed is lost"
+        }
+        _ => "",
+    }
+}
+
 /// A result of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -227,8 +238,29 @@ impl Error {
         ))
     }
 
+    /// Whether it is the disk that fails or is full, and not what was to be done.
+    pub(crate) fn is_disk(&self) -> bool {
+        matches!(self, Error::Sqlite { source, .. } if !advice(source).is_empty())
+    }
+
     /// Whether the damage lies in the bytes that came in, not in this replica: such bytes are set aside.
     pub(crate) fn blames_input(&self) -> bool {
         matches!(self, Error::Frame(_) | Error::RowDoc(_) | Error::TextDoc(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_is_said_with_what_to_do_about_it() {
+        let full =
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+        let error = Error::Sqlite { doing: "committing a turn", source: full };
+        assert!(
+            error.to_string().ends_with("make room on the disk: nothing that was committed is lost"),
+            "{error}"
+        );
     }
 }

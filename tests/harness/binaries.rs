@@ -188,17 +188,26 @@ impl Process {
 
     /// Waits until it has said something with `words` in it, or has ended. Returns whether it said it.
     pub fn says(&self, words: &str) -> bool {
+        self.says_any(&[words])
+    }
+
+    /// The same with any of several.
+    pub fn says_any(&self, words: &[&str]) -> bool {
         let (said, more) = &*self.said;
         let mut said = said.lock().expect("nobody panics with it");
         let begun = Instant::now();
         loop {
-            if said.iter().flat_map(|said| &said.lines).any(|line| line.contains(words)) {
+            if said
+                .iter()
+                .flat_map(|said| &said.lines)
+                .any(|line| words.iter().any(|words| line.contains(words)))
+            {
                 return true;
             }
             if said.iter().all(|said| said.ended) {
                 return false;
             }
-            assert!(begun.elapsed() < PATIENCE, "neither said '{words}' nor ended: {said:#?}");
+            assert!(begun.elapsed() < PATIENCE, "neither said any of {words:?} nor ended: {said:#?}");
             said = more.wait_timeout(said, PATIENCE).expect("nobody panics with it").0;
         }
     }

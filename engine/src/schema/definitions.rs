@@ -191,7 +191,13 @@ pub(crate) fn create(connection: &mut Connection, definition: &Definition) -> Re
         Ok(())
     })();
     let cleared = connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
-    made.map_err(|error: rusqlite::Error| refuse(error.to_string()))?;
+    made.map_err(|source: rusqlite::Error| {
+        match (Error::Sqlite { doing: "making the space's tables", source }) {
+            error if error.is_disk() => error,
+            Error::Sqlite { source, .. } => refuse(source.to_string()),
+            other => other,
+        }
+    })?;
     cleared.doing("cloning")
 }
 

@@ -65,6 +65,8 @@ enum Ended {
     Renamed,
     /// Try again later.
     Broken(String),
+    /// It is the file that failed, not the connection. Try again later.
+    Failed(Error),
     /// Trying again would fail again.
     Refused(Error),
 }
@@ -109,14 +111,13 @@ impl Client {
                 }
                 Ended::Refused(error) => {
                     tracing::info!(url = %self.config.url, %error, "sync ends");
-                    let text = error.to_string();
-                    let mut error = Some(error);
-                    for waiter in self.waiting.drain(..) {
-                        let error = error.take().unwrap_or_else(|| self.config.offline(&text));
-                        let _ = waiter.send(Err(error)); // it may have stopped waiting
-                    }
+                    let text = self.answer_all(error);
                     self.state.send_replace(SyncState::Refused(text));
                     return;
+                }
+                Ended::Failed(error) => {
+                    let text = self.answer_all(error);
+                    format!("'{}': {text}", self.worker.path().display())
                 }
                 Ended::Broken(why) => why,
             };
@@ -133,6 +134,17 @@ impl Client {
             }
         }
         self.state.send_replace(SyncState::Stopped);
+    }
+
+    /// Gives everybody who waits an error, the first of them the very one. Returns its text.
+    fn answer_all(&mut self, error: Error) -> String {
+        let text = error.to_string();
+        let mut error = Some(error);
+        for waiter in self.waiting.drain(..) {
+            let error = error.take().unwrap_or_else(|| self.config.offline(&text));
+            let _ = waiter.send(Err(error)); // it may have stopped waiting
+        }
+        text
     }
 
     /// Waits, unless somebody wants to sync now. Returns whether to stop.
@@ -157,7 +169,7 @@ impl Client {
         let introduction = match introduced {
             Ok(introduced) => introduced,
             Err(Error::Stopped) => return Ended::Refused(Error::Stopped),
-            Err(error) => return Ended::Broken(error.to_string()),
+            Err(error) => return Ended::Failed(error),
         };
         let connected = {
             let mut connecting = std::pin::pin!(connect(&self.config, &self.address));
@@ -582,7 +594,7 @@ impl Connection {
             Event::Renamed(Ok(())) => return self.end(Ended::Renamed),
             Event::Judged(Err(error @ Error::WrongSpace { .. })) => return self.end(Ended::Refused(error)),
             Event::Judged(Err(error)) | Event::Noted(Err(error)) | Event::Renamed(Err(error)) => {
-                return self.end(Ended::Broken(error.to_string()));
+                return self.end(Ended::Failed(error));
             }
             Event::Noted(Ok(())) => {
                 self.notes.1 += 1;
@@ -590,13 +602,13 @@ impl Connection {
                 Vec::new()
             }
             Event::Read(Ok(changesets)) => self.session.outgoing(changesets),
-            Event::Read(Err(error)) => return self.end(Ended::Broken(error.to_string())),
+            Event::Read(Err(error)) => return self.end(Ended::Failed(error)),
             Event::Applied(applied) => {
                 self.applying = false;
                 match applied {
                     Ok(held) => self.session.applied(held),
                     // What was not applied comes again with the next connection.
-                    Err(error) => return self.end(Ended::Broken(error.to_string())),
+                    Err(error) => return self.end(Ended::Failed(error)),
                 }
             }
             Event::Captured(id, Ok(last)) => self.session.ask(id, last),

@@ -6,6 +6,7 @@
 //! doing is finished first, and what was committed is captured at the next opening if not now.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -48,6 +49,7 @@ pub enum Health {
 /// What the outside can see of the thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Worker {
+    path: Arc<Path>,
     commands: mpsc::Sender<Command>,
     nudged: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
@@ -64,6 +66,7 @@ impl Worker {
         let (progress_sender, progress) = watch::channel((replica.id(), replica.held()?));
         let (health_sender, health) = watch::channel(Health::Well);
         let path = replica.path().to_owned();
+        let place = path.clone();
         let mut thread = Thread {
             replica,
             commands: receiver,
@@ -76,7 +79,12 @@ impl Worker {
             .name("driftless".into())
             .spawn(move || thread.run())
             .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
-        Ok((Self { commands, nudged, busy, progress, health }, handle))
+        Ok((Self { path: place.into(), commands, nudged, busy, progress, health }, handle))
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Tells the thread that the file may have changed. Never waits; many nudges are one.
@@ -217,7 +225,7 @@ impl Thread {
                 Ok(turn)
             }
             Err(error @ (Error::FileReplaced(_) | Error::NewerFormat { .. })) => {
-                tracing::error!(%error, "the engine stops");
+                tracing::error!(path = %self.replica.path().display(), %error, "the engine stops");
                 Err(Some(error.to_string()))
             }
             Err(error) if error.is_busy() => {
@@ -225,7 +233,7 @@ impl Thread {
                 Err(None)
             }
             Err(error) => {
-                tracing::error!(%error, "a turn failed; trying again");
+                tracing::error!(path = %self.replica.path().display(), %error, "a turn failed; trying again");
                 self.health.send_replace(Health::Ailing(error.to_string()));
                 Err(None)
             }

@@ -83,10 +83,11 @@ pub fn torment(workload: &'static Workload, plan: &Plan, tally: &Tally) -> Compl
 /// What a command said that failed, without what differs from run to run.
 fn complaint(outcome: &Outcome, lab: &Lab) -> Option<String> {
     let code = outcome.code?;
-    let said = outcome
-        .stderr
-        .lines()
-        .filter(|line| line.starts_with("driftless") || line.contains(" ERROR ") || line.contains(" WARN "));
+    let said = outcome.stderr.lines().filter(|line| {
+        (line.starts_with("driftless") && !line.contains("online with"))
+            || line.contains(" ERROR ")
+            || line.contains(" WARN ")
+    });
     let said: BTreeSet<String> = said
         .map(|line| {
             let line =
@@ -164,6 +165,13 @@ impl Lab {
                 let panicked = outcome.stderr.contains("panicked");
                 assert!(matches!(outcome.code, Some(0..=7)) && !panicked, "{outcome:?}");
                 assert!(harmed || outcome.code == Some(0), "failed unharmed: {outcome:?}");
+                if outcome.code != Some(0) {
+                    let names_file = outcome.stderr.contains(&scratch.path().display().to_string());
+                    assert!(
+                        names_file && !outcome.stderr.contains("no connection"),
+                        "misleading: {outcome:?}"
+                    );
+                }
             }
         }
         let held = self.held();

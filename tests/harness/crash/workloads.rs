@@ -3,12 +3,13 @@
 //! Each begins with files that are prepared once, as an [`Image`](super::image::Image) of them is put back for every death.
 //! What the tables hold in the end does not depend on whether anybody died on the way.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::peace::{sync_all, text};
 use super::trace::Start;
-use crate::{Commands, Outcome, Process, connect, create_database, query, sql};
+use crate::{Commands, Outcome, Process, connect, create_database, free_port, query, sql};
 
 /// How long an app waits for an engine before it writes on.
 const TURN: Duration = Duration::from_millis(300);
@@ -238,14 +239,14 @@ pub const ALL: &[Workload] = &[
 #[derive(Debug)]
 pub struct Stage {
     folder: PathBuf,
-    port: u16,
-    forget_relay: std::cell::Cell<bool>,
+    port: Cell<u16>,
+    forget_relay: Cell<bool>,
 }
 
 impl Stage {
     /// In this folder, which is empty; prepared for this workload, with nobody running.
     pub fn prepare(folder: &Path, workload: &Workload) -> Self {
-        let stage = Self { folder: folder.to_owned(), port: crate::free_port(), forget_relay: false.into() };
+        let stage = Self { folder: folder.to_owned(), port: 0.into(), forget_relay: false.into() };
         let mut relay = stage.relay(Start::Plainly);
         assert!(relay.says("listening on"), "the relay does not start: {}", relay.said());
         (workload.prepare)(&stage, &stage.url());
@@ -271,14 +272,15 @@ impl Stage {
         self.forget_relay.get()
     }
 
-    /// The space.
+    /// The space, where the relay was last.
     pub fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}/space", self.port)
+        format!("ws://127.0.0.1:{}/space", self.port.get())
     }
 
-    /// Starts the relay.
+    /// Starts the relay, each time elsewhere: others may have taken the port in between.
     pub fn relay(&self, start: Start<'_>) -> Process {
-        let listen = format!("127.0.0.1:{}", self.port);
+        self.port.set(free_port());
+        let listen = format!("127.0.0.1:{}", self.port.get());
         start.start("driftless-relay", &["--listen", &listen, "--data", text(&self.data())])
     }
 
@@ -328,7 +330,6 @@ impl Workload {
     /// Does the work once, its victim started like this, and returns how that one ended. Nothing runs afterwards: a relay
     /// that is not the victim is killed.
     pub fn run(&self, stage: &Stage, start: Start<'_>) -> Outcome {
-        let url = stage.url();
         match self.victim {
             Victim::Command(_) => {
                 let _relay = self.relay(stage);
@@ -338,8 +339,9 @@ impl Workload {
             Victim::Sync(statements) => {
                 let _relay = self.relay(stage);
                 let file = stage.file("a");
-                let mut sync = start.start("driftless", &["sync", text(&file), &url]);
-                sync.says("online with");
+                let mut sync = start.start("driftless", &["sync", text(&file), &stage.url()]);
+                // Or it fails, and goes on trying.
+                sync.says_any(&["online with", "trying again"]);
                 for statement in statements {
                     sql(&file, statement);
                     let committed = Instant::now();
@@ -355,6 +357,7 @@ impl Workload {
             }
             Victim::Relay => {
                 let relay = stage.relay(start);
+                let url = stage.url();
                 if relay.says("listening on") {
                     for name in ["a", "b", "a"] {
                         // It may be there or not; that is the point.

@@ -14,7 +14,7 @@ pub(crate) struct CloneArgs {
     /// Where the space is: ws://host:port/<space> or wss://…
     url: String,
     /// The file to make; it must not exist
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// A token that grants access, where the relay asks for one
     #[arg(long)]
     token: Option<String>,

@@ -10,7 +10,7 @@ mod track;
 mod verify;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -86,27 +86,51 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let done = match Cli::parse().command {
-        Command::Verify(args) => return finish(verify::run(&args)),
-        Command::Track(args) => track::track(&args),
-        Command::SetKind(args) => track::set_kind(&args),
-        Command::RenameColumn(args) => track::rename_column(&args),
-        Command::Untrack(args) => track::untrack(&args),
-        Command::Sync(args) => sync::run(&args),
+    let command = Cli::parse().command;
+    let done = match &command {
+        Command::Verify(args) => return finish(&args.file, verify::run(args)),
+        Command::Track(args) => track::track(args),
+        Command::SetKind(args) => track::set_kind(args),
+        Command::RenameColumn(args) => track::rename_column(args),
+        Command::Untrack(args) => track::untrack(args),
+        Command::Sync(args) => sync::run(args),
         Command::Status(args) => status::run(&args.file, args.json),
         Command::Conflicts(args) => conflicts::run(&args.file, args.json),
         Command::Parked(args) => parked::run(&args.file, args.json),
-        Command::Clone(args) => clone::run(&args),
+        Command::Clone(args) => clone::run(args),
     };
-    finish(done.map(|()| ExitCode::SUCCESS))
+    finish(command.file(), done.map(|()| ExitCode::SUCCESS))
 }
 
-fn finish(done: anyhow::Result<ExitCode>) -> ExitCode {
+impl Command {
+    /// The file that it works on.
+    fn file(&self) -> &Path {
+        match self {
+            Self::Track(args) => &args.file,
+            Self::SetKind(args) => &args.file,
+            Self::RenameColumn(args) => &args.file,
+            Self::Untrack(args) => &args.file,
+            Self::Sync(args) => &args.file,
+            Self::Status(args) | Self::Conflicts(args) | Self::Parked(args) => &args.file,
+            Self::Verify(args) => &args.file,
+            Self::Clone(args) => &args.file,
+        }
+    }
+}
+
+fn finish(file: &Path, done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("driftless: {error:#}");
+            match error.downcast_ref::<Error>() {
+                // Errors of the library that do not name the file; they say their causes themselves.
+                Some(error @ (Error::Sqlite { .. } | Error::Damaged { .. } | Error::Stopped)) => {
+                    eprintln!("driftless: '{}': {error}", file.display());
+                }
+                Some(error) => eprintln!("driftless: {error}"),
+                None => eprintln!("driftless: {error:#}"),
+            }
             ExitCode::from(exit_code(&error))
         }
     }

@@ -15,7 +15,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 #[derive(Args)]
 pub(crate) struct SyncArgs {
     /// The SQLite database
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Where the space is: ws://host:port/<space> or wss://…
     url: String,
     /// Exit as soon as both sides agree
@@ -133,7 +133,7 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
                     let now = health.borrow_and_update().clone();
                     match now {
                         Health::Stopped(reason) => break Err(anyhow::anyhow!(reason.unwrap_or_default())),
-                        Health::Ailing(why) => eprintln!("driftless: {why}; trying again"),
+                        Health::Ailing(why) => eprintln!("driftless: '{}': {why}; trying again", args.file.display()),
                         _ => {}
                     }
                 }

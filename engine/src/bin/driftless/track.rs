@@ -12,7 +12,7 @@ use crate::output;
 #[derive(Args)]
 pub(crate) struct TrackArgs {
     /// The SQLite database
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The tables to track; or --all
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     tables: Vec<String>,
@@ -39,7 +39,7 @@ pub(crate) struct TrackArgs {
 #[derive(Args)]
 pub(crate) struct SetKindArgs {
     /// The SQLite database
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// A table that is tracked
     table: String,
     /// One of its columns
@@ -52,7 +52,7 @@ pub(crate) struct SetKindArgs {
 #[derive(Args)]
 pub(crate) struct RenameColumnArgs {
     /// The SQLite database
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// A table that is tracked
     table: String,
     /// The column's name before
@@ -68,7 +68,7 @@ fn kind(name: &str) -> Result<ColumnKind, String> {
 #[derive(Args)]
 pub(crate) struct UntrackArgs {
     /// The SQLite database
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The tables to cease tracking
     #[arg(required = true)]
     tables: Vec<String>,

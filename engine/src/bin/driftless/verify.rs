@@ -16,7 +16,7 @@ const DIFFERS: u8 = 7;
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
     /// The SQLite database
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Also compare with everything in this space: ws://host:port/<space> or wss://…
     url: Option<String>,
     /// Mend what can be mended; no engine may be running on the file

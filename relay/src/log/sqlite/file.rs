@@ -98,6 +98,11 @@ impl Identity {
         })
     }
 
+    /// Its name.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the file under the name is still the one that was opened.
     pub(super) fn stands(&self) -> bool {
         #[cfg(unix)]
@@ -211,6 +216,14 @@ fn open_writer(path: &Path) -> Result<Connection, Error> {
 fn store_error(path: &Path, source: rusqlite::Error) -> Error {
     if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
         return Error::Foreign { path: path.to_owned(), reason: "it is not an SQLite database".to_owned() };
+    }
+    let failed = matches!(
+        source.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure)
+    );
+    if failed {
+        // The disk, not what is on it: restoring a backup would help nobody.
+        return Error::Folder { path: path.to_owned(), source: io::Error::other(source) };
     }
     Error::Store { path: path.to_owned(), source }
 }

@@ -116,7 +116,9 @@ impl Writer {
                     }
                 }
             }
-            Err(error) => tracing::error!(error = %detail(error), "storing failed"),
+            Err(error) => {
+                tracing::error!(path = %self.identity.path().display(), error = %detail(error), "storing failed; nothing of it is acknowledged")
+            }
         }
         for finish in batch.finish {
             finish(outcome.clone());
