@@ -8,6 +8,8 @@ mod copies;
 mod counters;
 mod crash;
 mod misfits;
+mod every_write;
+mod kills;
 mod odd_schemas;
 mod parking;
 mod planted;

@@ -28,7 +28,7 @@ pub const COUNTS: [&str; 5] =
 pub struct Plan {
     /// What happens at a write.
     pub harm: Harm,
-    /// Only every so many of them, on each file and for each system call, from the first on.
+    /// Only every so many of them, counted over all files and system calls.
     pub every: u64,
     /// Only these system calls; all if there are none.
     pub calls: Vec<String>,
@@ -142,12 +142,9 @@ impl Lab {
     fn points(&self, plan: &Plan) -> Vec<Point> {
         let wanted = |call: &str| plan.calls.is_empty() || plan.calls.iter().any(|wanted| wanted == call);
         let places = self.writes.iter().filter(|(place, _)| wanted(&place.call));
-        places
-            .flat_map(|(place, count)| {
-                let all = (1..=*count).step_by(plan.every.max(1) as usize);
-                all.map(|nth| Point { place: place.clone(), nth })
-            })
-            .collect()
+        let all =
+            places.flat_map(|(place, count)| (1..=*count).map(|nth| Point { place: place.clone(), nth }));
+        all.step_by(plan.every.max(1) as usize).collect()
     }
 
     /// Does the work with harm at this point, and sees that all is well. `None` if it never came to that point.

@@ -213,20 +213,22 @@ pub const ALL: &[Workload] = &[
     },
     Workload {
         name: "repair",
-        about: "verify --repair of a file that lost documents, a side table and a row, and was written behind our back",
+        about: "verify --repair of a file that lost documents and a row, and was written to behind the triggers' back",
         prepare: |stage, url| {
             stage.meet(url);
             stage.write("b", THERE);
+            stage.write("a", &["INSERT INTO item (id) VALUES ('gone')"]);
             stage.sync("b", url);
             stage.sync("a", url);
             stage.sync("b", url);
             stage.write(
                 "a",
-                &["DELETE FROM _driftless_documents WHERE id IN (SELECT doc FROM _driftless_rows WHERE tbl <> 1 LIMIT 2);
-                   DROP TABLE _driftless_conflicts;
+                &["DELETE FROM _driftless_documents WHERE id IN
+                     (SELECT doc FROM _driftless_rows
+                      WHERE tbl = (SELECT id FROM _driftless_tables WHERE name = 'part'));
                    INSERT INTO _driftless_applying VALUES (1);
                    UPDATE item SET n = 77 WHERE id = 'i3';
-                   DELETE FROM part WHERE id = 'p1';
+                   DELETE FROM item WHERE id = 'gone';
                    DELETE FROM _driftless_applying"],
             );
         },

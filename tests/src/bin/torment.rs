@@ -54,7 +54,7 @@ enum Torment {
         /// List the pieces of work
         #[arg(long)]
         list: bool,
-        /// Only every so many writes, on each file and for each system call
+        /// Only every so many writes
         #[arg(long, value_name = "K", default_value_t = 1)]
         every: u64,
         /// Instead of SIGKILL, let the write fail with this error: ENOSPC, EIO
