@@ -32,11 +32,9 @@ impl Draft {
                 remove(&left);
             }
         }
+        // Ours to remove only from here on.
+        fs::File::create_new(&name).map_err(io)?;
         let draft = Self { path: name.into() };
-        if let Err(error) = fs::File::create_new(&draft.path) {
-            std::mem::forget(draft); // it is another's
-            return Err(io(error));
-        }
         let connection = rusqlite::Connection::open(&draft.path).doing("creating the database")?;
         // Writes the header, so that the file is a database from here on.
         connection.pragma_update(None, "journal_mode", "WAL").doing("creating the database")?;
@@ -52,9 +50,7 @@ impl Draft {
             _ => io(source),
         })
     }
-}
 
-impl Draft {
     /// Brings everything into the file itself. Closing the last connection does so too, but where that fails, as on a full
     /// disk, nobody is told.
     fn gather(&self) -> Result<()> {
