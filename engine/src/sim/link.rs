@@ -33,7 +33,9 @@ pub enum Ended {
 #[derive(Debug)]
 enum Work {
     Judge(Welcome),
-    ReadOutbox { after: u64 },
+    ReadOutbox {
+        after: u64,
+    },
     MakeSnapshot,
     Apply(VecDeque<Incoming>),
     Acknowledged(u64),
@@ -59,13 +61,8 @@ impl Link {
     pub fn begin(replica: &mut Replica, propose: SpaceId) -> Result<Self> {
         let introduction = replica.inner.introduce()?;
         let propose = introduction.space.is_none().then_some(propose);
-        let (session, hello) = Session::begin(
-            introduction.replica,
-            introduction.space,
-            propose,
-            introduction.held,
-            None,
-        );
+        let (session, hello) =
+            Session::begin(introduction.replica, introduction.space, propose, introduction.held, None);
         let mut link = Self {
             session,
             work: VecDeque::new(),

@@ -162,10 +162,7 @@ impl Client {
     }
 
     async fn connection(&mut self) -> Ended {
-        let introduced = self
-            .worker
-            .call(Replica::introduce)
-            .await;
+        let introduced = self.worker.call(Replica::introduce).await;
         let introduction = match introduced {
             Ok(introduced) => introduced,
             Err(Error::Stopped) => return Ended::Refused(Error::Stopped),

@@ -57,7 +57,9 @@ fn admit(app: &Connection, judge: &Connection, parked: &Snapshot, table: &str) -
     let list = columns.iter().map(|column| quote(column)).collect::<Vec<_>>().join(", ");
     let name = quote(table);
     let mut rows = read::rows(app, &format!("SELECT {list} FROM {name}"))?;
-    let of_parked = |row: &Row| -> Option<Vec<String>> { columns.iter().map(|column| row.get(column).cloned()).collect() };
+    let of_parked = |row: &Row| -> Option<Vec<String>> {
+        columns.iter().map(|column| row.get(column).cloned()).collect()
+    };
     rows.extend(parked.iter().filter(|((of, _), _)| of == table).filter_map(|(_, row)| of_parked(row)));
     // Through a table without constraints, so that SQLite sorts them by its own rules.
     judge.execute_batch(&format!("CREATE TEMP TABLE waiting AS SELECT {list} FROM {name} LIMIT 0"))?;
@@ -67,17 +69,17 @@ fn admit(app: &Connection, judge: &Connection, parked: &Snapshot, table: &str) -
     }
     let mut key = judge.prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE pk > 0 ORDER BY pk")?;
     let key: Vec<String> = key.query_map([table], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let folded = judge
-        .query_row("SELECT sql LIKE '%(k TEXT NOT NULL COLLATE NOCASE%' FROM sqlite_master WHERE name = ?1", [table], |row| {
-            row.get::<_, bool>(0)
-        })?;
-    let order = key.iter().map(|column| {
-        if folded { format!("lower({})", quote(column)) } else { quote(column) }
-    });
+    let folded = judge.query_row(
+        "SELECT sql LIKE '%(k TEXT NOT NULL COLLATE NOCASE%' FROM sqlite_master WHERE name = ?1",
+        [table],
+        |row| row.get::<_, bool>(0),
+    )?;
+    let order =
+        key.iter().map(|column| if folded { format!("lower({})", quote(column)) } else { quote(column) });
     let order = order.collect::<Vec<_>>().join(", ");
     for row in read::rows(judge, &format!("SELECT {list} FROM waiting ORDER BY {order}"))? {
-        let _refused = judge
-            .execute_batch(&format!("INSERT OR ABORT INTO {name} ({list}) VALUES ({})", literals(&row)));
+        let _refused =
+            judge.execute_batch(&format!("INSERT OR ABORT INTO {name} ({list}) VALUES ({})", literals(&row)));
     }
     judge.execute_batch("DROP TABLE waiting")
 }
@@ -107,7 +109,8 @@ fn orphans(judge: &Connection, tables: &[TableSpec]) -> rusqlite::Result<usize> 
             let Some((_, parent, ..)) = terms.first() else { continue };
             let child = quote(&spec.name);
             let set = terms.iter().map(|(.., from, _)| format!("{child}.{} IS NOT NULL", quote(from)));
-            let same = terms.iter().map(|(.., from, to)| format!("p.{} = {child}.{}", quote(to), quote(from)));
+            let same =
+                terms.iter().map(|(.., from, to)| format!("p.{} = {child}.{}", quote(to), quote(from)));
             let set = set.collect::<Vec<_>>().join(" AND ");
             let same = same.collect::<Vec<_>>().join(" AND ");
             gone += judge.execute(

@@ -36,6 +36,8 @@ pub(super) struct Always {
     /// By node: what was applied when it was last looked at, and whether that was all.
     looked: BTreeMap<usize, (StateVector, bool)>,
     looks: u32,
+    /// How many tables there are.
+    tables: usize,
     /// Whether schemas differ at times, or numbers were given twice before anybody saw them, so that equal vectors say
     /// nothing about tables before the end.
     skewed: bool,
@@ -102,6 +104,7 @@ impl Always {
             applied: BTreeMap::new(),
             looked: BTreeMap::new(),
             looks: 0,
+            tables: scenario.tables.len(),
             skewed: false,
             witnesses,
             model: Model::new(scenario),
@@ -143,7 +146,10 @@ impl Always {
             && *known == name
             && !vector.covers(before)
         {
-            return broken("what is applied never becomes less (I7)", format!("{n}: {before:?} became {vector:?}"));
+            return broken(
+                "what is applied never becomes less (I7)",
+                format!("{n}: {before:?} became {vector:?}"),
+            );
         }
         self.applied.insert(n, (name, vector));
         Ok(())
@@ -167,8 +173,11 @@ impl Always {
         }
         let idle = engine.is_idle().map_err(unreadable)?;
         // Most of what an engine does changes nothing that anybody sees.
-        if self.looked.insert(n, (vector.clone(), idle)).is_some_and(|before| before == (vector.clone(), idle))
-            || !has_witnesses(app)?
+        if self
+            .looked
+            .insert(n, (vector.clone(), idle))
+            .is_some_and(|before| before == (vector.clone(), idle))
+            || node.joined && !self.is_complete(app)?
         {
             return Ok(());
         }
@@ -195,6 +204,11 @@ impl Always {
         Ok(())
     }
 
+    /// Whether a node that joined has all tables by now.
+    pub(super) fn is_complete(&self, app: &Connection) -> Checked<bool> {
+        Ok(read::tables(app).map_err(unreadable)?.len() >= self.tables)
+    }
+
     /// The app is about to write.
     pub(super) fn writes(&mut self, app: &Connection) -> Checked {
         self.witnesses.before = Some(Shown::read(app).map_err(unreadable)?);
@@ -216,7 +230,8 @@ impl Always {
         let now = &mut self.witnesses;
         now.tokens.extend(shown.left.difference(&before.left).cloned());
         for (id, sum) in &shown.sums {
-            *now.sums.entry(id.clone()).or_default() += sum - before.sums.get(id).copied().unwrap_or_default();
+            *now.sums.entry(id.clone()).or_default() +=
+                sum - before.sums.get(id).copied().unwrap_or_default();
         }
         let (old, new): (BTreeSet<char>, BTreeSet<char>) =
             (before.letters().into_iter().collect(), shown.letters().into_iter().collect());
@@ -250,16 +265,6 @@ impl Always {
             model.copied(from, to);
         }
     }
-}
-
-/// Whether the witnesses are there: a node that joined may have to wait for them.
-fn has_witnesses(app: &Connection) -> Checked<bool> {
-    let count = app.query_row(
-        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('left', 'right', 'tally', 'page')",
-        [],
-        |row| row.get::<_, i64>(0),
-    );
-    Ok(count.map_err(unreadable)? == 4)
 }
 
 fn whole(n: usize, shown: &Shown) -> Checked {

@@ -65,7 +65,9 @@ impl Crowd {
         std::thread::scope(|threads| {
             for _ in 0..self.threads.max(1) {
                 threads.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) && self.until.is_none_or(|until| Instant::now() < until) {
+                    while !stop.load(Ordering::Relaxed)
+                        && self.until.is_none_or(|until| Instant::now() < until)
+                    {
                         let n = next.fetch_add(1, Ordering::Relaxed);
                         if self.count.is_some_and(|count| n >= count) {
                             return;

@@ -60,10 +60,12 @@ impl Dice {
         let simple = rng.bool();
         let made = schema(&mut rng, simple);
         let wild = one_in(&mut rng, 3);
+        let grain = [1, 1, 1, 2000][rng.usize(..4)];
         let spec = |rng: &mut Rng| NodeSpec {
+            grain,
             turn_rows: [1, 2, 5, 64][rng.usize(..4)],
             changeset_bytes: [64, 700, 16 << 10][rng.usize(..3)],
-            clock: if wild { rng.i64(-400_000_000_000..400_000_000_000) } else { rng.i64(-2000..2000) },
+            clock: if wild { rng.i64(-400_000_000_000..400_000_000_000) } else { rng.i64(-1000..1000) },
             durable: !one_in(rng, 4),
         };
         let nodes: Vec<NodeSpec> = (0..nodes).map(|_| spec(&mut rng)).collect();
@@ -144,7 +146,9 @@ impl Dice {
             }
             Kind::Turn => Step::Turn { node },
             // Mostly who has none.
-            Kind::Connect if world.nodes[node].link.is_some() && !one_in(rng, 4) => Step::Pump { node, moves },
+            Kind::Connect if world.nodes[node].link.is_some() && !one_in(rng, 4) => {
+                Step::Pump { node, moves }
+            }
             Kind::Connect => Step::Connect { node, relay },
             Kind::Cut => Step::Cut { node, known_to: side(rng) },
             Kind::Pump => Step::Pump { node, moves: if one_in(rng, 3) { 4 * moves } else { moves } },
@@ -171,13 +175,9 @@ impl Dice {
                 moves,
                 chance: rng.u64(..1 << 32),
             },
-            Kind::DiskFails => Step::DiskFails {
-                node,
-                write: rng.u32(1..40),
-                full: rng.bool(),
-                once: rng.bool(),
-                moves,
-            },
+            Kind::DiskFails => {
+                Step::DiskFails { node, write: rng.u32(1..40), full: rng.bool(), once: rng.bool(), moves }
+            }
             Kind::Clock => Step::Clock { node, by: rng.i64(-100_000_000_000..100_000_000_000) },
             Kind::Copy if world.nodes.len() < self.most_nodes => {
                 Step::Copy { node, how: if rng.bool() { Copying::Files } else { Copying::Vacuum } }

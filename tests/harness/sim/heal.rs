@@ -94,8 +94,10 @@ impl World {
         }
         let mut found = String::new();
         for (n, node) in self.nodes.iter().enumerate() {
-            let vector = node.engine.as_ref().map(|engine| engine.vector().map_err(unreadable)).transpose()?;
-            found += &format!("\n{n}: {vector:?} link {:?}", node.link.as_ref().map(|link| link.link.is_live()));
+            let vector =
+                node.engine.as_ref().map(|engine| engine.vector().map_err(unreadable)).transpose()?;
+            found +=
+                &format!("\n{n}: {vector:?} link {:?}", node.link.as_ref().map(|link| link.link.is_live()));
         }
         broken("everything drains (I10)", format!("no agreement after {MOST_ROUNDS} rounds: {found}"))
     }
@@ -127,7 +129,10 @@ impl World {
             let link = format!("{:?}", node.link);
             let settled = node.link.as_mut().map(|conversation| conversation.link.take_settled());
             if settled.as_deref() != Some(&[1][..]) {
-                return broken("everything drains (I10)", format!("{n} asked and was told {settled:?}: {link}"));
+                return broken(
+                    "everything drains (I10)",
+                    format!("{n} asked and was told {settled:?}: {link}"),
+                );
             }
         }
         Ok(())
@@ -147,7 +152,9 @@ impl World {
                 first = Some((n, shown));
                 continue;
             };
-            for (what, (left, right)) in ["rows", "parked rows", "conflicts"].iter().zip(expected.iter().zip(&shown)) {
+            for (what, (left, right)) in
+                ["rows", "parked rows", "conflicts"].iter().zip(expected.iter().zip(&shown))
+            {
                 if left != right {
                     let lacks = |these: &[String], those: &[String]| {
                         these.iter().filter(|line| !those.contains(line)).cloned().collect::<Vec<_>>()
@@ -173,7 +180,10 @@ impl World {
         let strangers: Vec<_> = shown.left.difference(&known.tokens).collect();
         let lost: Vec<_> = known.tokens.difference(&shown.left).collect();
         if !strangers.is_empty() || !lost.is_empty() && !known.forgetful {
-            return broken("no committed write is lost (I2)", format!("lost {lost:?}, made up {strangers:?}"));
+            return broken(
+                "no committed write is lost (I2)",
+                format!("lost {lost:?}, made up {strangers:?}"),
+            );
         }
         if shown.sums != known.sums && !known.forgetful {
             return broken(
@@ -193,10 +203,15 @@ impl World {
             .filter(|letter| !known.deleted.contains(letter) && !times.contains_key(letter))
             .collect();
         let back: Vec<_> = known.deleted.iter().filter(|letter| times.contains_key(letter)).collect();
-        if !twice.is_empty() || !strangers.is_empty() || !known.forgetful && !(lost.is_empty() && back.is_empty()) {
+        if !twice.is_empty()
+            || !strangers.is_empty()
+            || !(known.forgetful || lost.is_empty() && back.is_empty())
+        {
             return broken(
                 "what is typed is there once unless deleted (I5)",
-                format!("twice {twice:?}, made up {strangers:?}, lost {lost:?}, come back {back:?}; {shown:?}"),
+                format!(
+                    "twice {twice:?}, made up {strangers:?}, lost {lost:?}, come back {back:?}; {shown:?}"
+                ),
             );
         }
         Ok(())

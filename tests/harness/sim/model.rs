@@ -101,15 +101,19 @@ impl Model {
     fn learn(&mut self, app: &Connection, specs: &[super::scenario::TableSpec]) -> rusqlite::Result<()> {
         for spec in specs {
             let sql: String =
-                app.query_row("SELECT sql FROM sqlite_master WHERE name = ?1", [&spec.name], |row| row.get(0))?;
-            let mut statement = app.prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY pk")?;
+                app.query_row("SELECT sql FROM sqlite_master WHERE name = ?1", [&spec.name], |row| {
+                    row.get(0)
+                })?;
+            let mut statement =
+                app.prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY pk")?;
             let columns: Vec<(String, i64, i64)> = statement
                 .query_map([&spec.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             let folds = |column: &str| sql.contains(&format!("({column} TEXT NOT NULL COLLATE NOCASE"));
             let key = columns.iter().filter(|(_, pk, _)| *pk > 0);
             let is_register = |column: &str| {
-                !spec.counters.iter().any(|name| name == column) && !spec.texts.iter().any(|name| name == column)
+                !spec.counters.iter().any(|name| name == column)
+                    && !spec.texts.iter().any(|name| name == column)
             };
             let registers = columns
                 .iter()
@@ -126,7 +130,12 @@ impl Model {
     }
 
     /// A file is there, with tables that are tracked and captured.
-    pub(super) fn begin(&mut self, n: usize, app: &Connection, specs: &[super::scenario::TableSpec]) -> Checked {
+    pub(super) fn begin(
+        &mut self,
+        n: usize,
+        app: &Connection,
+        specs: &[super::scenario::TableSpec],
+    ) -> Checked {
         if self.tables.is_empty() {
             self.learn(app, specs).map_err(unreadable)?;
         }
@@ -144,7 +153,7 @@ impl Model {
                 // A node that joined has no tables yet.
                 Err(_) => continue,
             };
-            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
             let mut rows = statement.query([]).map_err(unreadable)?;
             while let Some(found) = rows.next().map_err(unreadable)? {
                 let mut row = Row::new();
@@ -173,7 +182,8 @@ impl Model {
 
     /// Whether single statements matter: a row that is parked can be written and deleted without a trace in the table.
     pub(super) fn wants_statements(&self, app: &Connection) -> bool {
-        app.query_row("SELECT EXISTS (SELECT 1 FROM _driftless_parked)", [], |row| row.get(0)).unwrap_or(false)
+        app.query_row("SELECT EXISTS (SELECT 1 FROM _driftless_parked)", [], |row| row.get(0))
+            .unwrap_or(false)
     }
 
     /// The engine is about to do something.
@@ -196,7 +206,7 @@ impl Model {
         let (name, vector, clean) = state(app).map_err(unreadable)?;
         let moved = known.name != Some(name) || known.vector != vector;
         let waited = known.attempt.is_some();
-        if !moved && !(waited && clean) {
+        if !(moved || waited && clean) {
             return Ok(());
         }
         let mut known = self.nodes.remove(&n).unwrap_or_default();
@@ -206,7 +216,9 @@ impl Model {
             (known.name, known.vector, known.attempt) = (Some(name), vector, None);
             self.nodes.insert(n, known);
             return Ok(());
-        } else if let (Some(attempt), true) = (known.attempt.take(), vector.get(name) > known.vector.get(name)) {
+        } else if let (Some(attempt), true) =
+            (known.attempt.take(), vector.get(name) > known.vector.get(name))
+        {
             self.captured(&known, &attempt, (name, vector.get(name)));
         }
         let look = self.snapshot(app)?;
@@ -227,10 +239,7 @@ impl Model {
         let shared = now.get(old);
         for op in &mut self.ops {
             let unsent = op.ids.iter().find(|(replica, seq)| {
-                *replica == old
-                    && *seq > shared
-                    && *seq <= before.get(old)
-                    && *seq - shared <= now.get(new)
+                *replica == old && *seq > shared && *seq <= before.get(old) && *seq - shared <= now.get(new)
             });
             if let Some(&(_, seq)) = unsent {
                 op.ids.push((new, seq - shared));
@@ -255,7 +264,9 @@ impl Model {
             lives.push(Life { op, alive: true, optional: before == Some(after) });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
             for column in &table.registers {
-                let (Some(value), old) = (after.get(column), before.and_then(|row| row.get(column))) else { continue };
+                let (Some(value), old) = (after.get(column), before.and_then(|row| row.get(column))) else {
+                    continue;
+                };
                 if old == Some(value) {
                     continue;
                 }
@@ -322,7 +333,10 @@ impl Model {
             let now = shown.get(row).or_else(|| parked.get(row));
             let doubt = there.is_empty() || there.iter().any(|life| life.optional);
             if !doubt && now.is_some() != alive {
-                return broken(LOST, format!("{row:?} should be {}: {there:?}", if alive { "there" } else { "gone" }));
+                return broken(
+                    LOST,
+                    format!("{row:?} should be {}: {there:?}", if alive { "there" } else { "gone" }),
+                );
             }
             let Some(now) = now else { continue };
             for column in &table.registers {
@@ -345,10 +359,10 @@ impl Model {
         let Some(value) = now.get(column) else { return Ok(()) };
         let there: Vec<&Write> = writes.iter().filter(|write| self.ops[write.op].is_in(all)).collect();
         // Nobody can have superseded it; nobody need have.
-        let must_stand = |write: &Write| self.stands(write.op, there.iter().map(|write| write.op)) && !write.optional;
+        let must_stand =
+            |write: &Write| self.stands(write.op, there.iter().map(|write| write.op)) && !write.optional;
         let certain = || there.iter().filter(|write| !write.optional).map(|write| write.op);
-        let standing: Vec<&&Write> =
-            there.iter().filter(|write| self.stands(write.op, certain())).collect();
+        let standing: Vec<&&Write> = there.iter().filter(|write| self.stands(write.op, certain())).collect();
         if standing.is_empty() {
             return Ok(());
         }
@@ -356,12 +370,22 @@ impl Model {
         let kept = conflicts.get(&(row.clone(), column.clone())).unwrap_or(&none);
         let stands = |value: &String| standing.iter().any(|write| write.value == *value);
         if !stands(value) {
-            return broken(LOST, format!("{row:?} {column} shows {value}; what stands is {standing:?}; {there:?}; {:?}", self.ops));
+            return broken(
+                LOST,
+                format!(
+                    "{row:?} {column} shows {value}; what stands is {standing:?}; {there:?}; {:?}",
+                    self.ops
+                ),
+            );
         }
-        if let Some(lost) =
-            standing.iter().find(|write| must_stand(write) && write.value != *value && !kept.contains(&write.value))
+        if let Some(lost) = standing
+            .iter()
+            .find(|write| must_stand(write) && write.value != *value && !kept.contains(&write.value))
         {
-            return broken(LOST, format!("{row:?} {column} shows {value}, keeps {kept:?}, and lost {lost:?}"));
+            return broken(
+                LOST,
+                format!("{row:?} {column} shows {value}, keeps {kept:?}, and lost {lost:?}"),
+            );
         }
         if let Some(back) = kept.iter().find(|kept| !stands(kept)) {
             return broken(
@@ -370,8 +394,9 @@ impl Model {
             );
         }
         let latest = standing.iter().filter(|write| write.value == *value).map(|write| write.time.1).max();
-        if let Some(later) =
-            standing.iter().find(|write| must_stand(write) && Some(write.time.0) > latest && write.value != *value)
+        if let Some(later) = standing
+            .iter()
+            .find(|write| must_stand(write) && Some(write.time.0) > latest && write.value != *value)
         {
             return broken("the later value shows", format!("{row:?} {column} shows {value}, not {later:?}"));
         }

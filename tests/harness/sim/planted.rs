@@ -44,13 +44,14 @@ impl Planted {
             Self::Engine(bug) => driftless::planted::plant(on.then_some(bug)),
             Self::Relay(bug) => driftless_relay::planted::plant(on.then_some(bug)),
         };
-        plant(true);
-        let found = (0..most).find_map(|n| {
-            let failure = run(first + n, false).failure?;
-            Some(Found { seeds: n + 1, rule: failure.rule })
-        });
-        plant(false);
-        found
+        (0..most).find_map(|n| {
+            plant(true);
+            let run_with = run(first + n, false);
+            plant(false);
+            let failure = run_with.failure?;
+            // It has to be the bug that was found.
+            run(first + n, false).failure.is_none().then_some(Found { seeds: n + 1, rule: failure.rule })
+        })
     }
 }
 

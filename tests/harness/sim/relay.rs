@@ -229,16 +229,12 @@ impl Relay {
                 }
                 Entry::Snapshot(parts) => {
                     for part in parts {
-                        let _whole = now(self.store.put_snapshot(&self.space, UploadId(u64::MAX - at as u64), part));
+                        let _whole =
+                            now(self.store.put_snapshot(&self.space, UploadId(u64::MAX - at as u64), part));
                     }
                 }
             }
         }
-    }
-
-    /// Whether it keeps a copy.
-    pub(super) fn has_saved(&self) -> bool {
-        self.saved.is_some()
     }
 
     /// What it holds.

@@ -43,6 +43,10 @@ pub struct TableSpec {
     pub texts: Vec<String>,
 }
 
+fn one() -> i64 {
+    1
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -50,7 +54,8 @@ fn is_false(value: &bool) -> bool {
 impl TableSpec {
     /// As [`driftless::sim::Replica::track`] takes it.
     pub fn options(&self) -> TableOptions {
-        let mut options = if self.integer_key { TableOptions::integer_key() } else { TableOptions::default() };
+        let mut options =
+            if self.integer_key { TableOptions::integer_key() } else { TableOptions::default() };
         if self.deletes_win {
             options = options.deletes_win();
         }
@@ -73,12 +78,16 @@ pub struct NodeSpec {
     pub changeset_bytes: usize,
     /// By how many milliseconds its clock is wrong.
     pub clock: i64,
+    /// Its clock goes in steps of so many milliseconds: so that much is written at the same time.
+    #[serde(default = "one")]
+    pub grain: i64,
     /// Whether the app waits for the disk when it commits; if not, the loss of power may take its last commits.
     pub durable: bool,
 }
 
 /// Something that happens. What cannot happen, as when somebody else is gone, does nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "what they do is said, and who does it")]
 pub enum Step {
     /// The app runs statements, each of which may fail.
     Write { node: usize, sql: Vec<String> },
@@ -189,7 +198,8 @@ impl Scenario {
     /// Reads one that was kept. The error says what is wrong with the file.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         use anyhow::Context as _;
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is no scenario", path.display()))
     }
 

@@ -302,13 +302,7 @@ pub(super) fn schema(rng: &mut Rng, simple: bool) -> Schema {
 }
 
 /// Triggers that write elsewhere.
-fn triggers(
-    rng: &mut Rng,
-    names: &[&str],
-    clauses: bool,
-    tables: &mut Vec<TableSpec>,
-    sql: &mut String,
-) {
+fn triggers(rng: &mut Rng, names: &[&str], clauses: bool, tables: &mut Vec<TableSpec>, sql: &mut String) {
     let any = |rng: &mut Rng| quote(names[rng.usize(..names.len())]);
     if one_in(rng, 3) {
         let counter = tables.iter().find(|spec| spec.name != TALLY && !spec.counters.is_empty());
@@ -355,4 +349,3 @@ fn triggers(
         );
     }
 }
-

@@ -12,7 +12,7 @@ pub fn shrink(
 ) -> (Scenario, Failure) {
     let mut best = scenario.clone();
     let mut found = failure.clone();
-    let mut fails = |candidate: &Scenario| replay(candidate, false).failure.filter(|f| f.rule == failure.rule);
+    let fails = |candidate: &Scenario| replay(candidate, false).failure.filter(|f| f.rule == failure.rule);
     loop {
         let before = size(&best);
         let mut chunk = (best.steps.len() / 2).max(1);

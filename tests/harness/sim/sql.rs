@@ -182,14 +182,11 @@ pub(super) fn change(rng: &mut Rng, tables: &[Seen], number: usize) -> Change {
             Change::Sql(format!("ALTER TABLE {name} DROP COLUMN {}", quote(column)))
         }
         // A table whose key is renamed is another table.
-        3 if !key => Change::Rename {
-            table: table.name.clone(),
-            old: column.clone(),
-            new: format!("m{number}"),
-        },
+        3 if !key => {
+            Change::Rename { table: table.name.clone(), old: column.clone(), new: format!("m{number}") }
+        }
         4 => Change::Sql(format!("CREATE UNIQUE INDEX i{number} ON {name} ({})", quote(column))),
         5 => Change::Sql(format!("DROP INDEX \"{} of {}\"", pick(rng, &["x", "g", "r0"]), rng.u8(..4))),
         _ => Change::Sql(format!("ALTER TABLE {name} RENAME TO \"new {number}\"")),
     }
 }
-

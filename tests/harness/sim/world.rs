@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use driftless::sim::{self, Ended, Link, Replica};
 use driftless::Config;
+use driftless::sim::{self, Ended, Link, Replica};
 use driftless_protocol::{ClientMessage, SpaceId};
 use driftless_test_disk::Failure as DiskFailure;
 use tempfile::TempDir;
@@ -165,9 +165,16 @@ impl World {
     /// Time goes on; what follows happens at that node.
     pub(super) fn set_clock(&mut self, n: usize) {
         self.now += 7;
-        let now = self.now + self.nodes[n].spec.clock;
+        let now = self.time_at(n);
         sim::set_clock(Some(now));
         driftless_test_disk::set_clock(Some(now));
+    }
+
+    /// What a node's clock says.
+    fn time_at(&self, n: usize) -> i64 {
+        let spec = &self.nodes[n].spec;
+        let now = self.now + spec.clock;
+        now - now.rem_euclid(spec.grain.max(1))
     }
 
     /// The engine of a node does something. `None` if it failed, which it may only when its disk does.
@@ -244,7 +251,9 @@ impl World {
         }
         self.hang_up(n, Side::Both);
         let space = self.space;
-        let Some(link) = self.engine(n, false, |engine, _| Link::begin(engine, space))? else { return Ok(()) };
+        let Some(link) = self.engine(n, false, |engine, _| Link::begin(engine, space))? else {
+            return Ok(());
+        };
         self.last_wire += 1;
         let number = self.last_wire;
         self.wires.insert(number, Wire { relay, up: VecDeque::new(), down: VecDeque::new() });
@@ -503,8 +512,12 @@ impl World {
     fn write(&mut self, n: usize, sql: &[String]) -> Checked {
         self.set_clock(n);
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
+        if self.nodes[n].joined && !self.always.is_complete(app)? {
+            // Nobody begins to work on half a copy.
+            return Ok(());
+        }
         self.always.writes(app)?;
-        let now = self.now + self.nodes[n].spec.clock;
+        let now = self.time_at(n);
         let mut undone = false;
         for statement in sql {
             // A transaction that a conflict has rolled back is over: what was meant to be in it is not done alone.
@@ -542,7 +555,8 @@ impl World {
         let done = match change {
             Change::Sql(sql) => app.execute_batch(sql).map_err(|error| error.to_string()),
             Change::Rename { table, old, new } => {
-                let sql = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", quote(table), quote(old), quote(new));
+                let sql =
+                    format!("ALTER TABLE {} RENAME COLUMN {} TO {}", quote(table), quote(old), quote(new));
                 let told = self.nodes[n].spec.turn_rows.is_multiple_of(2)
                     && driftless::rename_column(&self.nodes[n].path, table, old, new).is_ok();
                 // A part of a key cannot be told.
@@ -610,7 +624,7 @@ impl World {
         if !self.changes.is_empty() {
             return Ok(());
         }
-        let spec = NodeSpec { turn_rows: 100, changeset_bytes: 4096, clock: 0, durable: true };
+        let spec = NodeSpec { turn_rows: 100, changeset_bytes: 4096, clock: 0, grain: 1, durable: true };
         let n = self.add_node(spec);
         self.nodes[n].joined = true;
         crate::create_database(&self.nodes[n].path, "PRAGMA user_version = 1");
@@ -680,11 +694,6 @@ impl World {
                 change(frame);
             }
         }
-    }
-
-    /// Keeps the files, for people. Returns where.
-    pub(super) fn keep(self) -> PathBuf {
-        self.folder.keep()
     }
 }
 

@@ -117,7 +117,10 @@ fn crowd(arguments: &Arguments) -> Result<bool> {
         let mut last = last.lock().expect("nobody panics while holding it");
         if run.failure.is_some() {
             told(run);
-            failed.lock().expect("nobody panics while holding it").push((run.scenario.clone(), run.failure.clone()));
+            failed
+                .lock()
+                .expect("nobody panics while holding it")
+                .push((run.scenario.clone(), run.failure.clone()));
         }
         if last.elapsed() >= Duration::from_secs(1) {
             *last = Instant::now();

@@ -1,0 +1,118 @@
+//! Whole clusters from seeds, as many as every change must stand; kept ones; and bugs planted to see that they are found.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use driftless_tests::sim::{self, Crowd, Planted, Scenario};
+
+/// The first seed of this state of the code: another one for each commit, the same wherever it is tested.
+fn first_seed() -> u64 {
+    if let Some(seed) = driftless_tests::seed() {
+        return seed;
+    }
+    let git = Command::new("git")
+        .args(["rev-parse", "--short=12", "HEAD"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let head = git.ok().filter(|git| git.status.success()).and_then(|git| String::from_utf8(git.stdout).ok());
+    head.and_then(|head| u64::from_str_radix(head.trim(), 16).ok()).unwrap_or(1)
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+#[test]
+fn three_thousand_fresh_clusters_keep_every_promise() {
+    sim::quiet_panics();
+    let count = match (driftless_tests::seed(), std::env::var("DRIFTLESS_SEEDS")) {
+        (Some(_), _) => 1,
+        (None, Ok(count)) => count.parse().expect("DRIFTLESS_SEEDS is a number"),
+        (None, Err(_)) => 3000,
+    };
+    let first = first_seed();
+    eprintln!("{count} seeds from {first}");
+    let told = Mutex::new(Instant::now());
+    let crowd = Crowd { first, count: Some(count), until: None, threads: threads(), most_failures: 5 };
+    let summary = crowd.run(|run, summary| {
+        if let Some(failure) = &run.failure {
+            eprintln!("failed under seed {}: {failure}", run.scenario.seed);
+        }
+        let mut told = told.lock().expect("nobody panics while holding it");
+        if told.elapsed() > Duration::from_secs(30) {
+            *told = Instant::now();
+            eprintln!("{summary}");
+        }
+    });
+    eprintln!("{summary}");
+    let failed: Vec<u64> = summary.failures.iter().map(|(seed, _)| *seed).collect();
+    assert!(
+        failed.is_empty(),
+        "seeds {failed:?} failed; shorten and see one with: cargo run --release -p driftless-tests --bin simulate -- \
+         --seed {}",
+        failed[0]
+    );
+    assert_eq!(summary.seeds, count);
+}
+
+#[test]
+fn what_once_failed_does_not_fail_again() {
+    sim::quiet_panics();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let mut kept: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the kept scenarios")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    kept.sort();
+    assert!(!kept.is_empty(), "there are none in {}", folder.display());
+    for path in kept {
+        let scenario = Scenario::load(&path).expect("a kept scenario");
+        let run = sim::replay(&scenario, false);
+        if let Some(failure) = run.failure {
+            panic!("{}: {failure}", path.display());
+        }
+        assert_eq!(run.tally.steps, scenario.steps.len() as u64, "{}", path.display());
+    }
+}
+
+/// Bugs, and within how many seeds they have to be found. The others are rarer: `simulate --planted` looks for all.
+const FOUND_WITHIN: &[(&str, u64)] = &[];
+
+#[test]
+fn planted_bugs_are_found() {
+    sim::quiet_panics();
+    let all = Planted::all();
+    let wanted: Vec<(Planted, u64)> = FOUND_WITHIN
+        .iter()
+        .map(|(name, within)| {
+            let bug = all.iter().find(|bug| bug.name() == *name);
+            (*bug.unwrap_or_else(|| panic!("there is no bug {name}")), *within)
+        })
+        .collect();
+    let (waiting, missed) = (Mutex::new(wanted.iter()), Mutex::new(Vec::new()));
+    let next = || waiting.lock().expect("nobody panics while holding it").next();
+    std::thread::scope(|scope| {
+        for _ in 0..threads() {
+            scope.spawn(|| {
+                while let Some((bug, within)) = next() {
+                    match bug.find(0, *within) {
+                        Some(found) => {
+                            eprintln!(
+                                "{}: found in seed {} of {within}: {}",
+                                bug.name(),
+                                found.seeds,
+                                found.rule
+                            );
+                        }
+                        None => missed.lock().expect("nobody panics while holding it").push(bug.name()),
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner().expect("all threads are done");
+    assert!(missed.is_empty(), "nobody noticed {missed:?}");
+}
