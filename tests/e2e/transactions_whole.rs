@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use driftless::{Config, TableOptions};
-use driftless_tests::{Node, TestRelay, agree, connect, create_database, each_seed, query};
+use driftless::{Config, TableOptions, sim};
+use driftless_tests::{Node, TestRelay, agree, connect, create_database, each_seed, query, sql};
 use fastrand::Rng;
 
 const ROWS: usize = 1200;
@@ -121,4 +121,22 @@ fn an_engine_killed_in_the_middle_of_the_parts_goes_on_where_it_was() {
     a.go_online(&url);
     agree(&[a, b]);
     assert_eq!(query(b.path(), "SELECT sum(amount) FROM credits"), [(ROWS * (ROWS + 1) / 2).to_string()]);
+}
+
+/// A snapshot that was made between two turns that captured one transaction had half of it, and whoever took it showed
+/// that half.
+#[test]
+fn no_snapshot_is_made_of_half_a_transaction() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    create_database(&path, "CREATE TABLE t (id TEXT PRIMARY KEY)");
+    let mut config = Config::default();
+    config.turn_rows = 1;
+    let mut replica = sim::Replica::open(&path, config).expect("opened");
+    replica.track(&["t"], TableOptions::default()).expect("tracked");
+    sql(&path, "BEGIN; INSERT INTO t VALUES ('a'); INSERT INTO t VALUES ('b'); COMMIT");
+    assert!(replica.one_turn().expect("a turn"), "there is more to capture");
+    assert!(replica.snapshot().expect("an answer").is_empty());
+    while replica.one_turn().expect("a turn") {}
+    assert!(!replica.snapshot().expect("an answer").is_empty());
 }

@@ -488,6 +488,8 @@ impl World {
             Step::Clock { node, by } => self.nodes[node].spec.clock += by,
             Step::Copy { node, how } => self.copy(node, how)?,
             Step::Save { node } => {
+                // As for a copy: what no engine has captured yet would be captured twice.
+                self.engine(node, false, |engine, _| engine.turn(Vec::new()))?;
                 self.nodes[node].save();
                 if let Some(model) = &mut self.always.model {
                     model.saved(node);
