@@ -624,7 +624,7 @@ impl Connection {
 
     /// Hands what came in to the engine's thread, a turn's worth at a time.
     fn apply_next(&mut self) {
-        if self.applying || self.unapplied.is_empty() {
+        if self.applying || self.unapplied.is_empty() || !self.session.is_judged() {
             return;
         }
         let (mut batch, mut bytes) = (VecDeque::new(), 0);

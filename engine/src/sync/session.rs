@@ -123,6 +123,13 @@ impl Session {
         self.phase == Phase::Live
     }
 
+    /// Whether the welcome has been judged, so that what is delivered may be applied. Before, this file may be a copy that
+    /// does not know it yet: what others wrote after having seen the original's changesets would then seem to follow from
+    /// changesets of the same numbers here.
+    pub(crate) fn is_judged(&self) -> bool {
+        matches!(self.phase, Phase::Filling | Phase::Live)
+    }
+
     /// Under which name this conversation is held.
     pub(crate) fn replica(&self) -> ReplicaId {
         self.replica
@@ -372,6 +379,22 @@ mod tests {
         assert!(matches!(session.proceed(1, false)[..], [Action::ReadOutbox { after: 1 }]));
         let sent = session.outgoing(vec![changeset(2), changeset(3)]);
         assert!(matches!(sent[..], [Action::Send(_), Action::Send(_), Action::ReadOutbox { after: 3 }]));
+    }
+
+    /// A file that was restored from an older copy, and had captured something since, was sent what others wrote after
+    /// having seen its later changesets. It took them for ready before it had noticed that it was a copy, could not apply
+    /// them, and set them aside for good.
+    #[test]
+    fn what_is_delivered_is_not_to_be_applied_before_the_welcome_is_judged() {
+        let mut session = session(&[(1, 3)]);
+        assert!(!session.is_judged());
+        session.on_message(welcome(&[(1, 9), (2, 1)]));
+        let other = ChangesetHeader { replica: replica(2), ..changeset(1).header };
+        let other = Changeset::seal(other, &BodyBuilder::new().finish());
+        assert!(matches!(session.on_message(RelayMessage::Changeset(other))[..], [Action::Deliver(_)]));
+        assert!(!session.is_judged());
+        session.proceed(3, true);
+        assert!(session.is_judged(), "while it fills the relay it takes in what comes");
     }
 
     #[test]
