@@ -1,5 +1,6 @@
 //! Whole clusters on one thread each, drawn from seeds, until the time is up or something does not hold.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -111,6 +112,8 @@ fn crowd(arguments: &Arguments) -> Result<bool> {
         most_failures: 20,
     };
     eprintln!("seeds from {first}");
+    // A line that is written over and over, or where nobody looks, some lines.
+    let between = Duration::from_secs(if std::io::stderr().is_terminal() { 1 } else { 30 });
     let last = Mutex::new(begun);
     let failed = Mutex::new(Vec::new());
     let summary = crowd.run(|run, summary| {
@@ -122,12 +125,14 @@ fn crowd(arguments: &Arguments) -> Result<bool> {
                 .expect("nobody panics while holding it")
                 .push((run.scenario.clone(), run.failure.clone()));
         }
-        if last.elapsed() >= Duration::from_secs(1) {
+        if last.elapsed() >= between {
             *last = Instant::now();
             progress(summary, begun, arguments.minutes);
         }
     });
-    eprintln!();
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
     let failed = failed.into_inner().expect("all threads are done");
     for (scenario, failure) in failed.iter().filter(|_| !arguments.no_shrink).take(3) {
         if let Some(failure) = failure {
@@ -140,7 +145,12 @@ fn crowd(arguments: &Arguments) -> Result<bool> {
 
 fn progress(summary: &Summary, begun: Instant, minutes: Option<f64>) {
     let of = minutes.map(|minutes| format!(" of {:.0} s", minutes * 60.0)).unwrap_or_default();
-    eprint!("\r{summary}, {} s{of}   ", begun.elapsed().as_secs());
+    let line = format!("{summary}, {} s{of}", begun.elapsed().as_secs());
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{line}   ");
+    } else {
+        eprintln!("{line}");
+    }
 }
 
 fn report(summary: &Summary, first: u64, json: bool) -> Result<()> {
