@@ -79,7 +79,23 @@ fn what_once_failed_does_not_fail_again() {
 }
 
 /// Bugs, and within how many seeds they have to be found. The others are rarer: `simulate --planted` looks for all.
-const FOUND_WITHIN: &[(&str, u64)] = &[];
+const FOUND_WITHIN: &[(&str, u64)] = &[
+    ("AppliedBeforeCapture", 20),
+    ("CascadeNotFollowed", 40),
+    ("ClaimForgotten", 40),
+    ("ConflictForgotten", 60),
+    ("CopyKeepsName", 20),
+    ("CounterSet", 40),
+    ("HalfTransaction", 20),
+    ("OutboxEmptiedEarly", 20),
+    ("OwnValueWins", 60),
+    ("ParkedStays", 60),
+    ("TextReplacedWhole", 100),
+    ("TypeLost", 20),
+    ("UniqueByArrival", 40),
+    ("VectorPastGap", 40),
+    ("WriterReused", 100),
+];
 
 #[test]
 fn planted_bugs_are_found() {

@@ -219,7 +219,7 @@ impl Model {
         } else if let (Some(attempt), true) =
             (known.attempt.take(), vector.get(name) > known.vector.get(name))
         {
-            self.captured(&known, &attempt, (name, vector.get(name)));
+            self.captured(&known, &attempt, (name, vector.get(name)), clean);
         }
         let look = self.snapshot(app)?;
         let captured = clean || vector.get(name) > known.vector.get(name);
@@ -247,7 +247,8 @@ impl Model {
         }
     }
 
-    fn captured(&mut self, known: &Known, attempt: &Snapshot, id: (ReplicaId, u64)) {
+    /// `whole`: nothing is left to capture. Else it is not known how much of it was.
+    fn captured(&mut self, known: &Known, attempt: &Snapshot, id: (ReplicaId, u64), whole: bool) {
         let op = self.ops.len();
         self.ops.push(Op { ids: vec![id], seen: known.vector.clone() });
         let time = known.since.unwrap_or_default();
@@ -258,10 +259,10 @@ impl Model {
             let lives = self.lives.entry(row.clone()).or_default();
             let Some(after) = after else {
                 // Seen in the table and gone; or never seen there, because it was parked.
-                lives.push(Life { op, alive: false, optional: before.is_none() });
+                lives.push(Life { op, alive: false, optional: !whole || before.is_none() });
                 continue;
             };
-            lives.push(Life { op, alive: true, optional: before == Some(after) });
+            lives.push(Life { op, alive: true, optional: !whole || before == Some(after) });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
             for column in &table.registers {
                 let (Some(value), old) = (after.get(column), before.and_then(|row| row.get(column))) else {
@@ -274,7 +275,12 @@ impl Model {
                 // A row that comes back says nothing of columns that are as they were.
                 let known_before =
                     cell.iter().any(|write| write.value == *value && self.ops[write.op].is_in(&known.vector));
-                cell.push(Write { op, value: value.clone(), optional: old.is_none() && known_before, time });
+                cell.push(Write {
+                    op,
+                    value: value.clone(),
+                    optional: !whole || old.is_none() && known_before,
+                    time,
+                });
             }
         }
     }

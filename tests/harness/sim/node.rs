@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub(super) changed: usize,
     /// How many it had made when the copy was laid aside.
     saved_changed: usize,
+    /// How often another file has taken its place.
+    replaced: u32,
     /// Whether it came with an empty file.
     pub(super) joined: bool,
 }
@@ -55,6 +57,7 @@ impl Node {
             saved: None,
             changed: 0,
             saved_changed: 0,
+            replaced: 0,
             joined: false,
         }
     }
@@ -98,6 +101,10 @@ impl Node {
         } else {
             let fresh = self.path.with_extension("fresh");
             copy_files(saved, &fresh);
+            // What was there stays somewhere, so that its inode is not given to the next: that would be the other way.
+            self.replaced += 1;
+            let gone = self.path.with_extension(format!("gone{}", self.replaced));
+            std::fs::rename(&self.path, gone).expect("the file can be moved away");
             std::fs::rename(&fresh, &self.path).expect("a copy takes its place");
             let wal = beside(&fresh, "-wal");
             if wal.exists() {
