@@ -599,6 +599,10 @@ impl Connection {
                 Vec::new()
             }
             Event::Read(Ok(changesets)) => self.session.outgoing(changesets),
+            // The outbox has been emptied: the next connection sends a snapshot, and whoever waits can go on waiting.
+            Event::Read(Err(error @ Error::Damaged { .. })) => {
+                return self.end(Ended::Broken(error.to_string()));
+            }
             Event::Read(Err(error)) => return self.end(Ended::Failed(error)),
             Event::Applied(applied) => {
                 self.applying = false;
