@@ -65,10 +65,17 @@ enum Ended {
     Renamed,
     /// Try again later.
     Broken(String),
-    /// It is the file that failed, not the connection. Try again later.
+    /// It is the file's disk that failed, not the connection. Try again later.
     Failed(Error),
     /// Trying again would fail again.
     Refused(Error),
+}
+
+impl Ended {
+    /// By an error of the replica, which is mended or passes; whoever waits need be told of a disk that fails only.
+    fn by(error: Error) -> Self {
+        if error.is_disk() { Self::Failed(error) } else { Self::Broken(error.to_string()) }
+    }
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -166,7 +173,7 @@ impl Client {
         let introduction = match introduced {
             Ok(introduced) => introduced,
             Err(Error::Stopped) => return Ended::Refused(Error::Stopped),
-            Err(error) => return Ended::Failed(error),
+            Err(error) => return Ended::by(error),
         };
         let connected = {
             let mut connecting = std::pin::pin!(connect(&self.config, &self.address));
@@ -591,7 +598,7 @@ impl Connection {
             Event::Renamed(Ok(())) => return self.end(Ended::Renamed),
             Event::Judged(Err(error @ Error::WrongSpace { .. })) => return self.end(Ended::Refused(error)),
             Event::Judged(Err(error)) | Event::Noted(Err(error)) | Event::Renamed(Err(error)) => {
-                return self.end(Ended::Failed(error));
+                return self.end(Ended::by(error));
             }
             Event::Noted(Ok(())) => {
                 self.notes.1 += 1;
@@ -599,17 +606,14 @@ impl Connection {
                 Vec::new()
             }
             Event::Read(Ok(changesets)) => self.session.outgoing(changesets),
-            // The outbox has been emptied: the next connection sends a snapshot, and whoever waits can go on waiting.
-            Event::Read(Err(error @ Error::Damaged { .. })) => {
-                return self.end(Ended::Broken(error.to_string()));
-            }
-            Event::Read(Err(error)) => return self.end(Ended::Failed(error)),
+            // Of a damaged outbox too: it has been emptied, and the next connection sends a snapshot.
+            Event::Read(Err(error)) => return self.end(Ended::by(error)),
             Event::Applied(applied) => {
                 self.applying = false;
                 match applied {
                     Ok(held) => self.session.applied(held),
                     // What was not applied comes again with the next connection.
-                    Err(error) => return self.end(Ended::Failed(error)),
+                    Err(error) => return self.end(Ended::by(error)),
                 }
             }
             Event::Captured(id, Ok(last)) => self.session.ask(id, last),
