@@ -71,6 +71,7 @@ pub mod planted;
 mod replica;
 mod row_doc;
 mod schema;
+mod setup;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim;
@@ -92,10 +93,10 @@ pub use engine::Engine;
 pub use error::{Error, Result};
 pub use json::to_json;
 pub use parked::{Parked, parked};
-pub use replica::{Selection, Tracked, rename_column, set_kind, track, untrack};
 pub use row_doc::RowDocError;
 pub use schema::Affinity;
 pub use schema::eligibility::{KindRefusal, Refusal};
+pub use setup::{Selection, Tracked, rename_column, set_kind, track, untrack};
 pub use status::{Contact, Status, TableStatus, Unsent, status};
 pub use sync::worker::Health;
 pub use sync::{Sync, SyncState};

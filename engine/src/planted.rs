@@ -157,10 +157,6 @@ bugs! {
     /// With `deletes_win`, a delete that comes to where a concurrent edit is in the table already is not
     /// obeyed; where the edit comes last, the row is gone. I1.
     DeletesWinTooLate,
-    /// When a table is dropped, what was known of its rows is cleared away. Made again, it has only what is
-    /// put into it here, and what others write in rows from before shows without the rest of the row, or is
-    /// set aside. I1, I2.
-    DroppedTableForgotten,
     /// Keys are taken as they are written, whatever their collation: 'Key' and 'KEY', one row to SQLite, are
     /// two that take turns in one place of the table. Needs a key with NOCASE or RTRIM. I1.
     KeyNotFolded,

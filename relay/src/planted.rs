@@ -55,10 +55,6 @@ bugs! {
     /// If that is the last of its author, no gap tells: it comes with the next connection, or when its author
     /// writes again. Needs pages smaller than what is to be read. I10.
     PageBoundarySkipped,
-    /// In the session: what the store refuses is taken for stored, though not acknowledged, and the
-    /// conversation goes on. The author waits for ever for an acknowledgement; nothing it writes from then on
-    /// is kept. Needs a refusal: a gap because the store has lost data, or another content. I10, I2.
-    RefusedCounted,
     /// In the memory store: a snapshot replaces all the others, not only those that it covers. What only they
     /// had is gone, though the heads count it: a newcomer never gets it, and its session reads from the
     /// beginning again and again. Needs two snapshots of which neither covers the other, as when a lost relay
@@ -91,7 +87,7 @@ mod tests {
     use super::*;
     use crate::connection::session::{Action, Event, Limits, ReadAnswer, Session, Stored};
     use crate::log::memory::MemoryStore;
-    use crate::log::{Appended, LogError, LogStore, Start, UploadId};
+    use crate::log::{LogError, LogStore, Start, UploadId};
 
     #[test]
     fn one_bug_at_a_time_is_on_and_on_no_other_thread() {
@@ -170,13 +166,6 @@ mod tests {
                 let first = now(store.read(&space, 0, StateVector::new(), 1));
                 let second = now(store.read(&space, first.after, StateVector::new(), 1));
                 format!("{} and {}", first.items.len(), second.items.len())
-            }
-            Bug::RefusedCounted => {
-                let mut session = session();
-                push(&mut session, 2);
-                let refused = Some(LogError::Gap { replica: replica(1), held: 0, got: seq(2) });
-                let answer = Stored::Append(Appended { stored: 0, refused });
-                format!("{:?}", session.handle(Event::Stored(Ok(answer))))
             }
             Bug::SnapshotReplacesAll => {
                 put(snapshot(1, &[(1, 1)]));

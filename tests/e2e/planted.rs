@@ -376,14 +376,6 @@ fn seen(bug: Bug) -> Option<Vec<String>> {
             files.exchange();
             files.see_both(all)
         }
-        Bug::DroppedTableForgotten => {
-            let mut files = one_row(2);
-            files.write(0, "DROP TABLE t");
-            files.write(0, ROWS);
-            files.write(1, "UPDATE t SET v = 1");
-            files.exchange();
-            files.see_both(all)
-        }
         Bug::KeyNotFolded => {
             let schema = "CREATE TABLE t (id TEXT COLLATE NOCASE PRIMARY KEY, v)";
             let mut files = Files::new(2, schema, &["t"], TableOptions::default());

@@ -25,12 +25,12 @@ fn threads() -> usize {
 }
 
 #[test]
-fn a_thousand_fresh_clusters_keep_every_promise() {
+fn three_thousand_fresh_clusters_keep_every_promise() {
     sim::quiet_panics();
     let count = match (driftless_tests::seed(), std::env::var("DRIFTLESS_SEEDS")) {
         (Some(_), _) => 1,
         (None, Ok(count)) => count.parse().expect("DRIFTLESS_SEEDS is a number"),
-        (None, Err(_)) => 1000,
+        (None, Err(_)) => 3000,
     };
     let first = first_seed();
     eprintln!("{count} seeds from {first}");
@@ -80,20 +80,27 @@ fn what_once_failed_does_not_fail_again() {
 
 /// Bugs, and within how many seeds they have to be found. The others are rarer: `simulate --planted` looks for all.
 const FOUND_WITHIN: &[(&str, u64)] = &[
-    ("AppliedBeforeCapture", 20),
+    ("AckBeforeCommit", 20),
+    ("AppliedBeforeCapture", 40),
     ("CascadeNotFollowed", 40),
-    ("ClaimForgotten", 40),
-    ("ConflictForgotten", 60),
     ("CopyKeepsName", 20),
-    ("CounterSet", 40),
+    ("CounterSet", 20),
+    ("EvictionUnmarked", 60),
+    ("GrowthMissed", 20),
     ("HalfTransaction", 20),
+    ("HeadsRunBackwards", 200),
+    ("KeyNotFolded", 100),
     ("OutboxEmptiedEarly", 20),
-    ("OwnValueWins", 60),
-    ("ParkedStays", 60),
+    ("OwnValueWins", 100),
+    ("PageBoundarySkipped", 20),
+    ("SnapshotLowersVector", 100),
+    ("SnapshotReplacesAll", 100),
     ("TextReplacedWhole", 100),
+    ("TriggerCountsTwice", 40),
     ("TypeLost", 20),
-    ("UniqueByArrival", 40),
-    ("VectorPastGap", 40),
+    ("UniqueByArrival", 60),
+    ("UnsyncedCommits", 40),
+    ("VectorPastGap", 20),
     ("WriterReused", 100),
 ];
 

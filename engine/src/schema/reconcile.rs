@@ -230,9 +230,6 @@ fn lose(tx: &Transaction<'_>, mut entry: Entry, state: State, reason: &str) -> R
     tracing::warn!(table = %entry.spelled, reason, "the table is no longer captured");
     drop_triggers(tx, entry.id)?;
     backlog::forget_table(tx, entry.id)?;
-    if planted!(DroppedTableForgotten) && state == State::Missing {
-        tx.execute("DELETE FROM _driftless_rows WHERE tbl = ?1", [entry.id]).doing("forgetting a table")?;
-    }
     entry.state = state;
     entry.reason = Some(reason.to_owned());
     tables::update(tx, &entry)?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `format` | the version of the side tables |
 //! | `replica` | 16 bytes, the replica's UUID |
+//! | `opened` | when an engine last opened the file, milliseconds since 1970 |
 //! | `inode` | where the file was when that id was drawn or last confirmed: a copy is elsewhere |
 //! | `space` | 16 bytes; absent until the file first meets a relay |
 //! | `acked` | the highest own seq that a relay has acknowledged as stored |
@@ -174,6 +175,11 @@ pub(crate) fn acked(connection: &Connection) -> Result<u64> {
 
 pub(crate) fn set_acked(tx: &Transaction<'_>, seq: u64) -> Result<()> {
     set(tx, "acked", seq as i64)
+}
+
+/// `at`: milliseconds since 1970.
+pub(crate) fn set_opened(tx: &Transaction<'_>, at: i64) -> Result<()> {
+    set(tx, "opened", at)
 }
 
 /// Whether the last own changeset was a part that others must follow.

@@ -1,8 +1,11 @@
-//! Syncing with a relay: the only async part. `session` is the conversation without I/O, `client` the socket around it,
-//! `worker` the thread that owns the file, `watch` what notices that others wrote to it.
+//! Syncing with a relay: the only async part. `session` is the conversation without I/O, `connection` the socket around
+//! it, `patience` whether the relay still answers there, `client` what connects again and again, `worker` the thread that
+//! owns the file, `watch` what notices that others wrote to it.
 
 pub(crate) mod address;
 mod client;
+mod connection;
+mod patience;
 pub(crate) mod session;
 pub(crate) mod watch;
 pub(crate) mod worker;

@@ -378,9 +378,6 @@ impl Session {
                 if let Some(&last) = stored.checked_sub(1).and_then(|last| seqs.get(last)) {
                     actions.push(Action::Reply(RelayMessage::Stored(last).encode()));
                 }
-                if planted!(RefusedCounted) {
-                    return Ok(());
-                }
                 return refused.map_or(Ok(()), |refused| Err(refuse(refused)));
             }
             (InStore::PutSnapshot(id), Stored::PutSnapshot(whole)) => {

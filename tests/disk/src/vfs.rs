@@ -53,6 +53,9 @@ static METHODS: [sqlite3_io_methods; 3] = [methods(1), methods(2), methods(3)];
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        // SAFETY: this option takes one int. SQLite refuses it, and nothing else, where it is at work already. Counting the
+        // memory that is in use takes a lock that all threads would wait for.
+        let _refused = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) };
         // SAFETY: null asks for the default; this initializes SQLite, which is safe at any time, and the
         // answer lives until the process ends or somebody unregisters it, which nobody does.
         let real = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };

@@ -5,6 +5,7 @@
 //! - Constraints hold in every file (I6).
 //! - A changeset that has left its file never has another content under its number, and what is applied never becomes
 //!   less (I7).
+//! - Nothing is applied before what its author had applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -17,7 +18,7 @@ use super::model::Model;
 use super::node::Node;
 use super::read;
 use super::scenario::Scenario;
-use super::schema::{LEFT, PAGE, RIGHT, TALLY};
+use super::schema::{LEFT, PAGE, REVIVED, REVIVED_AT, RIGHT, TALLY};
 use super::trace::Trace;
 use super::world::{Checked, broken, changeset_in};
 
@@ -27,8 +28,8 @@ const INTEGRITY_EVERY: u32 = 16;
 /// What was seen so far.
 #[derive(Debug)]
 pub(super) struct Always {
-    /// What left under which number.
-    contents: HashMap<(ReplicaId, Seq), Checksum>,
+    /// What left under which number, and what its author had applied.
+    contents: HashMap<(ReplicaId, Seq), (Checksum, StateVector)>,
     /// What tables looked like at a state vector, and where that was.
     shown: HashMap<Vec<(ReplicaId, Seq)>, (u64, usize)>,
     /// By node: who it was, and what it had applied.
@@ -41,6 +42,9 @@ pub(super) struct Always {
     /// Whether schemas differ at times, or numbers were given twice before anybody saw them, so that equal vectors say
     /// nothing about tables before the end.
     skewed: bool,
+    /// Whether a file went back to what it was, so that its numbers may stand for something else until a relay tells it. What
+    /// left before may have reached nobody.
+    went_back: bool,
     pub(super) witnesses: Witnesses,
     pub(super) model: Option<Model>,
 }
@@ -54,6 +58,8 @@ pub(super) struct Witnesses {
     pub(super) typed: BTreeSet<char>,
     pub(super) deleted: BTreeSet<char>,
     pub(super) sums: BTreeMap<String, i64>,
+    /// What was added to a row that comes and goes.
+    pub(super) added: i64,
     /// Whether a file lost writes that it had not sent: then what is missing in the end proves nothing.
     pub(super) forgetful: bool,
 }
@@ -95,9 +101,6 @@ impl Shown {
 
 impl Always {
     pub(super) fn new(scenario: &Scenario) -> Self {
-        let mut witnesses = Witnesses::default();
-        witnesses.typed.extend("begin".chars());
-        witnesses.sums.extend([("a".to_owned(), 0), ("b".to_owned(), 100)]);
         Self {
             contents: HashMap::new(),
             shown: HashMap::new(),
@@ -106,9 +109,18 @@ impl Always {
             looks: 0,
             tables: scenario.tables.len(),
             skewed: false,
-            witnesses,
+            went_back: false,
+            witnesses: Witnesses::default(),
             model: Model::new(scenario),
         }
+    }
+
+    /// All files begin with what this one shows.
+    pub(super) fn begins(&mut self, app: &Connection) -> Checked {
+        let shown = Shown::read(app).map_err(unreadable)?;
+        self.witnesses.typed.extend(shown.letters());
+        self.witnesses.sums = shown.sums.into_iter().filter(|(id, _)| *id != REVIVED).collect();
+        Ok(())
     }
 
     /// From here on schemas differ at times.
@@ -122,8 +134,9 @@ impl Always {
     pub(super) fn sends(&mut self, frame: &Bytes) -> Checked {
         let Some(changeset) = changeset_in(frame) else { return Ok(()) };
         let number = (changeset.header.replica, changeset.header.seq);
-        let known = self.contents.entry(number).or_insert_with(|| changeset.checksum());
-        if *known != changeset.checksum() {
+        let (checksum, after) = (changeset.checksum(), changeset.header.after);
+        let (known, _) = self.contents.entry(number).or_insert((checksum, after));
+        if *known != checksum && !self.went_back {
             return broken("a number has one content (I7)", format!("{number:?} left with another content"));
         }
         Ok(())
@@ -155,6 +168,21 @@ impl Always {
         Ok(())
     }
 
+    /// Whatever is applied, what its author had applied is too.
+    fn follows(&self, n: usize, vector: &StateVector) -> Checked {
+        for (replica, seq) in vector.iter().filter(|_| !self.went_back) {
+            if let Some((_, after)) = self.contents.get(&(replica, seq))
+                && !vector.covers(after)
+            {
+                return broken(
+                    "nothing is applied before what its author had seen",
+                    format!("{n} has {replica} {seq:?}, which had seen {after:?}, and is at {vector:?}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// The engine is about to do something.
     pub(super) fn before(&mut self, n: usize, app: Option<&Connection>) -> Checked {
         if let (Some(model), Some(app)) = (&mut self.model, app) {
@@ -171,6 +199,7 @@ impl Always {
         if let Some(model) = &mut self.model {
             model.settle(n, app)?;
         }
+        self.follows(n, &vector)?;
         let idle = engine.is_idle().map_err(unreadable)?;
         // Most of what an engine does changes nothing that anybody sees.
         if self
@@ -229,7 +258,11 @@ impl Always {
         }
         let now = &mut self.witnesses;
         now.tokens.extend(shown.left.difference(&before.left).cloned());
-        for (id, sum) in &shown.sums {
+        let revived = |shown: &Shown| shown.sums.get(REVIVED).copied();
+        if let Some(sum) = revived(&shown) {
+            now.added += (sum - revived(&before).unwrap_or(REVIVED_AT)).max(0);
+        }
+        for (id, sum) in shown.sums.iter().filter(|(id, _)| *id != REVIVED) {
             *now.sums.entry(id.clone()).or_default() +=
                 sum - before.sums.get(id).copied().unwrap_or_default();
         }
@@ -248,7 +281,7 @@ impl Always {
         if same_inode {
             // Its next writes may take numbers that were taken before, until a relay tells it.
             self.model = None;
-            self.skewed = true;
+            (self.skewed, self.went_back) = (true, true);
         } else if let Some(model) = &mut self.model {
             model.restored(n);
         }

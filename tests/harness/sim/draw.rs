@@ -73,6 +73,7 @@ impl Dice {
             vec![(30, Kind::Write), (8, Kind::Turn), (10, Kind::Connect), (40, Kind::Pump), (3, Kind::Tick)];
         // Losing what a file knows and what relays know at once cannot be told from never having known it.
         let relay_forgets = one_in(&mut rng, 3);
+        let mangling = if one_in(&mut rng, 3) { 25 } else { 8 };
         let mut may = |one_of: u8, weight: u32, kinds: &[Kind]| {
             if one_in(&mut rng, one_of) {
                 weights.extend(kinds.iter().map(|kind| (weight, *kind)));
@@ -80,7 +81,7 @@ impl Dice {
         };
         may(4, 3, &[Kind::Alter]);
         may(2, 6, &[Kind::Cut, Kind::PumpOld]);
-        may(3, 8, &[Kind::Mangle]);
+        may(3, mangling, &[Kind::Mangle]);
         may(3, 3, &[Kind::Block]);
         may(3, 4, &[Kind::Kill]);
         may(3, 4, &[Kind::KillAt]);
@@ -92,7 +93,8 @@ impl Dice {
         may(4, 1, &[Kind::Join]);
         may(3, 3, &[Kind::RelayKill]);
         if relay_forgets {
-            weights.extend([(2, Kind::RelaySave), (2, Kind::RelayRestore)]);
+            let often = if rng.bool() { 2 } else { 8 };
+            weights.extend([(2, Kind::RelaySave), (often, Kind::RelayRestore)]);
         }
         let same_inode = !relay_forgets && relays == 1;
         let most_nodes = nodes.len() + 3;

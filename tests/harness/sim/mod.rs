@@ -20,6 +20,7 @@ mod schema;
 mod shrink;
 mod sql;
 mod trace;
+mod wires;
 mod world;
 
 use std::cell::RefCell;

@@ -55,14 +55,14 @@ impl Planted {
     }
 }
 
-/// Looks for every bug in at most so many seeds each. `told` hears what came of each.
+/// Looks for each of these bugs in at most so many seeds each. `told` hears what came of each.
 pub fn find_planted(
+    bugs: &[Planted],
     first: u64,
     most: u64,
     threads: usize,
     told: impl Fn(&str, Option<Found>) + Sync,
 ) -> Vec<(Planted, Option<Found>)> {
-    let bugs = Planted::all();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {

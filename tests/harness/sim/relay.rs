@@ -1,11 +1,14 @@
 //! A relay on one thread: the real session and the real contract of the log, one request at a time. What is stored stays
-//! when the relay is killed, and a copy of it can be put in its place.
+//! when the relay is killed, and a copy of it can be put in its place. What it says to be stored must be.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use driftless_protocol::{Changeset, CloseCode, SnapshotPart, SpaceId, SpaceName, StateVector};
+use driftless_protocol::{
+    Changeset, ClientMessage, CloseCode, RelayMessage, ReplicaId, SnapshotPart, SpaceId, SpaceName,
+    StateVector,
+};
 use driftless_relay::connection::session::{
     self, Action, Event, Limits, ReadRequest, Session, StoreRequest, Stored,
 };
@@ -32,11 +35,17 @@ pub(super) struct Relay {
     history: Vec<Entry>,
     saved: Option<usize>,
     grown: u64,
+    /// What it held when it last did something.
+    held: StateVector,
+    /// What is not as it said.
+    lie: Option<String>,
 }
 
 #[derive(Debug)]
 struct Connection {
     session: Session,
+    /// Under which name the other end said hello.
+    author: Option<ReplicaId>,
     wanted: Option<StoreRequest>,
     reading: Option<ReadRequest>,
     upload: UploadId,
@@ -69,6 +78,8 @@ impl Relay {
             history: Vec::new(),
             saved: None,
             grown: 0,
+            held: StateVector::new(),
+            lie: None,
         }
     }
 
@@ -79,6 +90,7 @@ impl Relay {
             number,
             Connection {
                 session: Session::new(limits),
+                author: None,
                 wanted: None,
                 reading: None,
                 upload: UploadId(number),
@@ -106,6 +118,11 @@ impl Relay {
 
     /// A frame came.
     pub(super) fn receive(&mut self, number: u64, frame: Bytes) -> Vec<Said> {
+        if let Ok(ClientMessage::Hello(hello)) = ClientMessage::decode(frame.clone())
+            && let Some(connection) = self.connections.get_mut(&number)
+        {
+            connection.author = Some(hello.replica);
+        }
         self.handle(number, Event::Frame(frame))
     }
 
@@ -138,6 +155,11 @@ impl Relay {
             .now_or_never()
             .expect("the memory store answers at the first poll");
         self.note(number, asked, &answer);
+        let heads = self.heads();
+        if !heads.covers(&self.held) {
+            self.lie = Some(format!("it held {:?} and now {heads:?}", self.held));
+        }
+        self.held = heads;
         let mut said = self.handle(number, Event::Stored(answer));
         said.extend(self.grow(number));
         said
@@ -182,10 +204,23 @@ impl Relay {
     fn handle(&mut self, number: u64, event: Event) -> Vec<Said> {
         let Some(connection) = self.connections.get_mut(&number) else { return Vec::new() };
         let mut said = Vec::new();
+        let author = connection.author;
         for action in connection.session.handle(event) {
             match action {
                 Action::Store(request) => connection.wanted = Some(request),
                 other => said.extend(Self::said(other)),
+            }
+        }
+        for said in &said {
+            let Said::Frame(frame) = said else { continue };
+            let is_so = match (RelayMessage::decode(frame.clone()), author) {
+                (Ok(RelayMessage::Stored(seq)), Some(author)) => self.heads().get(author) >= seq.get(),
+                (Ok(RelayMessage::Heads { heads: told, .. }), _) => self.heads().covers(&told),
+                _ => true,
+            };
+            if !is_so {
+                let heads = self.heads();
+                self.lie = Some(format!("{author:?} was told of more than is there: {heads:?}"));
             }
         }
         if said.iter().any(|said| matches!(said, Said::Close(..))) {
@@ -218,7 +253,7 @@ impl Relay {
         self.kill();
         self.history.truncate(self.saved.unwrap_or(0));
         self.store = empty();
-        self.grown = 0;
+        (self.grown, self.held) = (0, StateVector::new());
         for (at, entry) in self.history.clone().into_iter().enumerate() {
             match entry {
                 Entry::Open(id) => {
@@ -235,6 +270,11 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// What it said to be stored and is not, or is not any more.
+    pub(super) fn take_lie(&mut self) -> Option<String> {
+        self.lie.take()
     }
 
     /// What it holds.

@@ -52,20 +52,29 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl TableSpec {
-    /// As [`driftless::sim::Replica::track`] takes it.
-    pub fn options(&self) -> TableOptions {
-        let mut options =
-            if self.integer_key { TableOptions::integer_key() } else { TableOptions::default() };
-        if self.deletes_win {
-            options = options.deletes_win();
+    /// Tables that can be tracked in one go, and how.
+    pub(super) fn together(tables: &[Self]) -> Vec<(Vec<&str>, TableOptions)> {
+        let mut groups: Vec<(Vec<&str>, TableOptions)> = Vec::new();
+        for table in tables {
+            let of_group = |options: &TableOptions| {
+                (options.allow_integer_key, options.deletes_win) == (table.integer_key, table.deletes_win)
+            };
+            let at = groups.iter().position(|(_, options)| of_group(options)).unwrap_or_else(|| {
+                let mut options = TableOptions::default();
+                (options.allow_integer_key, options.deletes_win) = (table.integer_key, table.deletes_win);
+                groups.push((Vec::new(), options));
+                groups.len() - 1
+            });
+            let (names, options) = &mut groups[at];
+            names.push(&table.name);
+            for column in &table.counters {
+                *options = std::mem::take(options).counter(format!("{}.{column}", table.name));
+            }
+            for column in &table.texts {
+                *options = std::mem::take(options).text(format!("{}.{column}", table.name));
+            }
         }
-        for column in &self.counters {
-            options = options.counter(column);
-        }
-        for column in &self.texts {
-            options = options.text(column);
-        }
-        options
+        groups
     }
 }
 

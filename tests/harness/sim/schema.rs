@@ -13,16 +13,21 @@ pub(super) const LEFT: &str = "left";
 pub(super) const RIGHT: &str = "right";
 /// A table with a counter, of which rows are never inserted or deleted.
 pub(super) const TALLY: &str = "tally";
-/// A table with a text, likewise.
+/// But for this one, which comes and goes, with that number each time; to it is only added. It shows that number and what
+/// was added since, as far as whoever brought it back had not seen it.
+pub(super) const REVIVED: &str = "c";
+pub(super) const REVIVED_AT: i64 = 10_000;
+/// A table with a text, likewise. Each letter in it counts as a word of its own: of a word with a letter more, the engine may
+/// take a whole part for rewritten.
 pub(super) const PAGE: &str = "page";
 
 const WITNESSES: &str = "
 CREATE TABLE \"left\" (token TEXT NOT NULL PRIMARY KEY, who INTEGER);
 CREATE TABLE \"right\" (token TEXT NOT NULL PRIMARY KEY, who INTEGER);
 CREATE TABLE tally (id TEXT NOT NULL PRIMARY KEY, n INTEGER NOT NULL DEFAULT 0);
-INSERT INTO tally VALUES ('a', 0), ('b', 100);
+INSERT INTO tally VALUES ('a', 0), ('b', 100), ('c', 10000);
 CREATE TABLE page (id TEXT NOT NULL PRIMARY KEY, body TEXT);
-INSERT INTO page VALUES ('a', ''), ('b', 'begin');
+INSERT INTO page VALUES ('a', ''), ('b', '가나다라마');
 ";
 
 /// The witnesses as they are tracked.

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use rusqlite::Connection;
 
 use super::scenario::Change;
-use super::schema::{literal, one_in, pick, quote};
+use super::schema::{REVIVED, REVIVED_AT, literal, one_in, pick, quote};
 
 /// A table as it is in a file.
 pub(super) struct Seen {
@@ -126,6 +126,18 @@ pub(super) fn witness(rng: &mut Rng, number: u32) -> Vec<String> {
 }
 
 fn tally(rng: &mut Rng) -> String {
+    if one_in(rng, 4) {
+        return match rng.u8(..4) {
+            0 => format!("DELETE FROM tally WHERE id = '{REVIVED}'"),
+            // One whose delete nobody has captured yet would not come back, but be set to less.
+            1 => format!(
+                "INSERT OR IGNORE INTO tally SELECT '{REVIVED}', {REVIVED_AT} WHERE NOT EXISTS (
+                     SELECT 1 FROM _driftless_dirty WHERE tbl IN
+                         (SELECT id FROM _driftless_tables WHERE name = 'tally'))"
+            ),
+            _ => format!("UPDATE tally SET n = n + {} WHERE id = '{REVIVED}'", rng.u8(1..4)),
+        };
+    }
     let by = pick(rng, &["+ 1", "- 1", "+ 1000", "- 30", "+ 7"]);
     format!("UPDATE tally SET n = n {by} WHERE id = '{}'", pick(rng, &["a", "b"]))
 }

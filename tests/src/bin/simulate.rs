@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use driftless_tests::sim::{self, Crowd, Failure, Run, Scenario, Summary};
+use driftless_tests::sim::{self, Crowd, Failure, Planted, Run, Scenario, Summary};
 
 /// Runs clusters of engines and relays under faults, and checks what Driftless promises.
 ///
@@ -39,9 +39,10 @@ struct Arguments {
     /// Run a kept scenario and print all that happens.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// Plant each bug that the engine and the relay know of, one after the other, and look in how many seeds it is found.
-    #[arg(long, conflicts_with_all = ["minutes", "seed", "replay"])]
-    planted: bool,
+    /// Plant each bug that the engine and the relay know of, or those that are named, one after the other, and look in how
+    /// many seeds it is found: at the most --seeds, 1500 without it.
+    #[arg(long, value_name = "BUG", num_args = 0.., conflicts_with_all = ["minutes", "seed", "replay"])]
+    planted: Option<Vec<String>>,
     /// Do not shorten what fails, and keep nothing.
     #[arg(long)]
     no_shrink: bool,
@@ -79,8 +80,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
         }
         return Ok(held);
     }
-    if arguments.planted {
-        return planted(arguments);
+    if let Some(names) = &arguments.planted {
+        return planted(arguments, names);
     }
     crowd(arguments)
 }
@@ -202,14 +203,42 @@ fn keep(scenario: &Scenario, failure: &Failure, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn planted(arguments: &Arguments) -> Result<bool> {
-    let most = arguments.seeds.unwrap_or(200);
+fn planted(arguments: &Arguments, names: &[String]) -> Result<bool> {
+    let all = Planted::all();
+    let bugs: Vec<Planted> = match names {
+        [] => all,
+        names => names
+            .iter()
+            .map(|name| {
+                let known = all.iter().find(|bug| bug.name() == name).copied();
+                let known_ones = || all.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ");
+                known.with_context(|| format!("there is no bug '{name}'; there are: {}", known_ones()))
+            })
+            .collect::<Result<_>>()?,
+    };
+    let most = arguments.seeds.unwrap_or(1500);
     let first = arguments.from.unwrap_or(0);
-    let found = sim::find_planted(first, most, threads(arguments), |bug, found| match found {
-        Some(found) => println!("{bug}: found in seed {} of {first}..: {}", found.seeds, found.rule),
-        None => println!("{bug}: not found in {most} seeds"),
+    let found = sim::find_planted(&bugs, first, most, threads(arguments), |bug, found| {
+        if arguments.json {
+            return;
+        }
+        match found {
+            Some(found) => println!("{bug}: found in seed {} of {first}..: {}", found.seeds, found.rule),
+            None => println!("{bug}: not found in {most} seeds"),
+        }
     });
     let missed = found.iter().filter(|(_, found)| found.is_none()).count();
-    println!("{} of {} planted bugs found, within {most} seeds each", found.len() - missed, found.len());
+    if arguments.json {
+        let bugs: serde_json::Map<String, serde_json::Value> = found
+            .iter()
+            .map(|(bug, found)| {
+                let found = found.map(|found| serde_json::json!({"seeds": found.seeds, "rule": found.rule}));
+                (bug.name().to_owned(), found.into())
+            })
+            .collect();
+        println!("{}", serde_json::json!({"within": most, "from": first, "bugs": bugs}));
+    } else {
+        println!("{} of {} planted bugs found, within {most} seeds each", found.len() - missed, found.len());
+    }
     Ok(missed == 0)
 }

@@ -1,0 +1,115 @@
+//! What `verify` and the tests ask of a replica beyond its turns: to judge anew, to mend, to take and give whole documents.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, WriterId};
+use rusqlite::{Connection, Transaction};
+
+use super::{Replica, begin};
+use crate::apply::TableNumbers;
+use crate::capture::{self, Author};
+use crate::error::{Doing, Result};
+use crate::fresh;
+use crate::materialize::Materializer;
+use crate::mending;
+use crate::merge::{Flow, Incoming, Merge};
+use crate::store::{backlog, identity, progress, quarantine, writers};
+use crate::time::now;
+
+impl Replica {
+    /// Judges all that is parked anew, in a transaction that is rolled back. Returns what `look` saw before and after;
+    /// `None` if nothing can be judged now, because a trigger of the user's rolls everything back.
+    pub(crate) fn judge_parked<T>(
+        &mut self,
+        look: impl Fn(&Connection) -> Result<T>,
+    ) -> Result<Option<(T, T)>> {
+        let tx = begin(&mut self.connection)?;
+        let before = look(&tx)?;
+        backlog::refresh_parked(&tx)?;
+        let mut merge = Merge {
+            tx: &tx,
+            own: self.replica,
+            vector: progress::vector(&tx)?,
+            numbers: TableNumbers::default(),
+            touched: Default::default(),
+            materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
+        };
+        for table in self.catalog.iter() {
+            merge.materializer.judge_all(table.id);
+        }
+        match merge.all(&[], usize::MAX >> 1)? {
+            Flow::GoOn => Ok(Some((before, look(&tx)?))),
+            Flow::RolledBack(_) => Ok(None),
+        }
+    }
+
+    /// What was mended in the side tables.
+    pub(crate) fn mended(&self) -> Result<Option<String>> {
+        identity::mended(&self.connection)
+    }
+
+    /// Changes the side tables by way of repair. If `work` returns `true`, the file starts over as a new replica.
+    pub(crate) fn mend(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<bool>) -> Result<()> {
+        let tx = begin(&mut self.connection)?;
+        if work(&tx)? {
+            mending::start_over(&tx, &self.path)?;
+        }
+        let replica = identity::replica(&tx)?;
+        tx.commit().doing("repairing the side tables")?;
+        // See `try_turn`: documents may have been dropped.
+        (self.replica, self.writer) = (replica, fresh::writer());
+        self.schema_version = None;
+        Ok(())
+    }
+
+    /// Merges documents that others have, and shows them.
+    pub(crate) fn take_documents(&mut self, parts: Vec<SnapshotPart>) -> Result<()> {
+        self.take(parts.into_iter().map(Incoming::SnapshotPart).collect())
+    }
+
+    /// Tries again what was set aside. Returns how much of it is applied now.
+    pub(crate) fn try_again(&mut self) -> Result<usize> {
+        self.capture_all()?;
+        let before = quarantine::all(&self.connection)?;
+        let count = before.len();
+        let readable = before.into_iter().filter(|aside| aside.from.is_some()).filter_map(|aside| {
+            Some(Incoming::Again(aside.id, Changeset::from_bytes(Bytes::from(aside.frame)).ok()?))
+        });
+        self.take(readable.collect())?;
+        Ok(count.saturating_sub(quarantine::len(&self.connection)? as usize))
+    }
+
+    fn take(&mut self, mut incoming: VecDeque<Incoming>) -> Result<()> {
+        while self.turn(&mut incoming)?.more || !incoming.is_empty() {}
+        Ok(())
+    }
+
+    /// Forgets what was set aside under these numbers: what it says came another way.
+    pub(crate) fn forget_set_aside(&mut self, ids: &[i64]) -> Result<()> {
+        self.mend(|tx| {
+            ids.iter().try_for_each(|id| quarantine::remove(tx, *id))?;
+            Ok(false)
+        })
+    }
+
+    /// Learns who writers were. Returns how many were not known.
+    pub(crate) fn remember_writers(&mut self, all: &[(WriterId, ReplicaId)]) -> Result<usize> {
+        let tx = begin(&mut self.connection)?;
+        let before = writers::all(&tx)?.len();
+        all.iter().try_for_each(|&(writer, replica)| writers::remember(&tx, writer, replica))?;
+        let learnt = writers::all(&tx)?.len() - before;
+        tx.commit().doing("remembering writers")?;
+        Ok(learnt)
+    }
+
+    /// Sends the documents of some rows whole, as changesets of ours.
+    pub(crate) fn publish(&mut self, rows: &BTreeSet<(String, RowKey)>) -> Result<()> {
+        self.capture_all()?;
+        let author = Author { replica: self.replica, writer: self.writer };
+        let bytes = self.config.changeset_bytes;
+        let tx = begin(&mut self.connection)?;
+        capture::publish(&tx, author, rows.iter().map(|(name, key)| (&**name, key)), bytes, now())?;
+        tx.commit().doing("sending documents whole")
+    }
+}

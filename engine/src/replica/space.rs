@@ -1,0 +1,98 @@
+//! The definitions that the space has of its tables: taken over, and made where a table is missing.
+
+use rusqlite::Transaction;
+
+use super::Replica;
+use crate::config::{ColumnKind, TableOptions};
+use crate::error::Result;
+use crate::schema::definitions;
+use crate::store::tables::State;
+use crate::store::{backlog, kinds, renames, tables};
+use crate::time::now;
+
+impl Replica {
+    /// Makes the tables that the space defines and that are not here, and tracks them. Returns their names.
+    pub(crate) fn make_defined_tables(&mut self) -> Result<Vec<String>> {
+        let defined = definitions::all(&self.connection)?;
+        let mut made = Vec::new();
+        for definition in defined {
+            if crate::schema::introspect::table(&self.connection, definition.called())?.is_some() {
+                continue;
+            }
+            definitions::create(&mut self.connection, &definition)?;
+            // What one replica could track all can; a key that was allowed there is allowed here. Saying so where nobody
+            // had to would only be news for everybody.
+            let table = crate::schema::introspect::table(&self.connection, definition.called())?;
+            let allow_integer_key = matches!(&table, Some(Ok(table)) if table.integer_key);
+            let options = TableOptions { allow_integer_key, ..definition.options.clone() };
+            self.track(&[definition.called()], options)?;
+            made.push(definition.called().to_owned());
+        }
+        self.schema_version = None;
+        Ok(made)
+    }
+}
+
+/// Takes over the options that the space has for tables. Returns whether any changed.
+pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
+    let mut renewed = false;
+    for definition in &definitions::all(tx)? {
+        let Some(mut entry) = tables::find(tx, &definition.name)? else {
+            tables::add(tx, &definition.name, &definition.name, State::Unknown)?;
+            continue;
+        };
+        if entry.options.deletes_win != definition.options.deletes_win {
+            tracing::warn!(table = %entry.spelled, deletes_win = definition.options.deletes_win,
+                "the space treats deletes of this table otherwise; its rows are judged again");
+            entry.options.deletes_win = definition.options.deletes_win;
+            tables::update(tx, &entry)?;
+            backlog::refresh_table(tx, entry.id)?;
+            renewed = true;
+        }
+        // Files that were tracked apart may each have said something: all of it holds, and of two that contradict each
+        // other the one that is shown.
+        let mut said = definition.clone();
+        let mut kinds = definition.kinds();
+        for other in definitions::standing(tx, &definition.name, "kinds")? {
+            for (column, kind) in kinds::from_text(&other) {
+                if kinds::of(&kinds, &column) == ColumnKind::Register {
+                    kinds::set(&mut kinds, column, kind);
+                }
+            }
+        }
+        let mut renames = definition.renames();
+        let others = definitions::standing(tx, &definition.name, "renames")?;
+        for (now, travels) in others.iter().flat_map(|other| renames::from_text(other)) {
+            if !renames.iter().any(|(known, _)| *known == now) {
+                renames.push((now, travels));
+            }
+        }
+        renames.sort();
+        if definition.kinds.is_some() && entry.options.kinds != kinds {
+            tracing::info!(table = %entry.spelled, "the space has other kinds for columns of this table");
+            entry.options.kinds.clone_from(&kinds);
+            tables::update(tx, &entry)?;
+            renewed = true;
+        }
+        if definition.renames.is_some() && entry.renames != renames {
+            tracing::info!(table = %entry.spelled, "columns of this table were renamed in the space");
+            entry.renames.clone_from(&renames);
+            entry.hint = None;
+            tables::update(tx, &entry)?;
+            // What was written under one of the names shows under the other.
+            backlog::refresh_table(tx, entry.id)?;
+            renewed = true;
+        }
+        if kinds != definition.kinds() {
+            said.kinds = Some(kinds::to_text(&kinds));
+        }
+        if renames != definition.renames() {
+            said.renames = Some(renames::to_text(&renames));
+        }
+        if said != *definition {
+            definitions::put(tx, &said, now())?;
+            renewed = true;
+        }
+    }
+    Ok(renewed)
+}

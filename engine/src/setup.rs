@@ -1,0 +1,103 @@
+//! Says of a file what is tracked and how, whether or not an engine has it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::config::{ColumnKind, Config, TableOptions};
+use crate::error::{Doing, Error, Result};
+use crate::mending;
+use crate::schema::eligibility::Refusal;
+use crate::store;
+use crate::time::now;
+use crate::tracking;
+
+/// Tables that were tracked, and those that could not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tracked {
+    /// The names as the tables spell them.
+    pub tables: Vec<String>,
+    /// With [`Selection::All`]: the tables that were left out, and why.
+    pub left_out: Vec<(String, Refusal)>,
+}
+
+/// Which tables to track.
+#[derive(Debug, Clone, Copy)]
+pub enum Selection<'a> {
+    /// These, all or none.
+    Named(&'a [&'a str]),
+    /// Every table that can be.
+    All,
+}
+
+/// Does something to a file in one transaction, with its side tables whole.
+fn change<T>(
+    path: &Path,
+    mut connection: Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+) -> Result<T> {
+    let immediate = TransactionBehavior::Immediate;
+    let tx = connection.transaction_with_behavior(immediate).doing("waiting for the write lock")?;
+    mending::run(&tx, path, true)?;
+    let done = work(&tx)?;
+    tx.commit().doing("committing what is tracked, and how")?;
+    Ok(done)
+}
+
+/// Begins to track tables, whether or not an engine has the file: it needs no engine's lock. The rows that are there
+/// are captured by the running engine, or by the next to open the file. Makes the side tables if they are not there and
+/// switches the file to WAL.
+///
+/// Fails with [`Error::NotTrackable`], [`Error::Contradiction`], [`Error::NoSuchFile`], [`Error::NotADatabase`],
+/// [`Error::ReadOnly`], [`Error::NewerFormat`]; nothing is changed then.
+pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOptions) -> Result<Tracked> {
+    let path = path.as_ref();
+    change(path, store::open(path, Config::default().busy_timeout)?, |tx| {
+        Ok(match tables {
+            Selection::Named(names) => {
+                Tracked { tables: tracking::track(tx, names, options, now())?, left_out: Vec::new() }
+            }
+            Selection::All => {
+                let (fit, left_out) = tracking::trackable(tx, &options)?;
+                let names: Vec<&str> = fit.iter().map(String::as_str).collect();
+                Tracked { tables: tracking::track(tx, &names, options, now())?, left_out }
+            }
+        })
+    })
+}
+
+/// Makes a column of a tracked table of another kind, whether or not an engine has the file. Every replica of the space
+/// takes that over when it hears of it; what was written before stays as it is.
+///
+/// Fails with [`Error::NotTracked`], and with [`Error::KindRefused`] if the column cannot be of that kind.
+pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnKind) -> Result<()> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, |tx| tracking::set_kind(tx, table, column, kind, now()))
+}
+
+/// Tells that a column of a tracked table was renamed, whether or not an engine has the file, and renames it in the table
+/// if that has not been done. Every replica of the space takes that over when it hears of it: there the column may have
+/// the one name or the other, what is written under either is the same column's. Untold, a rename is a dropped column and
+/// an added one.
+///
+/// Fails with [`Error::NotTracked`], and with [`Error::CannotRename`] if the table has neither column or both, or if it is
+/// part of the primary key.
+pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) -> Result<()> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, |tx| tracking::rename_column(tx, table, old, new, now()))
+}
+
+fn open_initialized(path: &Path) -> Result<Connection> {
+    if !store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?)? {
+        return Err(Error::NotInitialized(path.to_owned()));
+    }
+    store::open(path, Config::default().busy_timeout)
+}
+
+/// Ceases to track tables, all or none, whether or not an engine has the file. What was written and is not captured
+/// yet is not captured any more, so let the engine catch up first. Fails with [`Error::NotTracked`].
+pub fn untrack(path: impl AsRef<Path>, names: &[&str]) -> Result<Vec<String>> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, |tx| tracking::untrack(tx, names))
+}
