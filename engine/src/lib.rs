@@ -100,5 +100,5 @@ pub use setup::{Selection, Tracked, rename_column, set_kind, track, untrack};
 pub use status::{Contact, Status, TableStatus, Unsent, status};
 pub use sync::worker::Health;
 pub use sync::{Sync, SyncState};
-pub use text_doc::TextDocError;
+pub use text_doc::{TextDocError, merge_text};
 pub use verify::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};

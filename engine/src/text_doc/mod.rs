@@ -7,6 +7,7 @@
 //! Parts were validated before they were stored, or written here; they are not validated again each time.
 
 pub(crate) mod diff;
+mod merge;
 
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ use yrs::{
     ClientID, Doc, GetString, OffsetKind, Options, ReadTxn, StateVector, Text, TextRef, Transact,
     TransactionMut, Update,
 };
+
+pub use merge::merge_text;
 
 /// An update with nothing in it: no writers, nothing deleted.
 const EMPTY: [u8; 2] = [0, 0];

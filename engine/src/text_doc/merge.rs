@@ -1,0 +1,159 @@
+//! A text from an editor → the text to write: what somebody made of a text that has changed meanwhile.
+
+use super::diff::{Edit, edits};
+
+/// What `edited`, made from `base`, comes to where the text is `current` by now: all that was inserted in either is in it
+/// once, and all that was deleted in either is not.
+///
+/// This is how to write a text column from an editor. The editor knows which text it began with, and a write of somebody
+/// else may have come in since; writing its text as it is would undo that write, since SQL says only what a text is now.
+/// So read, merge and write in one transaction, and show what comes of it:
+///
+/// ```
+/// # fn main() -> rusqlite::Result<()> {
+/// # let mut db = rusqlite::Connection::open_in_memory()?;
+/// # db.execute_batch("CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT); INSERT INTO notes VALUES ('1', 'My dear world!')")?;
+/// let (base, edited) = ("My world", "My small world"); // what the editor began with, and what was made of it
+/// let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+/// let current: String = tx.query_row("SELECT body FROM notes WHERE id = '1'", [], |row| row.get(0))?;
+/// let merged = driftless::merge_text(base, edited, &current);
+/// tx.execute("UPDATE notes SET body = ?1 WHERE id = '1'", [&merged])?;
+/// tx.commit()?;
+/// assert_eq!(merged, "My dear small world!");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What both inserted at one place alike is there once, so a write that is tried again, because its answer was lost,
+/// changes nothing; of what they inserted differently there, that of `current` comes first.
+pub fn merge_text(base: &str, edited: &str, current: &str) -> String {
+    if edited == base || edited == current {
+        return current.to_owned();
+    }
+    if current == base {
+        return edited.to_owned();
+    }
+    let text: Vec<u16> = base.encode_utf16().collect();
+    let (theirs, ours) = (Side::of(&text, &edits(base, current)), Side::of(&text, &edits(base, edited)));
+    let mut merged = Vec::with_capacity(text.len() + edited.len());
+    for at in 0..=text.len() {
+        match (theirs.inserted(at), ours.inserted(at)) {
+            ([], new) | (new, []) => merged.extend_from_slice(new),
+            (first, second) => {
+                merged.extend_from_slice(first);
+                merged.extend_from_slice(&second[common(first, second)..]);
+            }
+        }
+        if let Some(unit) = text.get(at)
+            && !theirs.deleted[at]
+            && !ours.deleted[at]
+        {
+            merged.push(*unit);
+        }
+    }
+    // No edit cuts a character, so this changes nothing.
+    String::from_utf16_lossy(&merged)
+}
+
+/// How long what both begin with is; never so that a character is cut.
+fn common(one: &[u16], other: &[u16]) -> usize {
+    let equal = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    let is_cut = equal > 0 && equal < other.len() && (0xdc00..0xe000).contains(&other[equal]);
+    equal - usize::from(is_cut)
+}
+
+/// What one side did to the text, place by place, in units of UTF-16.
+struct Side {
+    deleted: Vec<bool>,
+    /// Ascending by place.
+    insertions: Vec<(usize, Vec<u16>)>,
+}
+
+impl Side {
+    fn of(base: &[u16], edits: &[Edit<'_>]) -> Self {
+        let mut side = Self { deleted: vec![false; base.len()], insertions: Vec::new() };
+        for edit in edits {
+            let at = edit.at as usize;
+            side.deleted[at..at + edit.removed as usize].fill(true);
+            if !edit.inserted.is_empty() {
+                side.insertions.push((at, edit.inserted.encode_utf16().collect()));
+            }
+        }
+        side
+    }
+
+    fn inserted(&self, at: usize) -> &[u16] {
+        let found = self.insertions.binary_search_by_key(&at, |(place, _)| *place);
+        found.map_or(&[], |found| &self.insertions[found].1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_both_did_is_in_it() {
+        assert_eq!(merge_text("one two three", "one 2 three", "one two three four"), "one 2 three four");
+        assert_eq!(merge_text("abc", "abcX", "Yabc"), "YabcX");
+        assert_eq!(merge_text("gone, stays", "stays", "gone, stays here"), "stays here");
+        assert_eq!(merge_text("😀 a", "😀 ab", "😀😀 a"), "😀😀 ab");
+    }
+
+    #[test]
+    fn a_write_that_is_tried_again_changes_nothing_and_one_that_goes_on_adds_what_is_new() {
+        assert_eq!(merge_text("a b", "a x b", "a x b"), "a x b");
+        assert_eq!(merge_text("Dear", "Dear Ann, how are", "Dear Ann"), "Dear Ann, how are");
+    }
+
+    #[test]
+    fn of_two_insertions_at_one_place_the_one_that_is_there_comes_first() {
+        assert_eq!(merge_text("", "ours", "theirs"), "theirsours");
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        proptest::collection::vec(
+            prop_oneof![Just("a"), Just("b "), Just("語"), Just("😀"), Just("\n")],
+            0..24,
+        )
+        .prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_side_that_did_nothing_changes_nothing(base in text(), other in text()) {
+            prop_assert_eq!(&merge_text(&base, &base, &other), &other);
+            prop_assert_eq!(&merge_text(&base, &other, &base), &other);
+            prop_assert_eq!(&merge_text(&base, &other, &other), &other);
+        }
+
+        // Letters that are words of their own: of a word in which both typed, what stayed may be typed anew.
+        #[test]
+        fn all_that_was_typed_is_there_once_and_nothing_that_was_deleted(
+            length in 0..10usize,
+            ours in proptest::collection::vec((0..14usize, "[甲乙丙]{0,3}", 0..3usize), 0..3),
+            theirs in proptest::collection::vec((0..14usize, "[子丑寅]{0,3}", 0..3usize), 0..3),
+        ) {
+            let base: Vec<char> = "一二三四五六七八九十".chars().take(length).collect();
+            let change = |steps: &[(usize, String, usize)]| {
+                let mut text = base.clone();
+                for (at, typed, gone) in steps {
+                    let at = (*at).min(text.len());
+                    let end = (at + gone).min(text.len());
+                    text.splice(at..end, typed.chars());
+                }
+                text
+            };
+            let (ours, theirs) = (change(&ours), change(&theirs));
+            let string = |text: &[char]| text.iter().collect::<String>();
+            let merged: Vec<char> = merge_text(&string(&base), &string(&ours), &string(&theirs)).chars().collect();
+            let only = |text: &[char], of: &str| string(&text.iter().copied().filter(|c| of.contains(*c)).collect::<Vec<_>>());
+            prop_assert_eq!(only(&merged, "甲乙丙"), only(&ours, "甲乙丙"));
+            prop_assert_eq!(only(&merged, "子丑寅"), only(&theirs, "子丑寅"));
+            let stayed: String = base.iter().filter(|c| ours.contains(c) && theirs.contains(c)).collect();
+            prop_assert_eq!(only(&merged, &string(&base)), stayed);
+        }
+    }
+}
