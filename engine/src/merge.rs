@@ -101,9 +101,7 @@ impl Merge<'_> {
                         return Ok(Flow::RolledBack(row));
                     }
                     // The same may have come before, too early, and wait: nobody would look at it again.
-                    if !planted!(InboxLeftOver) {
-                        inbox::forget(self.tx, changeset.header.replica, changeset.header.seq.get())?;
-                    }
+                    inbox::forget(self.tx, changeset.header.replica, changeset.header.seq.get())?;
                 }
                 Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
                 Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,

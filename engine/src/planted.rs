@@ -164,9 +164,6 @@ bugs! {
     /// it counts once for each copy. Needs a trigger that writes into a tracked table. I4, and that merging
     /// is no writing.
     TriggerCountsTwice,
-    /// A changeset that came too early and then again, in time, stays in the inbox: `status` says for ever
-    /// that something waits. The tables are right. I10.
-    InboxLeftOver,
 }
 
 #[cfg(test)]

@@ -67,10 +67,6 @@ bugs! {
     /// In the session: that the log grew is missed while a page is being read. What came then is not
     /// delivered until something else comes. Needs growth between a read and its answer. I10.
     GrowthMissed,
-    /// In the memory store: a changeset under a number that the log has is a duplicate, whatever is in it. Of
-    /// two files under one name the second's work is acknowledged and thrown away. Needs two files that write
-    /// under one name at once. I7, I2.
-    ForkUnnoticed,
 }
 
 #[cfg(test)]
@@ -184,10 +180,6 @@ mod tests {
                 let start = Start { snapshots: Vec::new(), after: 0 };
                 session.handle(Event::Read(Ok(ReadAnswer::Start(start))));
                 format!("{:?}", session.next_read())
-            }
-            Bug::ForkUnnoticed => {
-                append(vec![changeset(1, 1, 0)]);
-                format!("{:?}", append(vec![changeset(1, 1, 1)]))
             }
         }
     }

@@ -395,14 +395,6 @@ fn seen(bug: Bug) -> Option<Vec<String>> {
             files.exchange();
             files.see_both("SELECT n FROM s")
         }
-        Bug::InboxLeftOver => {
-            let mut files = rows(2);
-            (1..=2).for_each(|n| files.write(0, &format!("INSERT INTO t (id) VALUES ('{n}')")));
-            let both = files.last(0, 2);
-            files.hand(1, vec![both[1].clone()]);
-            files.hand(1, both);
-            files.see(1, "SELECT count(*) FROM _driftless_inbox")
-        }
         Bug::OutboxEmptiedEarly | Bug::UnsyncedCommits => return None,
     })
 }

@@ -104,7 +104,7 @@ impl State {
         if seq.get() <= held {
             let stored = space.by_replica.get(&(replica, seq)).and_then(|at| space.log.get(at));
             return match stored {
-                Some((_, checksum)) if *checksum != changeset.checksum() && !planted!(ForkUnnoticed) => {
+                Some((_, checksum)) if *checksum != changeset.checksum() => {
                     Err(LogError::Forked { replica, seq })
                 }
                 _ => Ok(()),

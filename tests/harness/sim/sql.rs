@@ -126,8 +126,8 @@ pub(super) fn witness(rng: &mut Rng, number: u32) -> Vec<String> {
 }
 
 fn tally(rng: &mut Rng) -> String {
-    if one_in(rng, 4) {
-        return match rng.u8(..4) {
+    if rng.bool() {
+        return match rng.u8(..3) {
             0 => format!("DELETE FROM tally WHERE id = '{REVIVED}'"),
             // One whose delete nobody has captured yet would not come back, but be set to less.
             1 => format!(
