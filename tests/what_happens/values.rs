@@ -70,6 +70,56 @@ fn writing_the_column_again_settles_its_conflict_and_no_other() {
 }
 
 #[test]
+fn a_conflict_that_is_deleted_from_the_view_is_settled_with_what_shows_and_no_other_is() {
+    case(NOTES)
+        .a("UPDATE notes SET title = 'by a', stars = 5")
+        .b("UPDATE notes SET title = 'by b', stars = 6")
+        .meet()
+        .conflict("notes 'n' stars: 6 over 5")
+        .conflict("notes 'n' title: 'by b' over 'by a'")
+        .a("DELETE FROM driftless_conflicts WHERE \"column\" = 'title'")
+        .meet()
+        .shows("notes", &["'n', 'by b', 'body', 6"])
+        .conflict("notes 'n' stars: 6 over 5")
+        .holds();
+}
+
+#[test]
+fn what_is_settled_with_what_shows_is_a_write_like_any_other() {
+    case(NOTES)
+        .a("UPDATE notes SET title = 'by a'")
+        .b("UPDATE notes SET title = 'by b'")
+        .meet()
+        .conflict("notes 'n' title: 'by b' over 'by a'")
+        .a("UPDATE notes SET title = 'a third'")
+        .b("DELETE FROM driftless_conflicts")
+        .meet()
+        .shows("notes", &["'n', 'by b', 'body', 1"])
+        .conflict("notes 'n' title: 'by b' over 'a third'")
+        .holds();
+}
+
+#[test]
+fn a_conflict_settled_in_a_row_that_is_then_deleted_or_written_is_what_was_done_last() {
+    case(NOTES)
+        .a("UPDATE notes SET title = 'by a'")
+        .b("UPDATE notes SET title = 'by b'")
+        .meet()
+        .conflict("notes 'n' title: 'by b' over 'by a'")
+        .a("DELETE FROM driftless_conflicts; UPDATE notes SET title = 'anew'")
+        .meet()
+        .shows("notes", &["'n', 'anew', 'body', 1"])
+        .a("UPDATE notes SET title = 'by a'")
+        .b("UPDATE notes SET title = 'by b'")
+        .meet()
+        .conflict("notes 'n' title: 'by b' over 'by a'")
+        .b("DELETE FROM driftless_conflicts; DELETE FROM notes")
+        .meet()
+        .shows("notes", &[])
+        .holds();
+}
+
+#[test]
 fn a_conflict_that_two_settle_differently_is_one_between_their_answers() {
     case(NOTES)
         .a("UPDATE notes SET title = 'by a'")

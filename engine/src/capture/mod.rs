@@ -22,7 +22,7 @@ use crate::schema::{Catalog, Tracked};
 use crate::store::dirty::{self, Mark};
 use crate::store::parked::Reason;
 use crate::store::tables::{self, DEFINITIONS};
-use crate::store::{Bind, backlog, bases, identity, parked, writers};
+use crate::store::{Bind, backlog, bases, identity, parked, settled, writers};
 use row::{DocumentUpdate, Row};
 pub(crate) use seal::publish;
 use seal::seal;
@@ -69,7 +69,15 @@ pub(crate) fn run(
     let drained = marks.len() < limits.rows;
     if let Some(last) = marks.last().map(|mark| mark.id) {
         captured.marks = marks.len();
-        let bodies = capture_marks(tx, catalog, author, limits, (marks, Kind::Written), now, &mut captured)?;
+        let bodies = capture_marks(
+            tx,
+            catalog,
+            author,
+            limits,
+            Marked::new(marks, Kind::Written),
+            now,
+            &mut captured,
+        )?;
         dirty::forget(tx, last)?;
         seal(tx, author, bodies, drained, now)?;
     } else if identity::group_open(tx)? {
@@ -79,13 +87,26 @@ pub(crate) fn run(
         let marks = dirty::read_backlog(tx, limits.rows - captured.marks)?;
         if let Some(last) = marks.last().map(|mark| mark.id) {
             captured.marks += marks.len();
-            let bodies =
-                capture_marks(tx, catalog, author, limits, (marks, Kind::Found), now, &mut captured)?;
+            let bodies = capture_marks(
+                tx,
+                catalog,
+                author,
+                limits,
+                Marked::new(marks, Kind::Found),
+                now,
+                &mut captured,
+            )?;
             backlog::forget(tx, last)?;
             for body in bodies {
                 // Rows that were found here are not one transaction.
                 seal(tx, author, vec![body], true, now)?;
             }
+        }
+    }
+    if drained {
+        let settled = settled::take(tx)?;
+        for body in capture_settled(tx, catalog, author, limits, settled, now, &mut captured)? {
+            seal(tx, author, vec![body], true, now)?;
         }
     }
     captured.drained = drained && backlog::is_empty(tx)?;
@@ -114,12 +135,51 @@ enum Kind {
     Found,
 }
 
+/// Captures what is settled in favour of what shows, as though it were written now.
+fn capture_settled(
+    tx: &Transaction<'_>,
+    catalog: &Catalog,
+    author: Author,
+    limits: Limits,
+    columns: Vec<settled::Settled>,
+    now: i64,
+    captured: &mut Captured,
+) -> Result<Vec<Body>> {
+    let (mut settled, mut marks) = (SettledColumns::new(), Vec::new());
+    for (table, key, column) in columns {
+        // A row document of ours has been under this key.
+        let Ok(key) = RowKey::from_bytes(&key) else { continue };
+        marks.push(Mark { id: 0, table, at: now, key: key.values() });
+        settled.entry((table, key)).or_default().push(column);
+    }
+    if marks.is_empty() {
+        return Ok(Vec::new());
+    }
+    capture_marks(tx, catalog, author, limits, Marked { marks, kind: Kind::Written, settled }, now, captured)
+}
+
+/// By row: the columns of which what they show is to stand.
+type SettledColumns = BTreeMap<(i64, RowKey), Vec<String>>;
+
+/// Rows to be captured.
+struct Marked {
+    marks: Vec<Mark>,
+    kind: Kind,
+    settled: SettledColumns,
+}
+
+impl Marked {
+    fn new(marks: Vec<Mark>, kind: Kind) -> Self {
+        Self { marks, kind, settled: SettledColumns::new() }
+    }
+}
+
 fn capture_marks(
     tx: &Transaction<'_>,
     catalog: &Catalog,
     author: Author,
     limits: Limits,
-    (marks, kind): (Vec<Mark>, Kind),
+    Marked { marks, kind, settled }: Marked,
     now: i64,
     captured: &mut Captured,
 ) -> Result<Vec<Body>> {
@@ -148,7 +208,8 @@ fn capture_marks(
     let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
     for ((table, key), mark) in rows {
         let Some(tracked) = catalog.get(table) else { continue };
-        let row = Row { tracked, key: &key, mark: &mark, kind, now, lost: has.lost };
+        let settled = settled.get(&(table, key.clone())).map_or(&[][..], Vec::as_slice);
+        let row = Row { tracked, key: &key, mark: &mark, kind, now, lost: has.lost, settled };
         let updates = match row::capture_row(tx, row, author, has, &mut captured.touched) {
             Err(error @ (Error::RowDoc(_) | Error::TextDoc(_))) => {
                 row::anew(tx, row, author, has, &mut captured.touched, &error)?

@@ -1,6 +1,7 @@
 //! One row, as it is in its table → updates of its documents.
 
 use driftless_protocol::changeset::MAX_BODY_BYTES;
+use driftless_protocol::lane::LIFE;
 use driftless_protocol::{RowKey, Value};
 use rusqlite::Transaction;
 
@@ -10,6 +11,7 @@ use crate::apply::{Touched, TouchedRows};
 use crate::error::{Doing, Error, Result};
 use crate::fresh;
 use crate::row_doc::diff::{self, Current};
+use crate::row_doc::resolve::RowState;
 use crate::row_doc::{self, Lanes};
 use crate::schema::Tracked;
 use crate::store::dirty::Mark;
@@ -32,6 +34,8 @@ pub(super) struct Row<'a> {
     pub(super) now: i64,
     /// Whether it may have had a document, which was lost: others may hold what it says, and it is not to count twice.
     pub(super) lost: bool,
+    /// Columns of which what they show is to stand, though it shows already.
+    pub(super) settled: &'a [String],
 }
 
 /// An update for others.
@@ -69,6 +73,19 @@ pub(super) fn anew(
     capture_row(tx, Row { lost: true, ..row }, author, has, touched)
 }
 
+/// What says once more what some columns show, where other values stand beside it.
+fn restated<'a>(
+    settled: &[String],
+    state: Option<&RowState<'_>>,
+    current: Option<&[Current<'a>]>,
+) -> Vec<row_doc::Change<'a>> {
+    let in_conflict =
+        |name: &str| state.and_then(|state| state.column(name)).is_some_and(|column| !column.kept.is_empty());
+    let settled = settled.iter().filter(|name| in_conflict(name));
+    let of = |name: &String| current.into_iter().flatten().find(|now| now.column == name);
+    settled.filter_map(of).map(|now| row_doc::Change::set(now.column, now.value.clone())).collect()
+}
+
 /// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.
 pub(super) fn capture_row(
     tx: &Transaction<'_>,
@@ -77,7 +94,7 @@ pub(super) fn capture_row(
     has: Has,
     touched: &mut TouchedRows,
 ) -> Result<Vec<DocumentUpdate>> {
-    let Row { tracked, key, mark, kind, now, lost } = row;
+    let Row { tracked, key, mark, kind, now, lost, settled } = row;
     let doing = "reading a row to capture it";
     let stored = documents::get(tx, tracked.id, key.as_bytes())?;
     let base = if has.bases { bases::get(tx, tracked.id, key.as_bytes())? } else { None };
@@ -147,7 +164,8 @@ pub(super) fn capture_row(
         })
         .filter_map(|now| Some((now.column.to_owned(), now.text()?.to_owned())))
         .collect();
-    let (seeing, beside) = if apart {
+    let restated = restated(settled, state.as_ref(), current.as_deref());
+    let (mut seeing, beside) = if apart {
         // As though it had been tracked before it met the others: the same document as anybody who found this row.
         // Unless the document says it all, as it does when the row was captured a moment ago.
         let said = state.as_ref().is_some_and(|state| says_all(tracked, state, current.as_deref()));
@@ -166,6 +184,14 @@ pub(super) fn capture_row(
         }
         (diff::changes(state.as_ref(), current, found), beside)
     };
+    for change in restated {
+        if seeing.is_empty() {
+            seeing.push(row_doc::Change::set(LIFE, Value::Integer(1)));
+        }
+        if seeing.iter().all(|known| known.column() != change.column()) {
+            seeing.push(change);
+        }
+    }
     // What may have had a document elsewhere gives way even to what was found there.
     let found_at = if lost { -1 } else { 0 };
     let was_in_conflict = state.as_ref().is_some_and(|state| state.is_in_conflict());

@@ -175,6 +175,7 @@ impl Replica {
         Ok(dirty::read(connection, 1)?.is_empty()
             && !identity::group_open(connection)?
             && backlog::is_empty(connection)?
+            && store::settled::is_empty(connection)?
             && backlog::refresh_is_empty(connection)?
             && !tables::any_unjudged(connection)?)
     }

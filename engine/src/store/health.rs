@@ -12,7 +12,7 @@ use crate::error::{Doing, Error, Result};
 /// Something of the schema that belongs to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Object {
-    /// `table`, `index` or `view`.
+    /// `table`, `index`, `view` or `trigger`.
     pub(crate) kind: String,
     pub(crate) name: String,
     sql: String,
@@ -100,8 +100,8 @@ fn schema_of(connection: &Connection) -> Result<(Vec<Object>, Columns)> {
     let doing = "reading the schema";
     let mut statement = connection
         .prepare(
-            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'trigger'
-             AND (substr(name, 1, 11) = '_driftless_' OR substr(name, 1, 10) = 'driftless_') ORDER BY rowid",
+            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL
+             AND (type <> 'trigger' OR name = 'driftless_settle') AND (substr(name, 1, 11) = '_driftless_' OR substr(name, 1, 10) = 'driftless_') ORDER BY rowid",
         )
         .doing(doing)?;
     let objects: Vec<Object> = statement

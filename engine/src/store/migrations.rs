@@ -169,6 +169,14 @@ CREATE TABLE _driftless_conflicts (
   PRIMARY KEY (tbl, key, col, shown, at, writer)
 ) WITHOUT ROWID;
 
+-- Conflicts of which somebody has said that what shows is to stand. Emptied by the engine.
+CREATE TABLE _driftless_settled (
+  tbl INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  col TEXT NOT NULL,
+  PRIMARY KEY (tbl, key, col)
+) WITHOUT ROWID;
+
 -- Merged rows that a constraint keeps out of their table. They stay in their documents and are judged again when what
 -- they wait for changes.
 CREATE TABLE _driftless_parked (
@@ -231,6 +239,13 @@ FROM _driftless_conflicts c
 JOIN _driftless_tables t ON t.id = c.tbl
 LEFT JOIN _driftless_writers w ON w.writer = c.writer
 WHERE c.tbl <> 1;
+
+-- To write a column as it is already is no write. This says that what shows is to stand.
+CREATE TRIGGER driftless_settle INSTEAD OF DELETE ON driftless_conflicts BEGIN
+  INSERT OR IGNORE INTO _driftless_settled (tbl, key, col)
+  SELECT c.tbl, c.key, c.col FROM _driftless_conflicts c JOIN _driftless_tables t ON t.id = c.tbl
+  WHERE t.spelled = OLD.\"table\" AND c.pk = OLD.\"key\" AND c.col = OLD.\"column\";
+END;
 
 CREATE VIEW driftless_parked AS
 SELECT t.spelled AS \"table\", p.pk AS \"key\", p.rule AS rule, p.reason AS reason, p.clash AS clash, p.row AS \"row\"
