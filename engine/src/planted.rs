@@ -105,9 +105,6 @@ bugs! {
     /// What is written into a counter is captured as a value, not as what it adds: of additions made apart
     /// one counts, the others are listed as conflicts. I4.
     CounterSet,
-    /// A counter's row that comes back after a delete counts on from what it had: two copies that bring it
-    /// back with the same number add the difference twice. I4.
-    RevivedCounterCountsOn,
     /// A changeset is applied, and counted, although those before it have not come; they are taken for old
     /// when they do. What was in them never shows here. Needs a changeset that overtakes another. I1, I2, I7.
     VectorPastGap,

@@ -265,14 +265,6 @@ fn seen(bug: Bug) -> Option<Vec<String>> {
             files.exchange();
             files.see_both(all)
         }
-        Bug::RevivedCounterCountsOn => {
-            let mut files = counter();
-            files.write(0, "DELETE FROM t");
-            files.exchange();
-            (0..2).for_each(|n| files.write(n, "INSERT INTO t VALUES ('1', 4, NULL)"));
-            files.exchange();
-            files.see_both(all)
-        }
         Bug::VectorPastGap => {
             let mut files = rows(2);
             (1..=2).for_each(|n| files.write(0, &format!("INSERT INTO t (id) VALUES ('{n}')")));

@@ -81,7 +81,7 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
     }
     match sum {
         // A row that comes back is not counted on from what it had: two that bring it back apart mean one row.
-        Some(sum) if now.kind == ColumnKind::Counter && (alive || planted!(RevivedCounterCountsOn)) => {
+        Some(sum) if now.kind == ColumnKind::Counter && alive => {
             changes.push(Change::Add { column: now.column.into(), by: wanted - sum });
         }
         // What was added before stays, so the value is what is left to say beside it.

@@ -131,7 +131,10 @@ impl Dice {
             Kind::Write => match &world.nodes[node].app {
                 Some(app) => match &sql::look(app)[..] {
                     [] => Step::Turn { node },
-                    tables => Step::Write { node, sql: sql::transaction(rng, tables, self.number) },
+                    tables => Step::Write {
+                        node,
+                        sql: sql::transaction(rng, tables, self.number, sql::is_revived(app)),
+                    },
                 },
                 None => Step::Turn { node },
             },

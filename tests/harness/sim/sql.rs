@@ -36,6 +36,12 @@ pub(super) fn look(connection: &Connection) -> Vec<Seen> {
         .collect()
 }
 
+/// Whether the row of the counters that comes and goes is there.
+pub(super) fn is_revived(app: &Connection) -> bool {
+    app.query_row("SELECT EXISTS (SELECT 1 FROM tally WHERE id = ?1)", [REVIVED], |row| row.get(0))
+        .unwrap_or(false)
+}
+
 fn texts(connection: &Connection, sql: &str) -> Vec<String> {
     let mut statement = connection.prepare(sql).expect("the schema");
     let found = statement.query_map([], |row| row.get(0)).expect("the schema");
@@ -92,8 +98,9 @@ pub(super) fn statement(rng: &mut Rng, tables: &[Seen]) -> String {
     }
 }
 
-/// Writes of the witnesses, in the middle of whatever transaction they stand in. `number` is not used twice in a run.
-pub(super) fn witness(rng: &mut Rng, number: u32) -> Vec<String> {
+/// Writes of the witnesses, in the middle of whatever transaction they stand in. `number` is not used twice in a run;
+/// `revived`: whether the row that comes and goes is there.
+pub(super) fn witness(rng: &mut Rng, number: u32, revived: bool) -> Vec<String> {
     let mut sql = Vec::new();
     if one_in(rng, 2) {
         for table in ["left", "right"] {
@@ -101,10 +108,10 @@ pub(super) fn witness(rng: &mut Rng, number: u32) -> Vec<String> {
         }
         let middle = sql.len() - 1;
         if rng.bool() {
-            sql.insert(middle, tally(rng));
+            sql.insert(middle, tally(rng, revived));
         }
     } else if rng.bool() {
-        sql.push(tally(rng));
+        sql.push(tally(rng, revived));
     }
     if one_in(rng, 3) {
         let (at, id) = (rng.u32(..1000), pick(rng, &["a", "b"]));
@@ -125,17 +132,17 @@ pub(super) fn witness(rng: &mut Rng, number: u32) -> Vec<String> {
     sql
 }
 
-fn tally(rng: &mut Rng) -> String {
+fn tally(rng: &mut Rng, revived: bool) -> String {
     if rng.bool() {
-        return match rng.u8(..3) {
-            0 => format!("DELETE FROM tally WHERE id = '{REVIVED}'"),
+        return match (revived, rng.bool()) {
+            (true, true) => format!("DELETE FROM tally WHERE id = '{REVIVED}'"),
+            (true, false) => format!("UPDATE tally SET n = n + {} WHERE id = '{REVIVED}'", rng.u8(1..4)),
             // One whose delete nobody has captured yet would not come back, but be set to less.
-            1 => format!(
+            (false, _) => format!(
                 "INSERT OR IGNORE INTO tally SELECT '{REVIVED}', {REVIVED_AT} WHERE NOT EXISTS (
                      SELECT 1 FROM _driftless_dirty WHERE tbl IN
                          (SELECT id FROM _driftless_tables WHERE name = 'tally'))"
             ),
-            _ => format!("UPDATE tally SET n = n + {} WHERE id = '{REVIVED}'", rng.u8(1..4)),
         };
     }
     let by = pick(rng, &["+ 1", "- 1", "+ 1000", "- 30", "+ 7"]);
@@ -143,7 +150,7 @@ fn tally(rng: &mut Rng) -> String {
 }
 
 /// A transaction, or some statements without one.
-pub(super) fn transaction(rng: &mut Rng, tables: &[Seen], number: u32) -> Vec<String> {
+pub(super) fn transaction(rng: &mut Rng, tables: &[Seen], number: u32, revived: bool) -> Vec<String> {
     let mut sql = vec![format!("PRAGMA foreign_keys = {}", u8::from(rng.bool()))];
     let whole = rng.bool();
     if whole {
@@ -161,7 +168,7 @@ pub(super) fn transaction(rng: &mut Rng, tables: &[Seen], number: u32) -> Vec<St
     }
     if whole && rng.bool() {
         let at = rng.usize(2..=sql.len());
-        sql.splice(at..at, witness(rng, number));
+        sql.splice(at..at, witness(rng, number, revived));
     }
     if whole {
         sql.push(if one_in(rng, 12) { "ROLLBACK" } else { "COMMIT" }.to_owned());
