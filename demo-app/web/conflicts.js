@@ -1,0 +1,49 @@
+// What was changed twice, apart: every version with who wrote it and when, and a button that settles it.
+
+import * as api from "./api.js";
+import { attempt, byId, each, h, setText, stamp } from "./dom.js";
+import { known } from "./colours.js";
+import { ago, count } from "./words.js";
+
+// Draws `conflicts` into `parent`. `within` is true in the note itself, which needs no link to it; `notebooks` has the
+// names, since a note knows its notebook by id.
+export function drawConflicts(parent, conflicts, notebooks, within) {
+  const name = (conflict) => `${conflict.note} ${conflict.column}`;
+  each(parent, conflicts, name, () => stamp("t-conflict"), (section, conflict) => {
+    const versions = [{ ...conflict.shown, shown: true }, ...conflict.kept];
+    section.dataset.column = conflict.column;
+    section.dataset.note = conflict.note;
+    setText(section.querySelector("h3 span"), `${count(versions.length, "version")} of the ${conflict.label.toLowerCase()}`);
+    section.querySelector("ul").replaceChildren(...versions.map((version) => draw(conflict, version, notebooks)));
+    section.querySelector(".open").hidden = within;
+    section.querySelector(".open").href = `#note/${encodeURIComponent(conflict.note)}`;
+  });
+}
+
+export async function showAllConflicts(notebooks) {
+  const conflicts = await attempt(api.conflicts());
+  if (!conflicts) return;
+  drawConflicts(byId("all-conflicts"), conflicts, notebooks, false);
+  if (conflicts.length === 0) byId("conflicts-dialog").close();
+  else if (!byId("conflicts-dialog").open) byId("conflicts-dialog").showModal();
+}
+
+function draw(conflict, { value, at, who, colour, shown }, notebooks) {
+  const item = stamp("t-version");
+  item.dataset.shown = String(Boolean(shown));
+  item.style.setProperty("--colour", colour ?? "var(--ink-2)");
+  item.querySelector(".value").append(...inWords(conflict.column, value, notebooks));
+  const parts = [who ?? "Somebody", at && ago(at), shown && "shown now"];
+  setText(item.querySelector(".by"), parts.filter(Boolean).join(" · "));
+  const button = item.querySelector("button");
+  button.setAttribute("aria-label", `Keep “${item.querySelector(".value").textContent}”`);
+  button.addEventListener("click", () => attempt(api.choose(conflict.note, conflict.column, value)));
+  return item;
+}
+
+function inWords(column, value, notebooks) {
+  if (column === "colour") return [h("i", { class: "dot", data: { colour: known(value) } }), known(value)];
+  if (/^notebook/.test(column)) return [value == null ? "no notebook" : notebooks.get(value) ?? "a notebook that is gone"];
+  if (column === "pinned" || column === "archived") return [value ? column : `not ${column}`];
+  return [value == null || value === "" ? "(empty)" : String(value)];
+}

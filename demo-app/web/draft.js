@@ -1,0 +1,59 @@
+// A text that is edited here while others edit it too.
+//
+// `base` is the last text of the server's that `mine` has in it; what the person made of it is the difference. Whatever
+// comes from the server goes through `receive`. Nothing here knows about the page or the network.
+
+import { merge } from "./merge.js";
+
+export class Draft {
+  #sent = null;
+
+  constructor(text) {
+    this.base = text;
+    this.mine = text;
+  }
+
+  get unsaved() {
+    return this.mine !== this.base;
+  }
+
+  // What to send. If no answer comes, what is sent the next time begins with the same base, and the server, which may
+  // have got this one, takes nothing of it twice.
+  send() {
+    this.#sent = this.mine;
+    return { base: this.base, text: this.mine };
+  }
+
+  // The server has what was sent. From here on that is what the person's typing is a change of, whatever the text has
+  // become there.
+  saved() {
+    this.base = this.#sent;
+  }
+
+  // The text as it is at the server. False if it changed where the person did: then `mine` stays as it is, and is to be
+  // saved at once, so that the server merges the two.
+  receive(theirs) {
+    const merged = merge(this.base, this.mine, theirs);
+    if (merged === null) return false;
+    this.base = theirs;
+    this.mine = merged;
+    return true;
+  }
+}
+
+// A value that is replaced as a whole, such as a title. What is being typed is never overwritten from outside.
+export class Field {
+  constructor(value) {
+    this.base = value;
+    this.mine = value;
+  }
+
+  get unsaved() {
+    return this.mine !== this.base;
+  }
+
+  receive(theirs) {
+    if (!this.unsaved) this.mine = theirs;
+    this.base = theirs;
+  }
+}

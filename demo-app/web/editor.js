@@ -1,0 +1,316 @@
+// The note that is open, on the page: every control of it is wired here to the OpenNote behind it.
+
+import * as api from "./api.js";
+import { COLOURS, known } from "./colours.js";
+import { drawConflicts } from "./conflicts.js";
+import { byId, each, h, icon, setText, stamp, toast } from "./dom.js";
+import { OpenNote } from "./open-note.js";
+import { fillFace, makeFace } from "./status.js";
+import { TextField } from "./text-field.js";
+import { ago } from "./words.js";
+
+const STATES = { saved: "Saved", unsaved: "Edited", saving: "Saving…", trouble: "Not saved yet" };
+
+// Presence is forgotten by the others unless it is said again.
+const PRESENCE_MS = 20_000;
+
+// Somebody who types is announced once in a while, not with every letter.
+const ANNOUNCE_MS = 8000;
+
+// How long "Delete?" waits for its second click.
+const ARMED_MS = 3500;
+
+export class Editor {
+  #open = null;
+  #wanted = null;
+  #armed = null;
+  #note = null;
+  #notebooks = new Map();
+  #others = [];
+  #announced = 0;
+  #title = new TextField(byId("title"));
+  #body = new TextField(byId("body"));
+  #leave;
+
+  // `leave` is called when the note is no longer there to be edited.
+  constructor(leave) {
+    this.#leave = leave;
+    this.#wireTexts();
+    this.#wireButtons();
+    this.#wireLists();
+    setInterval(() => this.#open && this.#tell(this.#open.id), PRESENCE_MS);
+    addEventListener("pagehide", () => this.#goAway());
+    document.addEventListener("visibilitychange", () => document.hidden && this.#open?.flush());
+  }
+
+  get id() {
+    return this.#open?.id ?? null;
+  }
+
+  // Opens a note; throws what the server says if it is not there.
+  async open(id, focus) {
+    this.#wanted = id;
+    if (this.id === id) return;
+    const note = await api.note(id);
+    // Another one was chosen while this was on its way.
+    if (this.#wanted !== id) return;
+    this.close();
+    this.#wanted = id;
+    byId("blank").hidden = true;
+    byId("editor").hidden = false;
+    byId("editor").dataset.note = id;
+    this.#title.open(note.title ?? "");
+    this.#body.open(note.body ?? "");
+    byId("page").scrollTop = 0;
+    byId("tag-new").value = byId("item-new").value = "";
+    setText(byId("remote"), "");
+    this.#state("saved");
+    this.#open = new OpenNote(note, api, this.#view(id));
+    this.#drawHere();
+    this.#tell(id);
+    if (focus) byId("title").focus();
+  }
+
+  close() {
+    this.#wanted = null;
+    this.#open?.close();
+    this.#clear();
+  }
+
+  #clear() {
+    if (!this.#open) return;
+    this.#open = this.#note = null;
+    this.#disarm();
+    byId("editor").hidden = true;
+    byId("blank").hidden = false;
+    delete byId("editor").dataset.note;
+    this.#tell(null);
+  }
+
+  // The note may have changed, here or (`remote`) elsewhere.
+  changed(remote) {
+    this.#open?.changed();
+    if (remote) this.#announce();
+  }
+
+  others(people) {
+    this.#others = people;
+    this.#drawHere();
+  }
+
+  notebooks(notebooks) {
+    this.#notebooks = new Map(notebooks.map(({ id, name }) => [id, name]));
+    const none = { id: "", name: "No notebook" };
+    each(byId("notebook"), [none, ...notebooks], ({ id }) => id, () => h("option"), (option, { id, name }) => {
+      option.value = id;
+      setText(option, name);
+    });
+    if (this.#note) this.#draw(this.#note);
+  }
+
+  #view(id) {
+    return {
+      note: (note) => this.#draw(note),
+      title: (text) => this.#title.show(text, this.#elsewhere().colour),
+      body: (text) => this.#body.show(text, this.#elsewhere().colour),
+      state: (word) => this.#state(word),
+      gone: (unsaved) => this.#gone(id, unsaved),
+      trouble: (error) => toast(error.status ? error.message : "The notes program does not answer. Is it running?"),
+    };
+  }
+
+  #state(word) {
+    byId("editor").dataset.saved = word;
+    setText(byId("saved"), STATES[word]);
+  }
+
+  // Deleted elsewhere. What was typed into it meanwhile is not thrown away.
+  async #gone(id, unsaved) {
+    if (this.id === id) {
+      this.close();
+      this.#leave();
+    }
+    if (!unsaved?.title && !unsaved?.body) return toast("This note was deleted.");
+    await api.addNote(unsaved).then(
+      () => toast("This note was deleted while you wrote. Your text is in a new one."),
+      (error) => toast(error.message),
+    );
+  }
+
+  #goAway() {
+    this.#open?.leave();
+    if (this.#open) this.#tell(null);
+  }
+
+  // Not worth a word to the person if it fails: it is said again in a moment.
+  #tell(note) {
+    api.setPresence(note).catch(() => {});
+  }
+
+  // Who it probably was: the one who has this note open, or else the only other one who is here.
+  #elsewhere() {
+    const here = this.#others.filter((other) => other.note === this.id);
+    const likely = here.length ? here : this.#others;
+    return likely.length === 1 ? likely[0] : { person: "Somebody", colour: "var(--ink-2)" };
+  }
+
+  #announce() {
+    const now = Date.now();
+    if (now - this.#announced < ANNOUNCE_MS) return;
+    this.#announced = now;
+    setText(byId("remote"), `${this.#elsewhere().person} edited this note`);
+    setTimeout(() => setText(byId("remote"), ""), ANNOUNCE_MS - 1000);
+  }
+
+  #wireTexts() {
+    const title = byId("title");
+    const body = byId("body");
+    // A title is one line: what is pasted into it loses its line breaks.
+    title.addEventListener("input", () => this.#open?.typeTitle(title.value.replace(/\n/g, " ")));
+    body.addEventListener("input", () => this.#open?.typeBody(body.value));
+    title.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();
+      body.focus();
+    });
+    for (const area of [title, body]) {
+      area.addEventListener("compositionstart", () => this.#open?.compose(true));
+      area.addEventListener("compositionend", () => this.#open?.compose(false));
+      area.addEventListener("blur", () => this.#open?.flush());
+    }
+  }
+
+  #wireButtons() {
+    const click = (id, call) => byId(id).addEventListener("click", () => this.#do(call));
+    click("like", (note) => api.like(note.id));
+    click("pin", (note) => api.patchNote(note.id, { pinned: !note.pinned }));
+    click("archive", (note) => api.patchNote(note.id, { archived: !note.archived }));
+    byId("delete").addEventListener("click", () => this.#delete());
+    byId("notebook").addEventListener("change", (event) => {
+      const notebook = event.target.value || null;
+      this.#do((note) => api.patchNote(note.id, { notebook }));
+    });
+    byId("swatches").append(...COLOURS.map((colour) => this.#swatch(colour)));
+  }
+
+  #wireLists() {
+    byId("tag-form").addEventListener("submit", (event) => {
+      const tag = taken(event, "tag-new").replace(/^#/, "");
+      if (tag) this.#do((note) => api.addTag(note.id, tag));
+    });
+    byId("item-form").addEventListener("submit", (event) => {
+      const text = taken(event, "item-new");
+      if (text) this.#do((note) => api.addItem(note.id, text));
+    });
+  }
+
+  #swatch(colour) {
+    const button = h("button", { class: "swatch", title: colour, data: { testid: "colour", colour }, aria: { label: colour } });
+    button.addEventListener("click", () => this.#do((note) => api.patchNote(note.id, { colour })));
+    return button;
+  }
+
+  #do(call) {
+    const note = this.#note;
+    return this.#open?.perform(() => call(note));
+  }
+
+  // The first click asks, the second one does it.
+  #delete() {
+    const button = byId("delete");
+    clearTimeout(this.#armed);
+    if (!("armed" in button.dataset)) {
+      button.dataset.armed = "";
+      button.setAttribute("aria-label", "Delete? Press again");
+      this.#armed = setTimeout(() => this.#disarm(), ARMED_MS);
+      return;
+    }
+    this.#disarm();
+    const open = this.#open;
+    this.#do(async (note) => {
+      await api.deleteNote(note.id);
+      open.drop();
+      if (this.#open !== open) return;
+      this.#clear();
+      this.#leave();
+    });
+  }
+
+  #disarm() {
+    clearTimeout(this.#armed);
+    delete byId("delete").dataset.armed;
+    byId("delete").setAttribute("aria-label", "Delete");
+  }
+
+  // Everything of the note but its two texts, which have their own way onto the page.
+  #draw(note) {
+    this.#note = note;
+    byId("page").dataset.colour = known(note.colour);
+    setText(byId("likes"), note.likes ? String(note.likes) : "");
+    byId("like").setAttribute("aria-label", `Like. ${note.likes} so far`);
+    byId("pin").setAttribute("aria-pressed", String(Boolean(note.pinned)));
+    byId("archive").setAttribute("aria-pressed", String(Boolean(note.archived)));
+    byId("notebook").value = this.#notebooks.has(note.notebook) ? note.notebook : "";
+    for (const swatch of byId("swatches").children) {
+      swatch.setAttribute("aria-pressed", String(swatch.dataset.colour === known(note.colour)));
+    }
+    setText(byId("dates"), `Written ${ago(note.created)}, edited ${ago(note.edited)}`);
+    each(byId("tags"), note.tags, (tag) => tag, (tag) => this.#makeTag(tag), () => {});
+    each(byId("items"), note.items, (item) => item.id, (item) => this.#makeItem(item), fillItem);
+    drawConflicts(byId("conflicts"), note.conflicts ?? [], this.#notebooks, true);
+  }
+
+  #drawHere() {
+    const here = this.#others.filter((other) => other.note === this.id);
+    each(byId("here"), here, (other) => other.person, makeFace, fillFace);
+  }
+
+  #makeTag(tag) {
+    const remove = h("button", { data: { testid: "tag-remove" }, aria: { label: `Remove the tag ${tag}` } }, icon("close"));
+    remove.addEventListener("click", () => this.#do((note) => api.removeTag(note.id, tag)));
+    return h("li", { class: "tag", data: { testid: "tag", tag } }, `#${tag}`, remove);
+  }
+
+  #makeItem({ id }) {
+    const item = stamp("t-item");
+    const [done, text, remove] = item.children;
+    done.addEventListener("change", () => this.#do(() => api.patchItem(id, { done: done.checked })));
+    text.addEventListener("change", () => this.#do(() => api.patchItem(id, { text: text.value })));
+    text.addEventListener("keydown", (event) => this.#itemKey(event, id));
+    remove.addEventListener("click", () => this.#do(() => api.deleteItem(id)));
+    return item;
+  }
+
+  // Enter goes on to the next; Alt with an arrow moves the item past its neighbour.
+  #itemKey(event, id) {
+    if (event.key === "Enter") byId("item-new").focus();
+    const by = event.altKey && { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const { items } = this.#note;
+    const to = items.findIndex((item) => item.id === id) + by;
+    if (!items[to]) return;
+    // Between two others there is always room, and nobody else's place has to change.
+    const beyond = items[to + by]?.position ?? items[to].position + 2 * by;
+    this.#do(() => api.patchItem(id, { position: (items[to].position + beyond) / 2 }));
+  }
+}
+
+function fillItem(item, { text, done }) {
+  const [box, field, remove] = item.children;
+  item.classList.toggle("is-done", Boolean(done));
+  box.checked = Boolean(done);
+  box.setAttribute("aria-label", `Done: ${text}`);
+  field.setAttribute("aria-label", text || "Empty item");
+  remove.setAttribute("aria-label", `Delete ${text}`);
+  // What is being typed stays; it is saved when the field is left.
+  if (document.activeElement !== field) field.value = text;
+}
+
+// What was typed into a form's one field, which is empty afterwards.
+function taken(event, id) {
+  event.preventDefault();
+  const value = byId(id).value.trim();
+  byId(id).value = "";
+  return value;
+}

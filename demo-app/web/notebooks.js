@@ -1,0 +1,39 @@
+// The dialog in which notebooks are added, renamed and deleted.
+
+import * as api from "./api.js";
+import { attempt, byId, each, h, icon } from "./dom.js";
+import { count } from "./words.js";
+
+export function setUpNotebooks() {
+  byId("notebooks").addEventListener("click", () => byId("notebooks-dialog").showModal());
+  byId("notebook-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const input = byId("notebook-new");
+    const name = input.value.trim();
+    if (name && (await attempt(api.addNotebook(name))) !== undefined) input.value = "";
+  });
+}
+
+export function drawNotebooks(notebooks) {
+  each(byId("notebook-list"), notebooks, ({ id }) => id, make, fill);
+}
+
+function make({ id }) {
+  const name = h("input", { class: "item-text", data: { testid: "notebook-name" }, aria: { label: "Name" } });
+  const remove = h("button", { class: "plain", data: { testid: "notebook-delete" } }, icon("trash"));
+  const row = h("li", { class: "item", data: { testid: "notebook", id } }, icon("books"), name, h("small"), remove);
+  name.addEventListener("change", async () => {
+    const wanted = name.value.trim();
+    if (!wanted || (await attempt(api.renameNotebook(id, wanted))) === undefined) name.value = row.dataset.name;
+  });
+  remove.addEventListener("click", () => attempt(api.deleteNotebook(id)));
+  return row;
+}
+
+function fill(row, { name, notes }) {
+  const input = row.querySelector("input");
+  if (document.activeElement !== input) input.value = name;
+  row.dataset.name = name;
+  row.querySelector("small").textContent = count(notes, "note");
+  row.querySelector("button").setAttribute("aria-label", `Delete ${name}`);
+}

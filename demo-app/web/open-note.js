@@ -1,0 +1,195 @@
+// The note that is open: what is typed into it, what comes in from elsewhere, and the talk with the server about both.
+//
+// One request at a time. An answer that was on its way while another request changed the note could show it as it was
+// before, and the next save would then take that for the person's wish.
+//
+// Knows nothing of the page: `view` has the functions `note(note)`, `title(text)`, `body(text)`, `state(word)`,
+// `gone(unsaved)` and `trouble(error)`.
+
+import { Draft, Field } from "./draft.js";
+import { Pace } from "./pace.js";
+
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 5000;
+
+const SILENT = { note() {}, title() {}, body() {}, state() {}, gone() {}, trouble() {} };
+
+export class OpenNote {
+  #api;
+  #view;
+  #pace = new Pace(() => this.flush());
+  #working = false;
+  #asked = [];
+  #due = false;
+  #stale = false;
+  #composing = false;
+  #retry = null;
+  #wait = FIRST_RETRY_MS;
+  #closed = false;
+
+  constructor(note, api, view) {
+    this.id = note.id;
+    this.#api = api;
+    this.#view = view;
+    this.title = new Field(note.title ?? "");
+    this.body = new Draft(note.body ?? "");
+    view.note(note);
+  }
+
+  get unsaved() {
+    return this.title.unsaved || this.body.unsaved;
+  }
+
+  typeTitle(text) {
+    this.title.mine = text;
+    this.#typed();
+  }
+
+  typeBody(text) {
+    this.body.mine = text;
+    this.#typed();
+  }
+
+  // While a word is being composed (Chinese, Japanese, accents), changing the textarea would tear it apart.
+  compose(active) {
+    this.#composing = active;
+    if (!active) this.#work();
+  }
+
+  // Somebody wrote the note, perhaps we did.
+  changed() {
+    this.#stale = true;
+    this.#work();
+  }
+
+  // A change of anything but title and body: `call` does the request. Its place in the row of requests is kept.
+  perform(call) {
+    return new Promise((done) => {
+      this.#asked.push(async () => {
+        try {
+          const answer = await call();
+          if (answer?.id === this.id) this.#view.note(answer);
+        } catch (error) {
+          this.#view.trouble(error);
+        }
+        this.#stale = true;
+        done();
+      });
+      this.#work();
+    });
+  }
+
+  // Save what there is now.
+  flush() {
+    this.#pace.stop();
+    this.#due = true;
+    return this.#work();
+  }
+
+  // The person goes to another note: the last words are saved, and nothing is shown any more but what goes wrong.
+  close() {
+    const { gone, trouble } = this.#view;
+    this.#view = { ...SILENT, gone, trouble };
+    this.#closed = true;
+    this.flush();
+  }
+
+  // It is deleted, here: nothing is to be saved any more, nor to be said about it.
+  drop() {
+    this.#view = SILENT;
+    this.#closed = true;
+    this.#pace.stop();
+    this.title.mine = this.title.base;
+    this.body.mine = this.body.base;
+  }
+
+  // The page goes away: no time for answers. What is under way already is kept going by the browser.
+  leave() {
+    if (this.title.unsaved) this.#api.patchNote(this.id, { title: this.title.mine }).catch(() => {});
+    if (this.body.unsaved) this.#api.saveBody(this.id, this.body.send()).catch(() => {});
+  }
+
+  #typed() {
+    this.#view.state("unsaved");
+    this.#pace.key();
+  }
+
+  async #work() {
+    if (this.#working) return;
+    this.#working = true;
+    clearTimeout(this.#retry);
+    try {
+      for (let step; (step = this.#next()); ) await step();
+      this.#wait = FIRST_RETRY_MS;
+      this.#view.state(this.unsaved ? "unsaved" : "saved");
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  #next() {
+    if (this.#asked.length) return this.#asked.shift();
+    if (this.#due && this.title.unsaved) return () => this.#saveTitle();
+    if (this.#due && this.body.unsaved) return () => this.#saveBody();
+    this.#due = false;
+    if (this.#stale && !this.#composing && !this.#closed) return () => this.#load();
+    return null;
+  }
+
+  async #load() {
+    this.#stale = false;
+    const note = await this.#api.note(this.id);
+    this.title.receive(note.title ?? "");
+    this.#receive(note.body ?? "");
+    this.#view.note(note);
+    this.#view.title(this.title.mine);
+  }
+
+  async #saveTitle() {
+    this.#view.state("saving");
+    const title = this.title.mine;
+    const note = await this.#api.patchNote(this.id, { title });
+    this.title.base = note.title ?? "";
+    // Typed on meanwhile: that is still to be saved. Otherwise the server may have trimmed it, say.
+    if (this.title.mine === title) this.title.mine = this.title.base;
+    this.#stale = true;
+  }
+
+  async #saveBody() {
+    this.#view.state("saving");
+    const answer = await this.#api.saveBody(this.id, this.body.send());
+    this.body.saved();
+    this.#receive(answer.body);
+  }
+
+  #receive(text) {
+    if (this.#composing) {
+      this.#stale ||= text !== this.body.base;
+    } else if (this.body.receive(text)) {
+      this.#view.body(this.body.mine);
+    } else {
+      this.#due = true;
+    }
+  }
+
+  #failed(error) {
+    if (error.status === 404) {
+      const unsaved = this.unsaved;
+      this.#due = this.#stale = false;
+      this.#closed = true;
+      this.#view.gone(unsaved ? { title: this.title.mine, body: this.body.mine } : null);
+      return;
+    }
+    this.#view.state("trouble");
+    // No answer, or the server is in difficulties: again, later. Refused: again when something else was typed.
+    if (error.status && error.status < 500) {
+      this.#due = false;
+      this.#view.trouble(error);
+      return;
+    }
+    this.#retry = setTimeout(() => this.#work(), this.#wait);
+    this.#wait = Math.min(2 * this.#wait, LONGEST_RETRY_MS);
+  }
+}

@@ -1,0 +1,34 @@
+// Rows that wait: two people's writes that were each allowed break a rule together, such as two notebooks of one name.
+
+import * as api from "./api.js";
+import { attempt, byId, each, h, setText, stamp } from "./dom.js";
+
+export async function showParked() {
+  const rows = await attempt(api.parked());
+  if (!rows) return;
+  each(byId("parked"), rows, (row) => `${row.table} ${row.key}`, makeParked, (section, row) => {
+    setText(section.querySelector("h3 span"), `“${row.name}” is waiting`);
+    setText(section.querySelector("p"), row.reason);
+  });
+}
+
+function makeParked(row) {
+  const section = stamp("t-parked");
+  section.dataset.table = row.table;
+  section.dataset.parkedKey = row.key;
+  section.querySelector(".mend").append(...row.mend.map(makeMend));
+  return section;
+}
+
+// A button that mends it; where a new name would, with the name that is suggested, to be changed first.
+function makeMend({ label, method, path, body }) {
+  const form = h("form");
+  const name = typeof body?.name === "string" && h("input", { value: body.name, data: { testid: "parked-name" }, aria: { label: "New name" } });
+  if (name) form.append(name);
+  form.append(h("button", { class: "soft", data: { testid: "mend", label } }, label));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(api.call(method, path, name ? { ...body, name: name.value } : body ?? undefined));
+  });
+  return form;
+}

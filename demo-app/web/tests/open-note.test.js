@@ -1,0 +1,276 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { OpenNote } from "../open-note.js";
+
+// A server with one note. It answers when told to: `answer()` lets the next request through, `fail()` breaks it.
+class Server {
+  constructor(body = "", title = "") {
+    this.row = { id: "1", title, body };
+    this.requests = [];
+    this.log = [];
+  }
+
+  #request(name, work) {
+    this.log.push(name);
+    return new Promise((done, failed) => {
+      this.requests.push({
+        answer: () => done(work()),
+        // What is lost is the answer: the work is done.
+        lose: () => (work(), failed(new TypeError("no network"))),
+        fail: (status) => failed(Object.assign(new Error("refused"), status ? { status } : {})),
+      });
+    });
+  }
+
+  note() {
+    return this.#request("load", () => ({ ...this.row }));
+  }
+
+  saveBody(_id, { base, text }) {
+    return this.#request(`body ${base}→${text}`, () => {
+      this.row.body = this.row.body === base ? text : together(base, text, this.row.body);
+      return { body: this.row.body };
+    });
+  }
+
+  patchNote(_id, change) {
+    return this.#request(`patch ${Object.values(change)}`, () => ({ ...Object.assign(this.row, change) }));
+  }
+
+  async next(how, argument) {
+    const request = this.requests.shift();
+    assert.ok(request, `a request is under way; so far: ${this.log.join(", ")}`);
+    request[how](argument);
+    await settled();
+  }
+
+  async all() {
+    while (this.requests.length) await this.next("answer");
+  }
+}
+
+// Enough of a merge for these tests: what was added at the end by each, once.
+function together(base, text, now) {
+  const mine = text.slice(base.length);
+  const theirs = now.slice(base.length);
+  return base + theirs + (mine.startsWith(theirs) ? mine.slice(theirs.length) : mine);
+}
+
+const settled = () => new Promise((done) => setImmediate(done));
+
+function open(server) {
+  const shown = { body: server.row.body, title: server.row.title, states: [], gone: [], troubles: [] };
+  const note = new OpenNote({ ...server.row }, server, {
+    note() {},
+    title: (text) => (shown.title = text),
+    body: (text) => (shown.body = text),
+    state: (word) => shown.states.push(word),
+    gone: (unsaved) => shown.gone.push(unsaved),
+    trouble: (error) => shown.troubles.push(error.message),
+  });
+  const type = (text) => note.typeBody((shown.body = text));
+  return { note, shown, type };
+}
+
+function clock(context) {
+  context.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  return async (ms) => {
+    context.mock.timers.tick(ms);
+    await settled();
+  };
+}
+
+test("typing is saved a quarter of a second after the last key", async (context) => {
+  const pass = clock(context);
+  const server = new Server();
+  const { type, shown } = open(server);
+  type("a");
+  await pass(200);
+  type("ab");
+  await pass(200);
+  assert.deepEqual(server.log, []);
+  await pass(50);
+  assert.deepEqual(server.log, ["body →ab"]);
+  await server.all();
+  assert.equal(shown.states.at(-1), "saved");
+});
+
+test("who does not stop typing is saved each second", async (context) => {
+  const pass = clock(context);
+  const server = new Server();
+  const { type } = open(server);
+  for (let count = 1; count <= 10; count++) {
+    type("x".repeat(count));
+    await pass(100);
+  }
+  assert.equal(server.log.length, 1);
+});
+
+test("one save is under way at a time, and what was typed meanwhile follows from what was sent", async () => {
+  const server = new Server();
+  const { note, type, shown } = open(server);
+  type("a");
+  note.flush();
+  type("ab");
+  note.flush();
+  assert.deepEqual(server.log, ["body →a"]);
+  await server.next("answer");
+  assert.deepEqual(server.log, ["body →a", "body a→ab"]);
+  await server.all();
+  assert.equal(server.row.body, "ab");
+  assert.equal(shown.body, "ab");
+});
+
+test("what somebody else wrote is shown, and not undone by the next save", async () => {
+  const server = new Server("milk");
+  const { note, type, shown } = open(server);
+  server.row.body = "bread, milk";
+  type("milk, eggs");
+  note.changed();
+  await server.next("answer");
+  assert.equal(shown.body, "bread, milk, eggs");
+  note.flush();
+  await server.all();
+  assert.equal(server.row.body, "bread, milk, eggs");
+});
+
+test("an answer to a save brings what others wrote, and keeps what was typed meanwhile", async () => {
+  const server = new Server("list:");
+  const { note, type, shown } = open(server);
+  type("list: milk");
+  note.flush();
+  server.row.body = "list: bread,";
+  type("My list: milk");
+  await server.next("answer");
+  assert.equal(shown.body, "My list: bread, milk");
+  note.flush();
+  await server.all();
+  assert.equal(shown.body, "My list: bread, milk");
+});
+
+test("texts that changed in one place are saved at once, for the server to merge", async () => {
+  const server = new Server("list:");
+  const { note, type, shown } = open(server);
+  type("list: mine");
+  server.row.body = "list: theirs";
+  note.changed();
+  await server.next("answer");
+  assert.equal(shown.body, "list: mine", "what is being typed is not torn apart");
+  assert.deepEqual(server.log, ["load", "body list:→list: mine"]);
+  await server.all();
+  assert.equal(server.row.body, "list: theirs mine");
+  assert.equal(shown.body, "list: theirs mine");
+});
+
+test("a change that comes during a save is looked at after it", async () => {
+  const server = new Server("a");
+  const { note, type } = open(server);
+  type("ab");
+  note.flush();
+  note.changed();
+  note.changed();
+  assert.deepEqual(server.log, ["body a→ab"]);
+  await server.next("answer");
+  assert.deepEqual(server.log, ["body a→ab", "load"]);
+});
+
+test("a save whose answer was lost is tried again and not written twice", async (context) => {
+  const pass = clock(context);
+  const server = new Server("");
+  const { note, type, shown } = open(server);
+  type("once");
+  note.flush();
+  await server.next("lose");
+  assert.equal(shown.states.at(-1), "trouble");
+  type("once only");
+  await pass(500);
+  await server.all();
+  assert.equal(server.row.body, "once only");
+  assert.equal(shown.states.at(-1), "saved");
+});
+
+test("a refused save is told and not repeated until something is typed", async (context) => {
+  const pass = clock(context);
+  const server = new Server("");
+  const { note, type, shown } = open(server);
+  type("too long");
+  note.flush();
+  await server.next("fail", 413);
+  await pass(60_000);
+  assert.deepEqual(shown.troubles, ["refused"]);
+  assert.equal(server.log.length, 1);
+  type("short");
+  await pass(250);
+  assert.equal(server.log.length, 2);
+});
+
+test("a title that is being typed is not overwritten, one that is not is", async () => {
+  const server = new Server("", "Old");
+  const { note, shown } = open(server);
+  server.row.title = "Theirs";
+  note.changed();
+  await server.all();
+  assert.equal(shown.title, "Theirs");
+  note.typeTitle((shown.title = "Mine"));
+  server.row.title = "Theirs again";
+  note.changed();
+  await server.next("answer");
+  assert.equal(shown.title, "Mine");
+  note.flush();
+  await server.all();
+  assert.equal(server.row.title, "Mine");
+});
+
+test("while a word is composed the text stays as it is; afterwards it has what came in", async () => {
+  const server = new Server("text");
+  const { note, shown } = open(server);
+  note.compose(true);
+  server.row.body = "more text";
+  note.changed();
+  await server.all();
+  assert.equal(shown.body, "text");
+  note.compose(false);
+  await server.all();
+  assert.equal(shown.body, "more text");
+});
+
+test("what is done to a note waits for the save before it", async () => {
+  const server = new Server("a");
+  const { note, type } = open(server);
+  type("ab");
+  note.flush();
+  note.perform(() => server.patchNote("1", { pinned: true }));
+  assert.deepEqual(server.log, ["body a→ab"]);
+  await server.next("answer");
+  assert.deepEqual(server.log, ["body a→ab", "patch true"]);
+});
+
+test("a note that was deleted elsewhere is given up with what was not saved", async () => {
+  const server = new Server("a");
+  const { note, type, shown } = open(server);
+  type("ab");
+  note.flush();
+  await server.next("fail", 404);
+  assert.deepEqual(shown.gone, [{ title: "", body: "ab" }]);
+});
+
+test("a note that is left saves its last words and shows nothing any more", async () => {
+  const server = new Server("a");
+  const { note, type, shown } = open(server);
+  type("ab");
+  note.close();
+  shown.body = "another note";
+  await server.all();
+  assert.equal(server.row.body, "ab");
+  assert.equal(shown.body, "another note");
+});
+
+test("a note that is deleted here asks and saves nothing any more", async () => {
+  const server = new Server("a");
+  const { note, type } = open(server);
+  type("ab");
+  note.drop();
+  note.changed();
+  await note.flush();
+  assert.deepEqual(server.log, []);
+});
