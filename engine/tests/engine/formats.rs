@@ -184,7 +184,10 @@ fn a_file_of_a_newer_format_is_left_as_it_is() {
 fn untracking_leaves_no_trigger_and_tracking_again_captures_what_changed_meanwhile() {
     let file = File::tracked(T, &["t"]);
     assert_eq!(driftless::untrack(file.path(), &["T"]).expect("untracked"), ["t"]);
-    assert_eq!(file.number("SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 't'"), 0);
+    assert_eq!(
+        file.number("SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 't'"),
+        0
+    );
     assert_eq!(file.table_status("t").state, "untracked");
     file.run("UPDATE t SET v = 9 WHERE k = 'a'; INSERT INTO t VALUES ('c', 3)");
     assert!(file.capture().is_empty());

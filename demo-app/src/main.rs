@@ -1,0 +1,148 @@
+//! Offline notes: two people side by side, each with a SQLite file, and a relay between them; or one node for a real relay.
+//!
+//! `notes` is plain SQL and would be the same without Driftless. `node` is a file with its engine, which is where Driftless
+//! comes in: a page of code. `http` and `guard` are the page's way in.
+
+mod guard;
+mod http;
+mod node;
+mod notes;
+mod samples;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use driftless_relay::{Relay, Storage};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use node::{Node, Person};
+
+/// Offline notes in a web page.
+///
+/// Without options it starts two people's notes, each with its own SQLite file, and a relay between them, and opens a page
+/// that shows both: switch them off, write in both, switch them on.
+///
+/// With --db and --relay it is one person's notes. Run it so on two machines, with one relay (`driftless-relay`), and
+/// they share their notes:
+///
+///   driftless-notes --db ada.db --relay ws://192.168.1.10:7420/notes --name Ada
+#[derive(Debug, Parser)]
+#[command(name = "driftless-notes", version)]
+struct Arguments {
+    /// One person's notes, in this file; it is made if it is not there.
+    #[arg(long, value_name = "FILE", requires = "relay")]
+    db: Option<PathBuf>,
+    /// The relay and the space to share them in, as ws://HOST:PORT/SPACE.
+    #[arg(long, value_name = "URL", requires = "db")]
+    relay: Option<String>,
+    /// Whose notes they are: what others see beside them.
+    #[arg(long, value_name = "NAME", default_value = "Me", requires = "db")]
+    name: String,
+    /// Where to serve the page. Whoever can reach it can read and write the notes, so keep it on this machine.
+    #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 7430)))]
+    listen: SocketAddr,
+    /// Where the two people's files and the relay's are. Without it: `driftless-notes` in the system's temporary folder.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "db")]
+    folder: Option<PathBuf>,
+    /// Write so many sample notes first, one of them 200 KB long, to see how it feels with many.
+    #[arg(long, value_name = "N")]
+    samples: Option<u32>,
+    /// Do not open a browser.
+    #[arg(long)]
+    no_browser: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    // Only the page and the relay are async; files are opened, and closed, outside of it.
+    let runtime = tokio::runtime::Runtime::new()?;
+    let listener = runtime.block_on(TcpListener::bind(arguments.listen)).with_context(|| {
+        format!("cannot serve the page at {}; choose another place with --listen", arguments.listen)
+    })?;
+    let address = listener.local_addr()?;
+    let (nodes, relay) = match (&arguments.db, &arguments.relay) {
+        (Some(db), Some(url)) => {
+            let person = Person::new(&arguments.name, "#2f6fed");
+            (vec![Node::open(db, url, person, true)?], None)
+        }
+        _ => two_people(arguments, &runtime)?,
+    };
+    if let (Some(count), Some(node)) = (arguments.samples, nodes.first()) {
+        node.with_notes(|db| samples::many(db, count))?;
+    }
+    let nodes: Vec<Arc<Node>> = nodes.into_iter().map(Arc::new).collect();
+    for node in &nodes {
+        println!("{}: {}", node.person().name, node.path().display());
+    }
+    if let Some(relay) = &relay {
+        println!("relay: ws://{}/notes", relay.local_addr());
+    }
+    let page = format!("http://{address}/");
+    println!("open {page}    (Ctrl-C ends it; the notes stay)");
+    if !address.ip().is_loopback() {
+        println!("careful: everybody who can reach {address} can read and write these notes");
+    }
+    if !arguments.no_browser && open::that_detached(&page).is_err() {
+        println!("no browser could be opened: open the address yourself");
+    }
+    let app = http::router(&nodes, address);
+    runtime.block_on(async {
+        tokio::select! {
+            served = axum::serve(listener, app) => served,
+            () = ended() => Ok(()),
+        }
+    })?;
+    for node in &nodes {
+        node.go_offline();
+    }
+    if let Some(relay) = relay {
+        runtime.block_on(relay.shutdown());
+    }
+    Ok(())
+}
+
+/// Ada's notes, Ben's notes, and the relay between them. What they wrote the last time is still there.
+fn two_people(arguments: &Arguments, runtime: &Runtime) -> Result<(Vec<Node>, Option<Relay>)> {
+    let folder = arguments.folder.clone().unwrap_or_else(|| std::env::temp_dir().join("driftless-notes"));
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder '{}'", folder.display()))?;
+    let relay = runtime.block_on(start_relay(folder.join("relay")))?;
+    let url = format!("ws://{}/notes", relay.local_addr());
+    let ada = Node::open(&folder.join("ada.db"), &url, Person::new("Ada", "#2f6fed"), false)?;
+    let ben = Node::open(&folder.join("ben.db"), &url, Person::new("Ben", "#c2571a"), false)?;
+    ada.with_notes(samples::welcome)?;
+    Ok((vec![ada, ben], Some(relay)))
+}
+
+async fn start_relay(folder: PathBuf) -> Result<Relay> {
+    let config = driftless_relay::Config {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        storage: Storage::Folder(folder),
+        ..driftless_relay::Config::default()
+    };
+    Ok(Relay::start(config).await?)
+}
+
+async fn ended() {
+    // Without a signal handler the process ends by the signal, as it would anyway; nothing is lost by that.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
