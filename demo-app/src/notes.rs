@@ -437,3 +437,84 @@ pub(crate) fn merge_parked(db: &mut Connection, id: &str) -> Result<()> {
     tx.execute("DELETE FROM notebooks WHERE id = ?1", [id])?;
     Ok(tx.commit()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file as [`crate::node`] makes it, with no engine on it.
+    fn tables() -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notes.db");
+        let db = Connection::open(&path).expect("a database");
+        db.execute_batch(include_str!("../schema.sql")).expect("the tables");
+        driftless::track(&path, driftless::Selection::Named(&["notes"]), driftless::TableOptions::default())
+            .expect("tracked");
+        (folder, db)
+    }
+
+    fn note(db: &Connection, title: &str, body: &str) -> String {
+        add(db, &NewNote { title: title.into(), body: body.into(), notebook: None }).expect("a note")
+    }
+
+    fn titles(db: &Connection, q: &str) -> Vec<String> {
+        let (total, notes) = list(db, &Query { q: q.into(), ..Query::default() }).expect("a list");
+        assert_eq!(total, notes.len() as i64);
+        notes.into_iter().map(|note| note.title).collect()
+    }
+
+    #[test]
+    fn search_finds_beginnings_of_words_in_titles_and_bodies_whatever_is_typed() {
+        let (_folder, mut db) = tables();
+        let id = note(&db, "Shopping", "milk and bread");
+        note(&db, "Letters", "to Milka");
+        assert_eq!(titles(&db, "bre"), ["Shopping"]);
+        assert_eq!(titles(&db, "milk").len(), 2);
+        assert_eq!(titles(&db, "shop milk"), ["Shopping"]);
+        for odd in ["\"", "AND", "mi* OR", "(", "title:", "  "] {
+            titles(&db, odd);
+        }
+        write_body(&mut db, &id, "milk and bread", "milk and butter").expect("written");
+        assert_eq!(titles(&db, "bread"), [""; 0]);
+        delete(&db, &id).expect("deleted");
+        assert_eq!(titles(&db, "butter"), [""; 0]);
+    }
+
+    #[test]
+    fn a_save_writes_only_the_columns_that_are_different() {
+        let (_folder, mut db) = tables();
+        let id = note(&db, "a title", "");
+        db.execute_batch("CREATE TABLE log (what); CREATE TRIGGER t AFTER UPDATE OF colour ON notes BEGIN INSERT INTO log VALUES (1); END")
+            .expect("a trigger");
+        let changes =
+            Changes { title: Some("another".into()), colour: Some("plain".into()), ..Changes::default() };
+        change(&mut db, &id, &changes).expect("changed");
+        let logged: i64 = db.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("a count");
+        assert_eq!((titles(&db, "another").len(), logged), (1, 0));
+    }
+
+    #[test]
+    fn a_body_is_merged_onto_what_it_is_by_now() {
+        let (_folder, mut db) = tables();
+        let id = note(&db, "", "one three");
+        write_body(&mut db, &id, "one three", "one three four").expect("written");
+        let body = write_body(&mut db, &id, "one three", "one two three").expect("written");
+        assert_eq!(body, "one two three four");
+        let missing = write_body(&mut db, "nobody", "", "x").expect_err("no such note");
+        assert!(matches!(missing.downcast_ref(), Some(Refused::NotFound("note"))));
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_refused_and_the_notes_of_a_deleted_notebook_stay() {
+        let (_folder, mut db) = tables();
+        let notebook = add_notebook(&db, "Recipes").expect("a notebook");
+        assert!(matches!(
+            add_notebook(&db, " Recipes ").expect_err("taken").downcast_ref(),
+            Some(Refused::Taken(_))
+        ));
+        let new = NewNote { title: "Soup".into(), notebook: Some(notebook.clone()), ..NewNote::default() };
+        add(&db, &new).expect("a note");
+        delete_notebook(&mut db, &notebook).expect("deleted");
+        assert_eq!(titles(&db, ""), ["Soup"]);
+    }
+}
