@@ -38,6 +38,12 @@ pub const PAGE_BYTES: usize = 1 << 20;
 /// The newest changesets that a room keeps in memory for its members, in bytes.
 pub const ROOM_CACHE_BYTES: usize = 2 << 20;
 
+/// How often in a row one connection may let the others know something of itself before it has to wait; of what waits only
+/// the latest is passed on.
+pub const PRESENCE_BURST: u32 = 10;
+/// After how long it may once more: five a second, smooth enough for a cursor that moves.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_millis(200);
+
 /// The largest snapshot, in bytes.
 pub const MAX_SNAPSHOT_BYTES: u64 = 4 << 30;
 /// All unfinished snapshots together, in bytes.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftless_protocol::{ClientMessage, CloseCode, RelayMessage, SpaceName};
+use driftless_protocol::{ClientMessage, CloseCode, Presence, RelayMessage, SpaceName};
 use driftless_relay::connection::session::{
     Action, Event, Limits, ReadRequest, Session, StoreRequest, Stored, ask_log, ask_store,
 };
@@ -96,6 +96,7 @@ fn tell(message: &RelayMessage) -> String {
         RelayMessage::SnapshotStored(id) => format!("snapshot {} stored", id[0]),
         RelayMessage::Heads { nonce, heads } => format!("heads {nonce} of {}", heads.len()),
         RelayMessage::Changeset(c) => format!("{}:{}", c.header.replica.as_bytes()[0], c.header.seq),
+        RelayMessage::Presence { .. } => "presence".to_owned(),
         RelayMessage::SnapshotPart(part) => format!("part {}/{}", part.header.snapshot[0], part.header.index),
     }
 }
@@ -113,6 +114,32 @@ fn the_first_message_must_be_a_hello_and_the_only_one() {
     let mut talk = Talk::begun(&store(), 1, &[]);
     talk.send(ClientMessage::Hello(hello(1, &[])));
     assert_eq!(talk.said(), ["welcome", "close 4400"]);
+}
+
+#[test]
+fn a_presence_is_taken_once_the_space_is_open_and_asks_nothing_of_the_store() {
+    let presence = |text: &str| {
+        ClientMessage::Presence(Presence::new(text.as_bytes().to_vec()).expect("short")).encode()
+    };
+    let mut stranger = Session::new(Limits::default());
+    let refused = stranger.handle(Event::Frame(presence("here")));
+    assert!(matches!(refused[..], [Action::Close(CloseCode::Malformed, _)]), "{refused:?}");
+
+    let mut hasty = Session::new(Limits::default());
+    hasty.handle(Event::Frame(ClientMessage::Hello(hello(1, &[])).encode()));
+    let refused = hasty.handle(Event::Frame(presence("here")));
+    assert!(matches!(refused[..], [Action::Close(CloseCode::Malformed, _)]), "{refused:?}");
+
+    let mut talk = Talk::begun(&store(), 1, &[]);
+    // While something is in the store too: it does not wait for that.
+    let stored = talk.session.handle(Event::Frame(ClientMessage::AskHeads(1).encode()));
+    assert!(matches!(stored[..], [Action::Store(StoreRequest::Heads)]));
+    let taken = talk.session.handle(Event::Frame(presence("here")));
+    assert!(matches!(&taken[..], [Action::Presence(said)] if said.as_bytes() == b"here"), "{taken:?}");
+    let gone = talk.session.handle(Event::Frame(presence("")));
+    assert!(matches!(&gone[..], [Action::Presence(said)] if said.is_none()), "{gone:?}");
+    talk.session.handle(Event::ShutDown);
+    assert!(talk.session.handle(Event::Frame(presence("late"))).is_empty());
 }
 
 #[test]

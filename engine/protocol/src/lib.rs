@@ -16,6 +16,7 @@ mod codec;
 mod ids;
 pub mod lane;
 pub mod message;
+mod presence;
 mod row_key;
 mod state_vector;
 pub mod validate;
@@ -25,6 +26,7 @@ pub use changeset::{Changeset, ChangesetHeader, FrameError, Part, SnapshotHeader
 pub use codec::CodecError;
 pub use ids::{IdError, ReplicaId, Seq, SpaceId, SpaceName, WriterId};
 pub use message::{ClientMessage, CloseCode, MessageError, RelayMessage};
+pub use presence::{MAX_PRESENCE_BYTES, MAX_PRESENCES, Presence, PresenceTooLong};
 pub use row_key::{Collation, KeyError, MAX_KEY_BYTES, RowKey};
 pub use state_vector::{Gap, StateVector};
 pub use value::Value;

@@ -12,11 +12,17 @@
 //!                                       ◄───    SnapshotStored
 //!   AskHeads { nonce }                  ───►
 //!                                       ◄───    Heads { nonce, heads }
+//!   Presence (who is here)              ───►      keeps it in memory while this connection lasts
+//!                                       ◄───    Presence { replica } of the others who are there
 //! ```
 //!
 //! Changesets and parts of snapshots have the same bytes in both directions, so a relay passes on the very bytes
 //! it was given, with the checksum of their author in them. All other frames end with a checksum, eight bytes of BLAKE3 over
 //! what is before: where there is no TLS, a bit that the network flips could else acknowledge what was never stored.
+//!
+//! A [`Presence`] is at most [`MAX_PRESENCE_BYTES`](crate::MAX_PRESENCE_BYTES) of the app's own. A relay passes the latest of
+//! each replica on to whoever is connected to the space then or later, and an empty one when the connection ends that said it.
+//!
 //! Refusals are WebSocket close frames with a [`CloseCode`] and a sentence.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -26,6 +32,7 @@ use thiserror::Error;
 use crate::changeset::{Changeset, Checksum, FrameError, MAX_BODY_BYTES, SnapshotPart};
 use crate::codec::{self, CodecError};
 use crate::ids::{ReplicaId, Seq, SpaceId};
+use crate::presence::{Presence, PresenceTooLong};
 use crate::state_vector::StateVector;
 
 /// The version of everything in this crate that travels. A peer of another version is refused.
@@ -36,13 +43,17 @@ pub const MAX_FRAME_BYTES: usize = MAX_BODY_BYTES + (5 << 20);
 
 /// The checksum at the end of a frame that is neither a changeset nor a part of a snapshot.
 const CHECKSUM_BYTES: usize = 8;
+/// A replica id, as it stands before a presence.
+const REPLICA_BYTES: usize = 16;
 
 const HELLO: u8 = 1;
 const ASK_HEADS: u8 = 2;
+const PRESENCE: u8 = 3;
 const WELCOME: u8 = 16;
 const STORED: u8 = 17;
 const SNAPSHOT_STORED: u8 = 18;
 const HEADS: u8 = 19;
+const PRESENCE_OF: u8 = 20;
 const CHANGESET: u8 = 32;
 const SNAPSHOT_PART: u8 = 33;
 
@@ -94,6 +105,8 @@ pub enum ClientMessage {
     Changeset(Changeset),
     /// A part of a snapshot, for a relay that lacks what the engine can no longer send as changesets.
     SnapshotPart(SnapshotPart),
+    /// What the others may know of this replica from now on, for as long as the connection lasts.
+    Presence(Presence),
 }
 
 /// From relay to engine.
@@ -116,6 +129,13 @@ pub enum RelayMessage {
     Changeset(Changeset),
     /// A part of a snapshot.
     SnapshotPart(SnapshotPart),
+    /// What another replica lets know of it; empty when it does no longer, or is gone.
+    Presence {
+        /// The other.
+        replica: ReplicaId,
+        /// What it lets know.
+        presence: Presence,
+    },
 }
 
 /// Why a frame is refused.
@@ -145,6 +165,9 @@ pub enum MessageError {
     /// A changeset or a part of a snapshot is malformed.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// A presence is too long.
+    #[error(transparent)]
+    Presence(#[from] PresenceTooLong),
 }
 
 impl MessageError {
@@ -152,7 +175,9 @@ impl MessageError {
     pub fn close_code(&self) -> CloseCode {
         match self {
             Self::Version(_) => CloseCode::UnsupportedVersion,
-            Self::TooLarge(_) | Self::Frame(FrameError::TooLarge(_)) => CloseCode::TooLarge,
+            Self::TooLarge(_) | Self::Frame(FrameError::TooLarge(_)) | Self::Presence(_) => {
+                CloseCode::TooLarge
+            }
             Self::Checksum | Self::Frame(FrameError::Checksum) => CloseCode::Damaged,
             _ => CloseCode::Malformed,
         }
@@ -220,6 +245,7 @@ impl ClientMessage {
             Self::AskHeads(nonce) => sealed(ASK_HEADS, &codec::encode(nonce)),
             Self::Changeset(changeset) => changeset_frame(changeset.bytes()),
             Self::SnapshotPart(part) => snapshot_part_frame(part.bytes()),
+            Self::Presence(presence) => sealed(PRESENCE, presence.as_bytes()),
         }
     }
 
@@ -229,6 +255,7 @@ impl ClientMessage {
         Ok(match tag {
             HELLO => Self::Hello(codec::decode(&opened(&frame)?)?),
             ASK_HEADS => Self::AskHeads(codec::decode(&opened(&frame)?)?),
+            PRESENCE => Self::Presence(Presence::new(opened(&frame)?)?),
             CHANGESET => Self::Changeset(Changeset::from_bytes(payload)?),
             SNAPSHOT_PART => Self::SnapshotPart(SnapshotPart::from_bytes(payload)?),
             _ => return Err(MessageError::Tag(tag)),
@@ -246,6 +273,9 @@ impl RelayMessage {
             Self::Heads { nonce, heads } => sealed(HEADS, &codec::encode(&(nonce, heads))),
             Self::Changeset(changeset) => changeset_frame(changeset.bytes()),
             Self::SnapshotPart(part) => snapshot_part_frame(part.bytes()),
+            Self::Presence { replica, presence } => {
+                sealed(PRESENCE_OF, &[replica.as_bytes(), presence.as_bytes()].concat())
+            }
         }
     }
 
@@ -259,6 +289,11 @@ impl RelayMessage {
             HEADS => {
                 let (nonce, heads) = codec::decode(&opened(&frame)?)?;
                 Self::Heads { nonce, heads }
+            }
+            PRESENCE_OF => {
+                let mut presence = opened(&frame)?;
+                let replica = presence.split_to(presence.len().min(REPLICA_BYTES));
+                Self::Presence { replica: codec::decode(&replica)?, presence: Presence::new(presence)? }
             }
             CHANGESET => Self::Changeset(Changeset::from_bytes(payload)?),
             SNAPSHOT_PART => Self::SnapshotPart(SnapshotPart::from_bytes(payload)?),

@@ -8,8 +8,8 @@ use driftless_protocol::changeset::BodyBuilder;
 use driftless_protocol::lane::{Cell, Content, Counter, Floor, Lane, LaneName, Seen};
 use driftless_protocol::message::{Head, Hello, Welcome};
 use driftless_protocol::{
-    Changeset, ChangesetHeader, ClientMessage, CloseCode, Collation, Part, RelayMessage, ReplicaId, RowKey,
-    Seq, SnapshotHeader, SnapshotPart, SpaceId, StateVector, Value, WriterId,
+    Changeset, ChangesetHeader, ClientMessage, CloseCode, Collation, Part, Presence, RelayMessage, ReplicaId,
+    RowKey, Seq, SnapshotHeader, SnapshotPart, SpaceId, StateVector, Value, WriterId,
 };
 
 fn replica(n: u8) -> ReplicaId {
@@ -22,6 +22,10 @@ fn space(n: u8) -> SpaceId {
 
 fn seq(n: u64) -> Seq {
     Seq::new(n).expect("not zero")
+}
+
+fn presence(bytes: &'static [u8]) -> Presence {
+    Presence::new(bytes).expect("short")
 }
 
 fn vector() -> StateVector {
@@ -114,6 +118,8 @@ fn messages_of_the_engine() {
         ClientMessage::Hello(nobody),
         ClientMessage::AskHeads(0),
         ClientMessage::AskHeads(u64::MAX),
+        ClientMessage::Presence(presence(b"n1")),
+        ClientMessage::Presence(Presence::none()),
     ];
     let expected = HELLO_HEX;
     for (frame, expected) in frames.iter().zip(expected) {
@@ -123,11 +129,13 @@ fn messages_of_the_engine() {
     }
 }
 
-const HELLO_HEX: [&str; 4] = [
+const HELLO_HEX: [&str; 6] = [
     "01010109090909090909090909090909090909000101010101010101010101010101010100010174ea2917f735d9d8b1",
     "01010001080808080808080808080808080808080101010101010101010101010101010102010101010101010101010101010101010502020202020202020202020202020202fb2c0100e40292e905d6489a",
     "0102005fc2c0e1bfeea550",
     "0102fdffffffffffffffff4a849dd7b9a9c082",
+    "01036e317fe8950e93967fbc",
+    "0103d2ad1a0bb9fdf445",
 ];
 
 #[test]
@@ -140,6 +148,8 @@ fn messages_of_the_relay() {
         RelayMessage::Stored(seq(1)),
         RelayMessage::Stored(seq(u64::MAX)),
         RelayMessage::SnapshotStored([3; 16]),
+        RelayMessage::Presence { replica: replica(1), presence: presence(b"n1") },
+        RelayMessage::Presence { replica: replica(1), presence: Presence::none() },
     ];
     for (frame, expected) in frames.iter().zip(RELAY_HEX) {
         assert_eq!(hex::encode(frame.encode()), expected);
@@ -148,12 +158,14 @@ fn messages_of_the_relay() {
     }
 }
 
-const RELAY_HEX: [&str; 5] = [
+const RELAY_HEX: [&str; 7] = [
     "01100909090909090909090909090909090902010101010101010101010101010101010502020202020202020202020202020202fb2c010008b68e949cfcd945",
     "0110090909090909090909090909090909090001020107070707070707070707070707070707b5e5c5fa98ed04e0",
     "0111016d36575c6a26257a",
     "0111fdffffffffffffffff7bbc45c5aa667ab1",
     "011203030303030303030303030303030303ad8dc6965c142485",
+    "0114010101010101010101010101010101016e311ddd7b119b88a80f",
+    "0114010101010101010101010101010101014930b79ff4c0fc5a",
 ];
 
 #[test]

@@ -14,8 +14,9 @@ use driftless_protocol::lane::{
 };
 use driftless_protocol::message::{Head, Hello, Welcome};
 use driftless_protocol::{
-    Changeset, ChangesetHeader, ClientMessage, Collation, FrameError, KeyError, Part, RelayMessage,
-    ReplicaId, RowKey, Seq, SnapshotHeader, SnapshotPart, SpaceId, StateVector, Value, WriterId, validate,
+    Changeset, ChangesetHeader, ClientMessage, CloseCode, Collation, FrameError, KeyError,
+    MAX_PRESENCE_BYTES, MessageError, Part, Presence, PresenceTooLong, RelayMessage, ReplicaId, RowKey, Seq,
+    SnapshotHeader, SnapshotPart, SpaceId, StateVector, Value, WriterId, validate,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -172,7 +173,13 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
             ClientMessage::Changeset(Changeset::seal(header, &build(&authors, &rows)))
         }),
         snapshot().prop_map(ClientMessage::SnapshotPart),
+        presence().prop_map(ClientMessage::Presence),
     ]
+}
+
+fn presence() -> impl Strategy<Value = Presence> {
+    let length = prop_oneof![0..9usize, 0..=MAX_PRESENCE_BYTES, Just(MAX_PRESENCE_BYTES)];
+    (length, any::<u8>()).prop_map(|(length, byte)| Presence::new(vec![byte; length]).expect("short enough"))
 }
 
 fn snapshot() -> impl Strategy<Value = SnapshotPart> {
@@ -199,6 +206,7 @@ fn relay_message() -> impl Strategy<Value = RelayMessage> {
             RelayMessage::Changeset(Changeset::seal(header, &build(&authors, &rows)))
         }),
         snapshot().prop_map(RelayMessage::SnapshotPart),
+        (replica(), presence()).prop_map(|(replica, presence)| RelayMessage::Presence { replica, presence }),
     ]
 }
 
@@ -479,6 +487,36 @@ proptest! {
     fn every_beginning_of_a_message_is_refused(message in relay_message(), at in any::<prop::sample::Index>()) {
         let frame = message.encode();
         prop_assert!(RelayMessage::decode(frame.slice(..at.index(frame.len()))).is_err());
+    }
+
+    /// Under a right checksum, as somebody hostile would send them.
+    #[test]
+    fn a_presence_is_read_up_to_its_limit_and_refused_beyond(
+        length in prop_oneof![0..=2 * MAX_PRESENCE_BYTES, MAX_PRESENCE_BYTES - 1..=MAX_PRESENCE_BYTES + 1],
+        replica in replica(),
+    ) {
+        let bytes = vec![7; length];
+        let ours = ClientMessage::decode(sealed([&[1, 3], &bytes[..]].concat()));
+        let theirs = RelayMessage::decode(sealed([&[1, 20], &replica.as_bytes()[..], &bytes[..]].concat()));
+        if length <= MAX_PRESENCE_BYTES {
+            let is_it = |presence: &Presence| presence.as_bytes() == bytes;
+            prop_assert!(matches!(ours, Ok(ClientMessage::Presence(presence)) if is_it(&presence)));
+            let Ok(RelayMessage::Presence { replica: whose, presence }) = theirs else {
+                return Err(TestCaseError::fail(format!("{theirs:?}")));
+            };
+            prop_assert!(whose == replica && is_it(&presence));
+        } else {
+            prop_assert_eq!(Presence::new(bytes), Err(PresenceTooLong(length)));
+            for error in [ours.expect_err("too long"), theirs.expect_err("too long")] {
+                prop_assert_eq!(error.close_code(), CloseCode::TooLarge);
+                prop_assert!(matches!(error, MessageError::Presence(PresenceTooLong(l)) if l == length));
+            }
+        }
+    }
+
+    #[test]
+    fn a_presence_of_nobody_is_refused(length in 0..=16usize) {
+        prop_assert!(RelayMessage::decode(sealed([&[1, 20], &vec![0; length][..]].concat())).is_err());
     }
 
     #[test]

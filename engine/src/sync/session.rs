@@ -146,6 +146,7 @@ impl Session {
             (RelayMessage::Welcome(_), _) => vec![broken("a second welcome")],
             (_, Phase::Greeting) => vec![broken("something before the welcome")],
             (RelayMessage::Stored(seq), _) => self.on_stored(seq),
+            (RelayMessage::Presence { .. }, _) => Vec::new(),
             (RelayMessage::SnapshotStored(_), Phase::Filling) => {
                 self.phase = Phase::Live;
                 // Nothing else was sent meanwhile: what the snapshot contains of ours is stored.

@@ -3,6 +3,7 @@
 
 pub mod session;
 pub(crate) mod socket;
+mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::session::{Action, Event, ReadAnswer, ReadRequest, Session, StoreRequest, Stored};
 use self::socket::{Socket, Turn};
+use self::throttle::Throttle;
 use crate::config::Limits;
 use crate::log::{LogError, LogStore, UploadId};
 use crate::room::Room;
+use crate::room::presence::Member;
 use crate::room::registry::Registry;
 
 /// What every connection of a relay shares.
@@ -42,6 +45,9 @@ struct Connection<S> {
     session: Session,
     socket: Socket<S>,
     room: Option<(Arc<Room>, watch::Receiver<u64>)>,
+    /// Among those who let one another know that they are there, once in the room.
+    member: Option<Member>,
+    throttle: Throttle,
     /// What the session wants stored next, until there is room for the reply.
     wanted: Option<StoreRequest>,
     storing: Option<BoxFuture<'static, StoreAnswer>>,
@@ -71,6 +77,8 @@ where
         session: Session::new(limits),
         socket,
         room: None,
+        member: None,
+        throttle: Throttle::default(),
         wanted: None,
         storing: None,
         reading: None,
@@ -97,6 +105,20 @@ async fn grown(room: &mut Option<(Arc<Room>, watch::Receiver<u64>)>) -> u64 {
     std::future::pending().await
 }
 
+async fn others_changed(member: &mut Option<Member>) {
+    match member {
+        Some(member) => member.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(mut self) {
         let (space, limits) = (self.space.clone(), self.shared.limits.clone());
@@ -108,7 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if let Some(farewell) = self.begin_requests() {
                 break Some(farewell);
             }
+            self.pass_on();
             let reading = self.reads_input();
+            let due = self.throttle.due(Instant::now());
             let event = tokio::select! {
                 turn = self.socket.turn(reading) => match self.turn(turn) {
                     Ok(Some(event)) => event,
@@ -130,6 +154,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Event::Read(answer)
                 }
                 offset = grown(&mut self.room) => Event::Grown(offset),
+                () = others_changed(&mut self.member), if !self.socket.presences_wait() => {
+                    if let Some(member) = &mut self.member {
+                        self.socket.tell_presences(member.read());
+                    }
+                    continue;
+                }
+                () = until(due) => continue,
                 () = draining.cancelled(), if !told => {
                     told = true;
                     Event::ShutDown
@@ -145,6 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         // Before the farewell, which may take a while: what a connection began is not kept for it.
         self.reading = None;
+        self.member = None;
         self.room = None;
         if let Some(storing) = self.storing.take() {
             // What is in the store is seen through, or an unfinished upload could come after its end.
@@ -236,10 +268,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let room = room?;
         let mut grown = room.grown();
         let offset = *grown.borrow_and_update();
+        self.member =
+            self.session.replica().map(|replica| Member::join(Arc::clone(&room), replica, self.upload.0));
         self.room = Some((room, grown));
         let replica = self.session.replica().map(|replica| replica.short());
         tracing::info!(space = %self.space, replica, "an engine joined");
         Some(offset)
+    }
+
+    /// Lets the others know what the engine has said of itself, if it has not done so too often.
+    fn pass_on(&mut self) {
+        if let Some(member) = &self.member
+            && let Some(presence) = self.throttle.take(Instant::now())
+        {
+            member.say(presence);
+        }
     }
 
     fn turn(&mut self, turn: Turn) -> Result<Option<Event>, Ended> {
@@ -296,6 +339,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Action::Store(request) => self.wanted = Some(request),
                 Action::Reply(frame) => self.socket.reply(frame),
                 Action::Deliver(frame) => self.socket.deliver(frame),
+                Action::Presence(presence) => self.throttle.offer(presence),
                 Action::Close(code, reason) => return Some((code, reason)),
             }
         }
@@ -312,4 +356,141 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     socket.close(CloseCode::Busy, "this relay has as many connections as it is set to have", patience).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use driftless_protocol::message::Hello;
+    use driftless_protocol::{ClientMessage, Presence, RelayMessage, ReplicaId, SpaceId, StateVector};
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::io::DuplexStream;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::defaults::{PRESENCE_BURST, PRESENCE_INTERVAL};
+    use crate::log::UploadLimits;
+    use crate::log::memory::MemoryStore;
+
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
+    type Engine = WebSocketStream<DuplexStream>;
+
+    fn shared() -> Shared {
+        let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new(UploadLimits::default()));
+        let limits = Limits::default();
+        let registry = Registry::new(Arc::clone(&store), limits.room_cache_bytes, limits.page_bytes);
+        Shared { store, registry: Arc::new(registry), limits, draining: CancellationToken::new() }
+    }
+
+    /// An engine in the space, on a wire that holds so many bytes.
+    async fn join(shared: &Shared, replica: u8, wire: usize) -> Engine {
+        let (near, far) = tokio::io::duplex(wire);
+        let space: SpaceName = "s".parse().expect("a space name");
+        let upload = UploadId(CONNECTIONS.fetch_add(1, Ordering::Relaxed));
+        let shared = shared.clone();
+        tokio::spawn(async move { serve(shared, space, upload, Socket::new(far).await).await });
+        let mut engine = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let space = Some(SpaceId::from_bytes([9; 16]).expect("not nil"));
+        let replica = ReplicaId::from_bytes([replica; 16]).expect("not nil");
+        let vector = StateVector::new();
+        let hello = Hello { space, propose: space, replica, vector, token: None };
+        send(&mut engine, ClientMessage::Hello(hello)).await;
+        assert!(matches!(hear(&mut engine).await, RelayMessage::Welcome(_)));
+        engine
+    }
+
+    async fn send(engine: &mut Engine, message: ClientMessage) {
+        engine.send(Message::Binary(message.encode())).await.expect("the relay takes it");
+    }
+
+    async fn say(engine: &mut Engine, text: &str) {
+        send(engine, ClientMessage::Presence(Presence::new(text.as_bytes().to_vec()).expect("short"))).await;
+    }
+
+    async fn hear(engine: &mut Engine) -> RelayMessage {
+        loop {
+            match engine.next().await {
+                Some(Ok(Message::Binary(frame))) => return RelayMessage::decode(frame).expect("a frame"),
+                Some(Ok(Message::Ping(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Who says what, as in "1:here".
+    async fn hear_presence(engine: &mut Engine) -> String {
+        match hear(engine).await {
+            RelayMessage::Presence { replica, presence } => {
+                format!("{}:{}", replica.as_bytes()[0], String::from_utf8_lossy(presence.as_bytes()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_flood_so_many_are_passed_on_and_then_the_last() {
+        let shared = shared();
+        let mut reader = join(&shared, 2, 1 << 20).await;
+        let mut author = join(&shared, 1, 1 << 20).await;
+        let start = Instant::now();
+        // Each is heard before the next is said, so that none of them is only left out for the one after it.
+        for n in 0..PRESENCE_BURST {
+            say(&mut author, &n.to_string()).await;
+            assert_eq!(hear_presence(&mut reader).await, format!("1:{n}"));
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        for n in 0..50 {
+            say(&mut author, &format!("more {n}")).await;
+        }
+        assert_eq!(hear_presence(&mut reader).await, "1:more 49");
+        let waited = start.elapsed();
+        assert!(waited >= PRESENCE_INTERVAL && waited < PRESENCE_INTERVAL * 2, "{waited:?}");
+        drop(author);
+        assert_eq!(hear_presence(&mut reader).await, "1:");
+    }
+
+    /// Nothing is queued for who does not read but the last that it has not been sent, and what is on the wire.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_sent_the_last_and_not_all_that_it_missed() {
+        let shared = shared();
+        let mut slow = join(&shared, 2, 64).await;
+        let mut quick = join(&shared, 3, 1 << 20).await;
+        let mut author = join(&shared, 1, 1 << 20).await;
+        let said = |n: u32| format!("{n:0>900}");
+        for n in 0..100 {
+            say(&mut author, &said(n)).await;
+            assert_eq!(hear_presence(&mut quick).await, format!("1:{}", said(n)));
+        }
+        let mut heard = vec![hear_presence(&mut slow).await];
+        while heard.last() != Some(&format!("1:{}", said(99))) {
+            heard.push(hear_presence(&mut slow).await);
+        }
+        // What went out before the wire was full, what waited behind that, and the last.
+        assert!(heard.len() < 25, "{}", heard.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_hears_who_is_there_and_nobody_hears_itself() {
+        let shared = shared();
+        let mut first = join(&shared, 1, 1 << 20).await;
+        say(&mut first, "one").await;
+        let mut second = join(&shared, 2, 1 << 20).await;
+        assert_eq!(hear_presence(&mut second).await, "1:one");
+        say(&mut second, "two").await;
+        assert_eq!(hear_presence(&mut first).await, "2:two");
+        // An engine that comes back before the relay has noticed that it was gone, and has nothing to say now.
+        let mut again = join(&shared, 2, 1 << 20).await;
+        assert_eq!(hear_presence(&mut first).await, "2:");
+        assert_eq!(hear_presence(&mut again).await, "1:one");
+        say(&mut again, "two again").await;
+        assert_eq!(hear_presence(&mut first).await, "2:two again");
+        drop(second);
+        say(&mut first, "bye").await;
+        assert_eq!(hear_presence(&mut again).await, "1:bye");
+        drop(again);
+        assert_eq!(hear_presence(&mut first).await, "2:", "not earlier, when the old connection ended");
+    }
 }

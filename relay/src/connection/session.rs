@@ -21,7 +21,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use driftless_protocol::message::{Hello, Welcome};
 use driftless_protocol::{
-    Changeset, ClientMessage, CloseCode, RelayMessage, ReplicaId, Seq, SnapshotPart, SpaceId, StateVector,
+    Changeset, ClientMessage, CloseCode, Presence, RelayMessage, ReplicaId, Seq, SnapshotPart, SpaceId,
+    StateVector,
 };
 
 use crate::defaults;
@@ -68,6 +69,8 @@ pub enum Action {
     Reply(Bytes),
     /// Send something from the log, in order.
     Deliver(Bytes),
+    /// Let the others of the space know this of the engine, in place of what it said before.
+    Presence(Presence),
     /// Send what was replied, then close. Nothing follows.
     Close(CloseCode, String),
 }
@@ -255,7 +258,7 @@ impl Session {
             return actions;
         }
         let result = match event {
-            Event::Frame(frame) => self.frame(frame),
+            Event::Frame(frame) => self.frame(frame, &mut actions),
             Event::Refused(code, reason) => Err((code, reason.to_owned())),
             Event::Stored(answer) => self.stored(answer, &mut actions),
             Event::Read(answer) => self.read(answer, &mut actions),
@@ -292,7 +295,7 @@ impl Session {
         actions.push(Action::Close(code, reason));
     }
 
-    fn frame(&mut self, frame: Bytes) -> Result<(), (CloseCode, String)> {
+    fn frame(&mut self, frame: Bytes, actions: &mut Vec<Action>) -> Result<(), (CloseCode, String)> {
         let malformed = |reason: &str| Err((CloseCode::Malformed, reason.to_owned()));
         if self.draining {
             return Ok(());
@@ -307,6 +310,14 @@ impl Session {
             }
             (ClientMessage::Hello(_), _) => return malformed("a second hello"),
             (_, Phase::New | Phase::Closed) => return malformed("the first message must be a hello"),
+            (ClientMessage::Presence(_), _) if matches!(self.reader, Reader::Waiting) => {
+                return malformed("a presence before the welcome");
+            }
+            // Not stored, so it waits for nothing that is.
+            (ClientMessage::Presence(presence), _) => {
+                actions.push(Action::Presence(presence));
+                return Ok(());
+            }
             (ClientMessage::AskHeads(nonce), _) => Work::Heads(nonce),
             (ClientMessage::Changeset(changeset), Phase::Greeted(replica)) => {
                 if changeset.header.replica != replica {

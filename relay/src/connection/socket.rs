@@ -1,8 +1,9 @@
-//! One WebSocket: what waits to be sent, in two bounded queues, and the reading and writing of it in one place.
+//! One WebSocket: what waits to be sent, in three bounded queues, and the reading and writing of it in one place.
 //!
 //! *Replies* (welcome, acknowledgements, heads, pings) go before *deliveries*. The driver looks at the sizes of
 //! both before it makes more: with too many replies waiting it stops answering, with too many deliveries it stops
-//! reading the log. So a peer that does not read costs its own bounds and no more.
+//! reading the log. So a peer that does not read costs its own bounds and no more. *Presences* of others take turns with
+//! deliveries, and are filled up only when the last have gone out: at most one waits for each of those who are there.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -37,6 +38,9 @@ pub(crate) struct Socket<S> {
     reply_bytes: usize,
     deliveries: VecDeque<Bytes>,
     delivery_bytes: usize,
+    presences: VecDeque<Bytes>,
+    /// Whose turn it is where both wait.
+    presence_is_next: bool,
     /// Something was handed to the WebSocket and perhaps lies in its buffer.
     unflushed: bool,
     /// Something came that could not be understood; what follows it cannot be either.
@@ -77,6 +81,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             reply_bytes: 0,
             deliveries: VecDeque::new(),
             delivery_bytes: 0,
+            presences: VecDeque::new(),
+            presence_is_next: true,
             unflushed: false,
             broken: false,
             read,
@@ -95,6 +101,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(crate) fn deliver(&mut self, frame: Bytes) {
         self.delivery_bytes += frame.len();
         self.deliveries.push_back(frame);
+    }
+
+    pub(crate) fn tell_presences(&mut self, frames: Vec<Bytes>) {
+        self.presences.extend(frames);
     }
 
     fn push_reply(&mut self, message: Message) {
@@ -117,9 +127,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         !self.replies.is_empty()
     }
 
+    /// Whether the presence of somebody waits.
+    pub(crate) fn presences_wait(&self) -> bool {
+        !self.presences.is_empty()
+    }
+
     /// Whether anything waits for the peer to take it.
     pub(crate) fn waits_to_write(&self) -> bool {
-        self.unflushed || !self.replies.is_empty() || !self.deliveries.is_empty()
+        self.unflushed || self.any_queued()
+    }
+
+    fn any_queued(&self) -> bool {
+        !(self.replies.is_empty() && self.deliveries.is_empty() && self.presences.is_empty())
     }
 
     /// How many bytes the peer has sent and taken so far: whether it lives, and whether it reads.
@@ -154,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Ready when something went out, and pending when nothing waits.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WsError>> {
         let mut sent = false;
-        while !(self.replies.is_empty() && self.deliveries.is_empty()) {
+        while self.any_queued() {
             match Pin::new(&mut self.ws).poll_ready(cx)? {
                 Poll::Ready(()) => {}
                 Poll::Pending if sent => return Poll::Ready(Ok(())),
@@ -163,8 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             if let Some(reply) = self.replies.pop_front() {
                 self.reply_bytes -= reply.len();
                 Pin::new(&mut self.ws).start_send(reply)?;
-            } else if let Some(frame) = self.deliveries.pop_front() {
-                self.delivery_bytes -= frame.len();
+            } else if let Some(frame) = self.next_frame() {
                 Pin::new(&mut self.ws).start_send(Message::Binary(frame))?;
             }
             (self.unflushed, sent) = (true, true);
@@ -177,11 +195,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if sent { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
+    /// The next delivery or presence, in turns: a long log does not hide who is there, nor a crowd hold up the log.
+    fn next_frame(&mut self) -> Option<Bytes> {
+        if (self.presence_is_next || self.deliveries.is_empty())
+            && let Some(presence) = self.presences.pop_front()
+        {
+            self.presence_is_next = false;
+            return Some(presence);
+        }
+        self.presence_is_next = true;
+        let frame = self.deliveries.pop_front()?;
+        self.delivery_bytes -= frame.len();
+        Some(frame)
+    }
+
     /// Sends the replies that wait and a close frame, and waits for the peer to answer it, for `patience` at most.
     /// Deliveries that wait are given up: the peer asks for them again by its vector.
     pub(crate) async fn close(mut self, code: CloseCode, reason: &str, patience: Duration) {
         self.deliveries.clear();
         self.delivery_bytes = 0;
+        self.presences.clear();
         let reason = Utf8Bytes::from(sentence(reason));
         self.push_reply(Message::Close(Some(CloseFrame { code: WireCode::from(code.number()), reason })));
         let farewell = async {

@@ -6,8 +6,10 @@
 //! of them, bounded in bytes, under shared reference-counted bytes. Who has fallen behind further than that
 //! reads from the store itself.
 //!
-//! What members get is what the log gave back, never what some connection handed in.
+//! What members get is what the log gave back, never what some connection handed in. The one exception is what they let one
+//! another know of [who is there](presence), which is in no log.
 
+pub(crate) mod presence;
 pub mod registry;
 
 use std::collections::VecDeque;
@@ -17,6 +19,7 @@ use driftless_protocol::{SpaceName, StateVector};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::presence::Presences;
 use crate::log::{Item, LogStore, Page};
 
 /// The live side of one space. Members hold it; it ends with the last of them.
@@ -24,6 +27,9 @@ use crate::log::{Item, LogStore, Page};
 pub struct Room {
     recent: Mutex<Recent>,
     grown: watch::Sender<u64>,
+    presences: Mutex<Presences>,
+    /// Counts what has changed in `presences`.
+    present: watch::Sender<u64>,
     /// Stops the pump when the room goes.
     _pump: DropGuard,
 }
@@ -96,6 +102,8 @@ impl Room {
                 limit: cache,
             }),
             grown: watch::Sender::new(from),
+            presences: Mutex::default(),
+            present: watch::Sender::new(0),
             _pump: stop.clone().drop_guard(),
         });
         let pump = Pump {
@@ -118,6 +126,15 @@ impl Room {
     /// What lies after an offset, if the room still has all of it.
     pub(crate) fn read(&self, after: u64, limit: usize) -> Option<Page> {
         self.recent().read(after, limit)
+    }
+
+    fn presences(&self) -> MutexGuard<'_, Presences> {
+        self.presences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the members: something has changed in `presences`.
+    fn tell(&self) {
+        self.present.send_modify(|changes| *changes += 1);
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
