@@ -123,6 +123,14 @@ pub enum Error {
         /// The space of the relay.
         theirs: SpaceId,
     },
+    /// More than others can be let know of a replica.
+    #[error("a presence of {length} bytes is too long: it may have {limit}")]
+    PresenceTooLong {
+        /// What was given, in bytes.
+        length: usize,
+        /// The most that there may be, in bytes.
+        limit: usize,
+    },
 
     // The outside world.
     /// SQLite failed: disk full, I/O error, a database locked for too long, a damaged file.

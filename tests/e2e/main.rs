@@ -13,6 +13,7 @@ mod misfits;
 mod odd_schemas;
 mod parking;
 mod planted;
+mod presence;
 mod real_data;
 mod renames;
 mod schema_rollout;

@@ -226,6 +226,8 @@ impl Link {
                 Action::Acknowledged(seq) => self.work.push_back(Work::Acknowledged(seq)),
                 Action::Confirmed(heads) => self.work.push_back(Work::Confirmed(heads)),
                 Action::Settled(question) => self.settled.push(question),
+                // No part of what a cluster agrees on.
+                Action::Present(..) => {}
                 Action::Rename => {
                     // What came in under our own name would count as written here.
                     self.work.retain(|work| !matches!(work, Work::Apply(_)));

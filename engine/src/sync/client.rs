@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use driftless_protocol::SpaceId;
 use driftless_protocol::message::MAX_FRAME_BYTES;
+use driftless_protocol::{Presence, SpaceId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::connect_async_with_config;
@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::SyncState;
 use super::address::Address;
 use super::connection::{Connection, Ended, Socket};
+use super::presence::Others;
 use super::session::Session;
 use super::worker::Worker;
 use crate::config::SyncConfig;
@@ -42,6 +43,9 @@ pub(crate) struct Client {
     pub(crate) create: bool,
     pub(crate) control: mpsc::Receiver<Control>,
     pub(crate) state: watch::Sender<SyncState>,
+    /// What the others are to be let know of this replica.
+    pub(super) own: watch::Receiver<Presence>,
+    pub(super) others: Others,
     pub(crate) waiting: Vec<oneshot::Sender<Result<()>>>,
 }
 
@@ -146,18 +150,24 @@ impl Client {
             Err(ended) => return ended,
         };
         let propose = (self.create && introduction.space.is_none()).then(SpaceId::random);
-        let (session, hello) = Session::begin(
+        let (mut session, hello) = Session::begin(
             introduction.replica,
             introduction.space,
             propose,
             introduction.held,
             self.config.token.clone(),
         );
+        let own = self.own.borrow_and_update().clone();
+        if !own.is_none() {
+            session.say(own);
+        }
         let greeting = Instant::now();
         let asked = std::mem::take(&mut self.waiting);
-        let mut connection = Connection::new(session, self.worker.clone(), self.config.clone(), asked);
+        let (worker, config, others) = (self.worker.clone(), self.config.clone(), self.others.clone());
+        let mut connection = Connection::new(session, worker, config, others, asked);
         connection.run(vec![hello]);
-        let ended = connection.drive(&mut socket, &mut self.control, &self.state, greeting).await;
+        let ended =
+            connection.drive(&mut socket, &mut self.control, &self.state, &mut self.own, greeting).await;
         self.waiting.extend(connection.still_waiting());
         ended
     }

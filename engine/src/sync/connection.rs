@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-use driftless_protocol::{CloseCode, MessageError, RelayMessage, SnapshotPart, StateVector};
+use driftless_protocol::{CloseCode, MessageError, Presence, RelayMessage, SnapshotPart, StateVector};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -21,6 +21,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use super::SyncState;
 use super::client::Control;
 use super::patience::Patience;
+use super::presence::Others;
 use super::session::{Action, Delivery, Session};
 use super::worker::Worker;
 use crate::config::SyncConfig;
@@ -99,6 +100,7 @@ pub(super) struct Connection {
     /// Notes for the file that were begun, and that are done.
     notes: (u64, u64),
     patience: Patience,
+    others: Others,
     /// Questions to be answered once so many notes are done: whoever asked finds in the file what it was told.
     settled: VecDeque<(u64, u64)>,
     ended: Option<Ended>,
@@ -110,6 +112,7 @@ impl Connection {
         session: Session,
         worker: Worker,
         config: SyncConfig,
+        others: Others,
         asked: Vec<oneshot::Sender<Result<()>>>,
     ) -> Self {
         Self {
@@ -128,6 +131,7 @@ impl Connection {
             renaming: false,
             notes: (0, 0),
             patience: Patience::default(),
+            others,
             settled: VecDeque::new(),
             ended: None,
         }
@@ -143,6 +147,7 @@ impl Connection {
         socket: &mut Socket,
         control: &mut mpsc::Receiver<Control>,
         state: &watch::Sender<SyncState>,
+        own: &mut watch::Receiver<Presence>,
         greeting: Instant,
     ) -> Ended {
         let (mut sink, mut stream) = socket.split();
@@ -196,6 +201,12 @@ impl Connection {
                     self.run(actions);
                 }
                 part = next_part(&mut self.snapshot), if wants_part => self.on_event(Event::Snapshot(part)),
+                // Only when nothing else waits: of what is said faster than it can be sent the latest is sent.
+                Ok(()) = own.changed(), if self.outgoing.is_empty() => {
+                    let presence = own.borrow_and_update().clone();
+                    let actions = self.session.say(presence);
+                    self.run(actions);
+                }
                 message = control.recv() => match message {
                     Some(Control::SyncNow(waiter)) if online => self.question(waiter),
                     Some(Control::SyncNow(waiter)) => self.asked.push(waiter),
@@ -220,6 +231,7 @@ impl Connection {
                 }
             }
         };
+        self.others.nobody();
         let close =
             Message::Close(Some(CloseFrame { code: CloseCode::Normal.number().into(), reason: "".into() }));
         // Only a courtesy: the relay notices the end of the connection as well.
@@ -343,6 +355,7 @@ impl Connection {
                     self.ask(move |replica| replica.confirmed(&heads, &url), Event::Noted);
                 }
                 Action::MakeSnapshot => self.make_snapshot(),
+                Action::Present(replica, presence) => self.others.set(replica, &presence),
                 Action::Rename => self.rename(),
                 Action::Settled(id) => {
                     self.settled.push_back((self.notes.0, id));

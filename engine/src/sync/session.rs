@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 
 use driftless_protocol::message::{Hello, Welcome};
 use driftless_protocol::{
-    Changeset, ClientMessage, CloseCode, RelayMessage, ReplicaId, Seq, SnapshotPart, SpaceId, StateVector,
+    Changeset, ClientMessage, CloseCode, Presence, RelayMessage, ReplicaId, Seq, SnapshotPart, SpaceId,
+    StateVector,
 };
 
 /// The most that is sent and not yet acknowledged, in bytes; one changeset larger than that may go alone.
@@ -36,6 +37,8 @@ pub(crate) enum Action {
     Confirmed(StateVector),
     /// The question with this number is settled.
     Settled(u64),
+    /// Another replica lets this be known of itself; empty if it does no longer, or is gone.
+    Present(ReplicaId, Presence),
     /// Take another name and come back: somebody else writes under this one.
     Rename,
     /// Close, saying this; the other side broke the protocol.
@@ -89,6 +92,8 @@ pub(crate) struct Session {
     held: StateVector,
     questions: Vec<Question>,
     last_nonce: u64,
+    /// What others are to be let know of this replica, until it is said.
+    unsaid: Option<Presence>,
 }
 
 impl Session {
@@ -113,6 +118,7 @@ impl Session {
             held: held.clone(),
             questions: Vec::new(),
             last_nonce: 0,
+            unsaid: None,
         };
         let hello = Hello { space, propose, replica, vector: held, token };
         (session, Action::Send(ClientMessage::Hello(hello)))
@@ -146,7 +152,9 @@ impl Session {
             (RelayMessage::Welcome(_), _) => vec![broken("a second welcome")],
             (_, Phase::Greeting) => vec![broken("something before the welcome")],
             (RelayMessage::Stored(seq), _) => self.on_stored(seq),
-            (RelayMessage::Presence { .. }, _) => Vec::new(),
+            // An earlier connection of our own, which the relay has not noticed the end of.
+            (RelayMessage::Presence { replica, .. }, _) if replica == self.replica => Vec::new(),
+            (RelayMessage::Presence { replica, presence }, _) => vec![Action::Present(replica, presence)],
             (RelayMessage::SnapshotStored(_), Phase::Filling) => {
                 self.phase = Phase::Live;
                 // Nothing else was sent meanwhile: what the snapshot contains of ours is stored.
@@ -243,6 +251,12 @@ impl Session {
         self.go_on()
     }
 
+    /// Others are to be let know this of the replica, in place of what it said before: as soon as the conversation is live.
+    pub(crate) fn say(&mut self, presence: Presence) -> Vec<Action> {
+        self.unsaid = Some(presence);
+        self.go_on()
+    }
+
     /// Now and then: asks for a vector that confirms what was only acknowledged.
     pub(crate) fn tick(&mut self) -> Vec<Action> {
         if !self.is_live() || self.stored <= self.confirmed {
@@ -305,6 +319,9 @@ impl Session {
             return Vec::new();
         }
         let mut actions = Vec::new();
+        if let Some(presence) = self.unsaid.take() {
+            actions.push(Action::Send(ClientMessage::Presence(presence)));
+        }
         if !self.reading && self.sent < self.captured && self.in_flight_bytes < WINDOW_BYTES {
             self.reading = true;
             actions.push(Action::ReadOutbox { after: self.sent });
@@ -483,6 +500,37 @@ mod tests {
         session.proceed(2, false);
         let foreign = session.on_message(RelayMessage::Changeset(changeset(3)));
         assert!(matches!(foreign[..], [Action::Rename]));
+    }
+
+    #[test]
+    fn a_presence_is_said_once_when_the_conversation_is_live_and_only_the_last() {
+        let presence = |text: &str| Presence::new(text.as_bytes().to_vec()).expect("short");
+        let says = |actions: &[Action], text: &str| match actions {
+            [Action::Send(ClientMessage::Presence(said)), ..] => *said == presence(text),
+            _ => false,
+        };
+        let mut session = session(&[]);
+        assert!(session.say(presence("first")).is_empty());
+        session.on_message(welcome(&[]));
+        assert!(session.say(presence("second")).is_empty(), "nothing is said before the welcome is judged");
+        let live = session.proceed(0, false);
+        assert!(live.len() == 1 && says(&live, "second"), "{live:?}");
+        assert!(session.captured(0).is_empty(), "nothing is said twice");
+        assert!(says(&session.say(presence("third")), "third"));
+    }
+
+    #[test]
+    fn what_others_let_know_is_passed_on_and_what_an_earlier_connection_of_ours_said_is_not() {
+        let presence = Presence::new(&b"here"[..]).expect("short");
+        let of = |n| RelayMessage::Presence { replica: replica(n), presence: presence.clone() };
+        let mut session = session(&[]);
+        assert!(matches!(session.on_message(of(2))[..], [Action::Break(..)]), "before the welcome");
+        session.on_message(welcome(&[]));
+        let other = session.on_message(of(2));
+        assert!(
+            matches!(&other[..], [Action::Present(who, said)] if *who == replica(2) && *said == presence)
+        );
+        assert!(session.on_message(of(1)).is_empty());
     }
 
     #[test]

@@ -412,7 +412,9 @@ mod tests {
 
     async fn hear(engine: &mut Engine) -> RelayMessage {
         loop {
-            match engine.next().await {
+            // Time that passes when nobody has anything to do: it costs none.
+            let next = tokio::time::timeout(Duration::from_secs(20), engine.next());
+            match next.await.expect("the relay says something") {
                 Some(Ok(Message::Binary(frame))) => return RelayMessage::decode(frame).expect("a frame"),
                 Some(Ok(Message::Ping(_))) => {}
                 other => panic!("{other:?}"),
