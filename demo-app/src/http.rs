@@ -12,6 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post, put};
 use axum::{Json, Router, middleware};
+use driftless::ChangeFeed;
 use futures_util::Stream;
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::guard::own_pages_only;
-use crate::node::{Changed, Node};
+use crate::node::{Changed, Node, Presence, Status};
 use crate::notes::{self, Changes, ItemChanges, NewNote, Refused};
 
 /// The largest body of a note that a page may send, and a base beside it.
@@ -66,6 +67,7 @@ fn notes_of(node: &Arc<Node>) -> Router {
         .route("/api/parked/{notebook}/rename", post(rename_parked))
         .route("/api/parked/{notebook}/merge", post(merge_parked))
         .route("/api/online", post(online))
+        .route("/api/presence", put(presence))
         .route("/api/events", get(events))
         .with_state(Arc::clone(node))
 }
@@ -319,44 +321,65 @@ async fn online(State(node): Of, Json(wanted): Json<Online>) -> Answer {
     Ok(Json(serde_json::to_value(status.await?)?))
 }
 
+#[derive(Deserialize)]
+struct Opened {
+    note: Option<String>,
+}
+
+async fn presence(State(node): Of, Json(opened): Json<Opened>) -> Answer {
+    with(node, move |node| node.set_open(opened.note)).await?;
+    Ok(Json(json!({})))
+}
+
 /// Tells a page what changes, as long as it listens.
 async fn events(State(node): Of) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failed> {
     // A page that does not read waits with its own; this task then waits too.
     let (sender, receiver) = mpsc::channel::<Event>(64);
-    let mut changes = with(Arc::clone(&node), Node::changes).await?;
+    let changes = with(Arc::clone(&node), Node::changes).await?;
+    with(Arc::clone(&node), |node| node.listens(true)).await?;
     tokio::spawn(async move {
-        let mut told = None;
-        let mut look = tokio::time::interval(STATUS_EVERY);
-        loop {
-            let event = tokio::select! {
-                event = changes.next() => {
-                    let Some(event) = event else { return };
-                    let node = Arc::clone(&node);
-                    match with(node, move |node| Ok(node.told(event))).await {
-                        Ok(Some(changed)) => Event::default().event("changed").json_data::<Changed>(changed),
-                        _ => Ok(Event::default().event("missed").data("{}")),
-                    }
-                }
-                _ = look.tick() => {
-                    let Ok(status) = with(Arc::clone(&node), |node| node.status()).await else { continue };
-                    if told.as_ref() == Some(&status) {
-                        if sender.is_closed() {
-                            return;
-                        }
-                        continue;
-                    }
-                    told = Some(status.clone());
-                    Event::default().event("status").json_data(status)
-                }
-            };
-            let Ok(event) = event else { continue };
-            if sender.send(event).await.is_err() {
-                return;
-            }
+        tell(&node, changes, &sender).await;
+        if let Err(error) = with(node, |node| node.listens(false)).await {
+            tracing::warn!(%error, "a page that has gone is still shown to the others");
         }
     });
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|event| (Ok(event), receiver))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}
+
+/// Returns when the page has gone, or the engine.
+async fn tell(node: &Arc<Node>, mut changes: ChangeFeed, page: &mpsc::Sender<Event>) {
+    let (mut status, mut others): (Option<Status>, Option<Vec<Presence>>) = (None, None);
+    let mut look = tokio::time::interval(STATUS_EVERY);
+    loop {
+        let mut events = Vec::new();
+        tokio::select! {
+            () = page.closed() => return,
+            event = changes.next() => {
+                let Some(event) = event else { return };
+                events.push(match with(Arc::clone(node), |node| Ok(node.told(event))).await {
+                    Ok(Some(changed)) => Event::default().event("changed").json_data::<Changed>(changed),
+                    _ => Ok(Event::default().event("missed").data("{}")),
+                });
+            }
+            _ = look.tick() => {
+                let now = with(Arc::clone(node), |node| Ok((node.status()?, node.others()))).await;
+                let Ok((status_now, others_now)) = now else { continue };
+                if status.as_ref() != Some(&status_now) {
+                    events.push(Event::default().event("status").json_data(&status_now));
+                }
+                if others.as_ref() != Some(&others_now) {
+                    events.push(Event::default().event("presence").json_data(&others_now));
+                }
+                (status, others) = (Some(status_now), Some(others_now));
+            }
+        }
+        for event in events.into_iter().flatten() {
+            if page.send(event).await.is_err() {
+                return;
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use driftless::{ChangeFeed, Engine, FeedEvent, Origin, SyncConfig, SyncState, TableOptions, Value};
 use rusqlite::Connection;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Who writes here.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +34,16 @@ pub(crate) struct Node {
     engine: Engine,
     /// `None` while the person is offline.
     sync: Mutex<Option<driftless::Sync>>,
+    /// Which note is open here, and how many pages listen: when the last one goes, nobody has it open.
+    open: Mutex<(Option<String>, usize)>,
+}
+
+/// Who has which note open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Presence {
+    person: String,
+    colour: String,
+    note: Option<String>,
 }
 
 /// How it goes, for the status line.
@@ -82,7 +92,10 @@ impl Node {
         )?;
         let sync = Mutex::new(Some(engine.sync(SyncConfig::new(url))?));
         let (path, url) = (path.to_owned(), url.to_owned());
-        Ok(Self { path, person, url, alone, notes: Mutex::new(notes), engine, sync })
+        let (notes, open) = (Mutex::new(notes), Mutex::default());
+        let node = Self { path, person, url, alone, notes, engine, sync, open };
+        node.show_presence()?;
+        Ok(node)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -120,7 +133,8 @@ impl Node {
         {
             *sync = Some(self.engine.sync(SyncConfig::new(&self.url))?);
         }
-        Ok(())
+        drop(sync);
+        self.show_presence()
     }
 
     pub(crate) fn status(&self) -> Result<Status> {
@@ -144,6 +158,46 @@ impl Node {
             parked: status.tables.iter().map(|table| table.parked).sum(),
             waiting: status.waiting,
         })
+    }
+
+    /// A note is opened here, or left.
+    pub(crate) fn set_open(&self, note: Option<String>) -> Result<()> {
+        lock(&self.open).0 = note;
+        self.show_presence()
+    }
+
+    /// A page begins to listen, or ceases to.
+    pub(crate) fn listens(&self, begins: bool) -> Result<()> {
+        let mut open = lock(&self.open);
+        open.1 = if begins { open.1 + 1 } else { open.1.saturating_sub(1) };
+        if open.1 == 0 {
+            open.0 = None;
+        }
+        drop(open);
+        self.show_presence()
+    }
+
+    /// Lets the others know: it lasts as long as the connection, and nobody stores it.
+    fn show_presence(&self) -> Result<()> {
+        let Person { name, colour } = self.person.clone();
+        let presence = match lock(&self.open).clone() {
+            // Nobody looks at these notes.
+            (_, 0) => Vec::new(),
+            (note, _) => serde_json::to_vec(&Presence { person: name, colour, note })?,
+        };
+        match lock(&self.sync).as_ref().map(|sync| sync.set_presence(presence)) {
+            // What has ended says nothing to anybody.
+            None | Some(Ok(()) | Err(driftless::Error::SyncEnded(_) | driftless::Error::Stopped)) => Ok(()),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Who else is there now, and with which note.
+    pub(crate) fn others(&self) -> Vec<Presence> {
+        let sync = lock(&self.sync);
+        let Some(sync) = sync.as_ref() else { return Vec::new() };
+        // What another app says in this space is passed over.
+        sync.presence().borrow().values().filter_map(|bytes| serde_json::from_slice(bytes).ok()).collect()
     }
 
     /// What changes from now on, here or elsewhere.
