@@ -107,9 +107,7 @@ function back() {
     search.blur();
     return;
   }
-  const row = byId("list").querySelector("[aria-current]");
   go(null);
-  row?.focus();
 }
 
 byId("new").addEventListener("click", newNote);

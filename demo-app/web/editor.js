@@ -27,9 +27,11 @@ export class Editor {
   #note = null;
   #notebooks = new Map();
   #others = [];
+  #known = new Map();
   #announced = 0;
-  #title = new TextField(byId("title"));
-  #body = new TextField(byId("body"));
+  // A title is one line: what is pasted into it loses its line breaks.
+  #title = new TextField(byId("title"), (text) => this.#open?.typeTitle(text.replace(/\n/g, " ")));
+  #body = new TextField(byId("body"), (text) => this.#open?.typeBody(text));
   #leave;
 
   // `leave` is called when the note is no longer there to be edited.
@@ -69,6 +71,8 @@ export class Editor {
     this.#drawHere();
     this.#tell(id);
     if (focus) byId("title").focus();
+    // Where the list is not there any more, the focus went with it.
+    else if (document.activeElement === document.body) byId("editor").focus({ preventScroll: true });
   }
 
   close() {
@@ -95,6 +99,7 @@ export class Editor {
 
   others(people) {
     this.#others = people;
+    for (const other of people) this.#known.set(other.person, other);
     this.#drawHere();
   }
 
@@ -147,10 +152,11 @@ export class Editor {
     api.setPresence(note).catch(() => {});
   }
 
-  // Who it probably was: the one who has this note open, or else the only other one who is here.
+  // Who it probably was: the one who has this note open, or else the only other one who has been here. (After a time
+  // offline the edits come in before it is known who is here.)
   #elsewhere() {
     const here = this.#others.filter((other) => other.note === this.id);
-    const likely = here.length ? here : this.#others;
+    const likely = here.length ? here : [...this.#known.values()];
     return likely.length === 1 ? likely[0] : { person: "Somebody", colour: "var(--ink-2)" };
   }
 
@@ -165,9 +171,6 @@ export class Editor {
   #wireTexts() {
     const title = byId("title");
     const body = byId("body");
-    // A title is one line: what is pasted into it loses its line breaks.
-    title.addEventListener("input", () => this.#open?.typeTitle(title.value.replace(/\n/g, " ")));
-    body.addEventListener("input", () => this.#open?.typeBody(body.value));
     title.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.isComposing) return;
       event.preventDefault();

@@ -8,6 +8,9 @@ import { ago } from "./words.js";
 // So many rows are drawn; more when one scrolls to the end of them.
 const PAGE = 100;
 
+// So near to the end, in pixels, the next ones are fetched.
+const NEAR = 800;
+
 // Between two refreshes while somebody types: the list need not follow each letter.
 const PAUSE_MS = 250;
 
@@ -29,8 +32,7 @@ export class List {
   constructor() {
     byId("search").addEventListener("input", () => this.#search());
     byId("list").addEventListener("keydown", step);
-    const atEnd = ([entry]) => entry.isIntersecting && this.#more();
-    new IntersectionObserver(atEnd, { root: byId("scroll"), rootMargin: "400px" }).observe(byId("more"));
+    byId("scroll").addEventListener("scroll", () => this.#more(), { passive: true });
   }
 
   // What a new note is to be in: the notebook that is looked at.
@@ -53,8 +55,11 @@ export class List {
   }
 
   opened(id) {
+    const last = this.#open;
     this.#open = id;
     this.#drawRows();
+    // Back in the list one goes on where one was.
+    if (!id && last) byId("list").querySelector(`[data-id="${CSS.escape(last)}"]`)?.focus();
   }
 
   others(people) {
@@ -89,7 +94,10 @@ export class List {
   }
 
   #more() {
-    if (this.#shown >= this.#total || this.#shown > this.#notes.length) return;
+    const { scrollHeight, scrollTop, clientHeight } = byId("scroll");
+    const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
+    // While more is on its way, more are to be shown than there are.
+    if (!isNear || this.#shown >= this.#total || this.#shown > this.#notes.length) return;
     this.#shown += PAGE;
     this.refresh();
   }

@@ -14,20 +14,23 @@ export class TextField {
   #area;
   #mirror;
   #timer = null;
+  // What is in the textarea. To ask it takes long if the text is.
+  #text = "";
 
-  constructor(area) {
+  // `typed` is called with the text whenever the person has changed it.
+  constructor(area, typed) {
     this.#area = area;
     this.#mirror = area.parentElement.querySelector(".mirror");
-    area.addEventListener("input", () => this.#grow());
-  }
-
-  get text() {
-    return this.#area.value;
+    area.addEventListener("input", () => {
+      this.#text = area.value;
+      this.#grow();
+      typed(this.#text);
+    });
   }
 
   // Another note: no caret to keep, nothing to point out.
   open(text) {
-    this.#area.value = text;
+    this.#put(text);
     this.#area.setSelectionRange(0, 0);
     this.#area.scrollTop = 0;
     this.#grow();
@@ -35,11 +38,11 @@ export class TextField {
 
   // The same text, as it has become. `colour` is who wrote it.
   show(text, colour) {
+    if (this.#text === text) return;
     const area = this.#area;
-    if (area.value === text) return;
-    const list = edits(area.value, text);
+    const list = edits(this.#text, text);
     const { selectionStart, selectionEnd, selectionDirection, scrollTop } = area;
-    area.value = text;
+    this.#put(text);
     area.setSelectionRange(
       whole(text, moved(selectionStart, list, selectionStart !== selectionEnd)),
       whole(text, moved(selectionEnd, list)),
@@ -50,12 +53,17 @@ export class TextField {
     this.#glow(text, list, colour);
   }
 
+  #put(text) {
+    this.#area.value = text;
+    this.#text = text;
+  }
+
   #grow() {
-    const long = this.text.length > GROWS_UP_TO;
+    const long = this.#text.length > GROWS_UP_TO;
     this.#area.parentElement.classList.toggle("long", long);
     clearTimeout(this.#timer);
     // Without a last line break of its own a mirror is a line short when the text ends in one.
-    this.#mirror.textContent = long ? "" : `${this.text}\n`;
+    this.#mirror.textContent = long ? "" : `${this.#text}\n`;
   }
 
   #glow(text, list, colour) {
