@@ -346,7 +346,9 @@ async fn events(State(node): Of) -> Result<Sse<impl Stream<Item = Result<Event, 
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|event| (Ok(event), receiver))
     });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+    // Often: only by writing to it does one find out that a page has gone.
+    let often = KeepAlive::default().interval(Duration::from_secs(2));
+    Ok(Sse::new(stream).keep_alive(often))
 }
 
 /// Returns when the page has gone, or the engine.
