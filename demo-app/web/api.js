@@ -1,7 +1,7 @@
 // The server's HTTP API, one function a call. Addresses are relative: a node is served at "/", "/a/" or "/b/".
 
-// A request may outlive its page, so that the last words are saved; browsers allow that up to 64 KB, and a letter of what
-// is sent takes up to three bytes.
+// A request may outlive its page, so that the last words are saved; browsers allow that up to 64 KB, and a letter of
+// what is sent takes up to three bytes.
 const OUTLIVES_PAGE = 20_000;
 
 export class ApiError extends Error {

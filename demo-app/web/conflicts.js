@@ -13,7 +13,8 @@ export function drawConflicts(parent, conflicts, notebooks, within) {
     const versions = [{ ...conflict.shown, shown: true }, ...conflict.kept];
     section.dataset.column = conflict.column;
     section.dataset.note = conflict.note;
-    setText(section.querySelector("h3 span"), `${count(versions.length, "version")} of the ${conflict.label.toLowerCase()}`);
+    const what = `${count(versions.length, "version")} of the ${conflict.label.toLowerCase()}`;
+    setText(section.querySelector("h3 span"), what);
     section.querySelector("ul").replaceChildren(...versions.map((version) => draw(conflict, version, notebooks)));
     section.querySelector(".open").hidden = within;
     section.querySelector(".open").href = `#note/${encodeURIComponent(conflict.note)}`;
@@ -43,7 +44,7 @@ function draw(conflict, { value, at, who, colour, shown }, notebooks) {
 
 function inWords(column, value, notebooks) {
   if (column === "colour") return [h("i", { class: "dot", data: { colour: known(value) } }), known(value)];
-  if (/^notebook/.test(column)) return [value == null ? "no notebook" : notebooks.get(value) ?? "a notebook that is gone"];
+  if (column === "notebook") return [value == null ? "no notebook" : notebooks.get(value) ?? "a notebook that is gone"];
   if (column === "pinned" || column === "archived") return [value ? column : `not ${column}`];
   return [value == null || value === "" ? "(empty)" : String(value)];
 }

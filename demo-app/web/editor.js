@@ -208,7 +208,8 @@ export class Editor {
   }
 
   #swatch(colour) {
-    const button = h("button", { class: "swatch", title: colour, data: { testid: "colour", colour }, aria: { label: colour } });
+    const data = { testid: "colour", colour };
+    const button = h("button", { class: "swatch", title: colour, data, aria: { label: colour } });
     button.addEventListener("click", () => this.#do((note) => api.patchNote(note.id, { colour })));
     return button;
   }
@@ -248,7 +249,7 @@ export class Editor {
   // Everything of the note but its two texts, which have their own way onto the page.
   #draw(note) {
     this.#note = note;
-    byId("page").dataset.colour = known(note.colour);
+    byId("editor").dataset.colour = known(note.colour);
     setText(byId("likes"), note.likes ? String(note.likes) : "");
     byId("like").setAttribute("aria-label", `Like. ${note.likes} so far`);
     byId("pin").setAttribute("aria-pressed", String(Boolean(note.pinned)));
@@ -269,7 +270,8 @@ export class Editor {
   }
 
   #makeTag(tag) {
-    const remove = h("button", { data: { testid: "tag-remove" }, aria: { label: `Remove the tag ${tag}` } }, icon("close"));
+    const label = `Remove the tag ${tag}`;
+    const remove = h("button", { data: { testid: "tag-remove" }, aria: { label } }, icon("close"));
     remove.addEventListener("click", () => this.#do((note) => api.removeTag(note.id, tag)));
     return h("li", { class: "tag", data: { testid: "tag", tag } }, `#${tag}`, remove);
   }

@@ -50,7 +50,8 @@ export class List {
       { kind: "archived", value: "", text: "Archive" },
     ];
     if (!chips.some((chip) => same(chip, this.#filter))) this.#choose(chips[0]);
-    each(byId("filters"), chips, (chip) => `${chip.kind} ${chip.value}`, (chip) => this.#chip(chip), fillChip(this.#filter));
+    const name = ({ kind, value }) => `${kind} ${value}`;
+    each(byId("filters"), chips, name, (chip) => this.#chip(chip), fillChip(this.#filter));
     this.#drawRows();
   }
 
@@ -117,7 +118,8 @@ export class List {
   }
 
   #drawRows() {
-    each(byId("list"), this.#notes, (note) => note.id, makeRow, (row, note) => this.#fillRow(row.firstElementChild, note));
+    const fill = (item, note) => this.#fillRow(item.firstElementChild, note);
+    each(byId("list"), this.#notes, (note) => note.id, makeRow, fill);
     setText(byId("more"), this.#notes.length < this.#total ? "…" : "");
   }
 
@@ -137,12 +139,14 @@ export class List {
 
   #meta(note) {
     const parts = [];
+    const { done, total } = note.items;
+    const notebook = this.#notebooks.get(note.notebook);
     if (note.conflicts) parts.push({ key: "conflict", icon: "fork", text: "two versions" });
     parts.push({ key: "time", text: ago(note.edited) });
-    if (note.notebook && this.#notebooks.has(note.notebook)) parts.push({ key: "notebook", text: this.#notebooks.get(note.notebook) });
-    if (note.items?.total) parts.push({ key: "items", text: `${note.items.done}/${note.items.total}`, done: note.items.done / note.items.total });
+    if (notebook !== undefined) parts.push({ key: "notebook", text: notebook });
+    if (total) parts.push({ key: "items", text: `${done}/${total}`, done: done / total });
     if (note.likes) parts.push({ key: "likes", icon: "heart", text: String(note.likes) });
-    for (const tag of note.tags ?? []) parts.push({ key: `tag ${tag}`, text: `#${tag}` });
+    for (const tag of note.tags) parts.push({ key: `tag ${tag}`, text: `#${tag}` });
     return parts;
   }
 

@@ -8,8 +8,19 @@ export async function showParked() {
   if (!rows) return;
   each(byId("parked"), rows, (row) => `${row.table} ${row.key}`, makeParked, (section, row) => {
     setText(section.querySelector("h3 span"), `“${row.name}” is waiting`);
-    setText(section.querySelector("p"), row.reason);
+    setText(section.querySelector("p"), inWords(row));
+    setText(section.querySelector("small"), row.reason);
   });
+}
+
+function inWords({ table, mend }) {
+  if (table !== "notebooks" || mend.length === 0) {
+    return "It does not fit with what somebody else wrote. Nothing of it is lost, and it comes back when it fits.";
+  }
+  return (
+    "Somebody made a notebook of this name while you were apart, and two cannot have one name. " +
+    "Nothing in it is lost: rename it, or put the two together."
+  );
 }
 
 function makeParked(row) {
@@ -23,7 +34,9 @@ function makeParked(row) {
 // A button that mends it; where a new name would, with the name that is suggested, to be changed first.
 function makeMend({ label, method, path, body }) {
   const form = h("form");
-  const name = typeof body?.name === "string" && h("input", { value: body.name, data: { testid: "parked-name" }, aria: { label: "New name" } });
+  const name =
+    typeof body?.name === "string" &&
+    h("input", { value: body.name, data: { testid: "parked-name" }, aria: { label: "New name" } });
   if (name) form.append(name);
   form.append(h("button", { class: "soft", data: { testid: "mend", label } }, label));
   form.addEventListener("submit", (event) => {

@@ -17,7 +17,7 @@ async function name(side) {
   document.getElementById(`frame-${side}`).title = `${person.name}’s notes`;
 }
 
-// Where a frame was before a reload: it knows that better than we do.
+// The one that is at the top of the list.
 async function firstNote() {
   const { notes } = await get("a/api/notes?limit=1").catch(() => ({ notes: [] }));
   return notes.length ? `#note/${encodeURIComponent(notes[0].id)}` : "";

@@ -82,7 +82,11 @@ function detail(status) {
   return parts.join(" · ");
 }
 
-export const makeFace = () => h("li", { class: "face", data: { testid: "other" } }, h("span", { aria: { hidden: "true" } }), h("span", { class: "sr" }));
+// A person as a disc with the first letter of the name; the whole name is for screen readers.
+export function makeFace() {
+  const letter = h("span", { aria: { hidden: "true" } });
+  return h("li", { class: "face", data: { testid: "other" } }, letter, h("span", { class: "sr" }));
+}
 
 export function fillFace(face, { person, colour, note }) {
   face.style.setProperty("--colour", colour);
