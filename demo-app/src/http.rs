@@ -44,7 +44,11 @@ pub(crate) fn router(nodes: &[Arc<Node>], address: SocketAddr) -> Router {
 }
 
 fn stage() -> Router {
-    Router::new().route("/", get(async || asset("stage.html"))).route("/{file}", get(named))
+    let readme = ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], include_str!("../README.md"));
+    Router::new()
+        .route("/", get(async || asset("stage.html")))
+        .route("/README.md", get(async move || readme))
+        .route("/{file}", get(named))
 }
 
 fn notes_of(node: &Arc<Node>) -> Router {
