@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::peace::{sync_all, text};
 use super::trace::Start;
@@ -292,7 +292,13 @@ impl Stage {
     }
 
     /// Each in a connection's own transaction; the connection is an app's.
+    /// In a millisecond of its own: of two writes in the same one, chance decides which shows.
     fn write(&self, name: &str, statements: &[&str]) {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let begun = now();
+        while now() == begun {
+            std::hint::spin_loop();
+        }
         let connection = connect(&self.file(name));
         for statement in statements {
             connection.execute_batch(statement).unwrap_or_else(|error| panic!("{error} in: {statement}"));
