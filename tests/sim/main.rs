@@ -91,17 +91,17 @@ const FOUND_WITHIN: &[(&str, u64)] = &[
     ("HeadsRunBackwards", 200),
     ("KeyNotFolded", 100),
     ("OutboxEmptiedEarly", 20),
-    ("OwnValueWins", 100),
+    ("OwnValueWins", 200),
     ("PageBoundarySkipped", 20),
-    ("SnapshotLowersVector", 100),
-    ("SnapshotReplacesAll", 100),
+    ("SnapshotLowersVector", 200),
+    ("SnapshotReplacesAll", 400),
     ("TextReplacedWhole", 100),
     ("TriggerCountsTwice", 40),
     ("TypeLost", 20),
     ("UniqueByArrival", 60),
     ("UnsyncedCommits", 40),
     ("VectorPastGap", 20),
-    ("WriterReused", 100),
+    ("WriterReused", 200),
 ];
 
 #[test]
