@@ -59,8 +59,15 @@ const refreshState = steadily(async () => {
 function showStatus(now) {
   status.show(now);
   if (now.parked !== parked) showParked();
-  if (now.conflicts !== conflicts && byId("conflicts-dialog").open) showAllConflicts(notebooks);
+  if (now.conflicts !== conflicts) conflictsChanged();
   ({ parked, conflicts } = now);
+}
+
+// Where one's own version is the one that shows, nothing of the note has changed: no event tells that there is another.
+function conflictsChanged() {
+  editor.changed(false);
+  list.refresh();
+  if (byId("conflicts-dialog").open) showAllConflicts(notebooks);
 }
 
 function changed({ origin, notes, tables }) {
