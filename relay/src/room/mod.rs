@@ -7,7 +7,7 @@
 //! reads from the store itself.
 //!
 //! What members get is what the log gave back, never what some connection handed in. The one exception is what they let one
-//! another know of who is there, which is in no log.
+//! another know of who is there (`presence`), which is in no log.
 
 pub(crate) mod presence;
 pub mod registry;
