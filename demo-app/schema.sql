@@ -51,6 +51,14 @@ CREATE TABLE IF NOT EXISTS seen (
 CREATE INDEX IF NOT EXISTS seen_lately ON seen (changed DESC);
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(title, body);
 
+-- The last save of each page, so that one whose answer was lost is not merged twice when it is tried again.
+CREATE TABLE IF NOT EXISTS saves (
+  number INTEGER PRIMARY KEY,                 -- the latest have the highest; old ones go
+  page TEXT NOT NULL UNIQUE,
+  save INTEGER NOT NULL,
+  text TEXT NOT NULL
+);
+
 CREATE TRIGGER IF NOT EXISTS note_added AFTER INSERT ON notes BEGIN
   INSERT OR IGNORE INTO seen (note, changed) VALUES (NEW.id, julianday('now'));
   INSERT OR REPLACE INTO search (rowid, title, body) SELECT number, NEW.title, NEW.body FROM seen WHERE note = NEW.id;

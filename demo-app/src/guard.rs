@@ -20,7 +20,16 @@ pub(crate) async fn own_pages_only(
         let error = "this page belongs to somebody else: only the notes' own pages may ask here";
         return (StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response();
     }
+    let is_api = request.uri().path().contains("/api/");
     let mut response = next.run(request).await;
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if is_api && response.status().is_client_error() && !is_json {
+        // What axum says of a request that no function of ours has seen.
+        let said = axum::body::to_bytes(std::mem::take(response.body_mut()), 4096).await.unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let error = if said.is_empty() { response.status().to_string() } else { said };
+        response = (response.status(), Json(json!({ "error": error }))).into_response();
+    }
     let headers = response.headers_mut();
     let mut set = |name: header::HeaderName, value: &'static str| {
         headers.insert(name, HeaderValue::from_static(value));

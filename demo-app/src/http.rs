@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::guard::own_pages_only;
 use crate::node::{Changed, Node, Presence, Status};
-use crate::notes::{self, Changes, ItemChanges, NewNote, Refused};
+use crate::notes::{self, Changes, ItemChanges, NewNote, Refused, Written};
 
 /// The largest body of a note that a page may send, and a base beside it.
 const BODY_BYTES: usize = 32 << 20;
@@ -198,17 +198,8 @@ async fn remove(State(node): Of, Path(note): Path<String>) -> Answer {
     doing(node, move |db| notes::delete(db, &note)).await
 }
 
-/// What somebody made of a text.
-#[derive(Deserialize)]
-struct Written {
-    base: String,
-    text: String,
-}
-
 async fn write_body(State(node): Of, Path(note): Path<String>, Json(written): Json<Written>) -> Answer {
-    let body = with(node, move |node| {
-        node.with_notes(|db| notes::write_body(db, &note, &written.base, &written.text))
-    });
+    let body = with(node, move |node| node.with_notes(|db| notes::write_body(db, &note, &written)));
     Ok(Json(json!({ "body": body.await? })))
 }
 

@@ -27,10 +27,10 @@ use node::{Node, Person};
 /// Without options it starts two people's notes, each with its own SQLite file, and a relay between them, and opens a page
 /// that shows both: switch them off, write in both, switch them on.
 ///
-/// With --db and --relay it is one person's notes. Run it so on two machines, with one relay (`driftless-relay`), and
-/// they share their notes:
+/// With --db and --relay it is one person's notes. Run it so twice, with one relay (`driftless-relay`; from another
+/// machine through a tunnel), and they share their notes:
 ///
-///   driftless-notes --db ada.db --relay ws://192.168.1.10:7420/notes --name Ada
+///   driftless-notes --db ada.db --relay ws://127.0.0.1:7420/notes --name Ada
 #[derive(Debug, Parser)]
 #[command(name = "driftless-notes", version)]
 struct Arguments {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use driftless::{ChangeFeed, Engine, FeedEvent, Origin, SyncConfig, SyncState, TableOptions, Value};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
 
 /// Who writes here.
@@ -75,6 +75,18 @@ impl Node {
         let about = || format!("'{}' cannot be used for notes", path.display());
         let notes = Connection::open(path).with_context(about)?;
         notes.busy_timeout(Duration::from_secs(5))?;
+        let foreign: Option<String> = notes
+            .query_row(
+                "SELECT name FROM sqlite_master WHERE type = 'table'
+                 AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'seen') LIMIT 1",
+                [],
+                |row| row.get(0),
+            )
+            .optional()
+            .with_context(about)?;
+        if let Some(table) = foreign {
+            anyhow::bail!("{}: it is another app's, with a table '{table}'; give a file of its own", about());
+        }
         notes.pragma_update(None, "foreign_keys", true)?;
         notes.execute_batch(include_str!("../schema.sql")).with_context(about)?;
 

@@ -193,6 +193,9 @@ pub(crate) fn add(db: &Connection, note: &NewNote) -> Result<String> {
     Ok(id)
 }
 
+/// The colours a note can have; see web/colours.js.
+const COLOURS: [&str; 6] = ["plain", "amber", "rose", "violet", "sky", "sage"];
+
 /// What of a note is to be changed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -211,6 +214,9 @@ fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<S
 }
 
 pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result<()> {
+    if changes.colour.as_ref().is_some_and(|colour| !COLOURS.contains(&&**colour)) {
+        return Err(Refused::Invalid("there is no such colour").into());
+    }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let is_there: bool =
         tx.query_row("SELECT EXISTS (SELECT 1 FROM notes WHERE id = ?1)", [id], |row| row.get(0))?;
@@ -228,15 +234,39 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
     Ok(tx.commit()?)
 }
 
-/// Writes what somebody made of `base`, merged with what the body is by now. Returns what that comes to.
-pub(crate) fn write_body(db: &mut Connection, id: &str, base: &str, text: &str) -> Result<String> {
+/// What somebody made of a text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Written {
+    /// With which text it began.
+    pub(crate) base: String,
+    pub(crate) text: String,
+    /// Whose save this is, and its number: the same again if the answer was lost, whatever was typed since.
+    pub(crate) page: String,
+    pub(crate) save: i64,
+}
+
+/// Writes it, merged with what the body is by now. Returns what that comes to.
+pub(crate) fn write_body(db: &mut Connection, id: &str, written: &Written) -> Result<String> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let now: Option<String> =
         tx.query_row("SELECT body FROM notes WHERE id = ?1", [id], |row| row.get(0)).optional()?;
     let now = now.ok_or(Refused::NotFound("note"))?;
-    let merged = driftless::merge_text(base, text, &now);
+    let Written { base, text, page, save } = written;
+    // Saved already, with an answer that was lost? Then what is new since then is all that there is to merge.
+    let saved: Option<String> = tx
+        .query_row("SELECT text FROM saves WHERE page = ?1 AND save = ?2", (page, save), |row| row.get(0))
+        .optional()?;
+    let merged = driftless::merge_text(saved.as_ref().unwrap_or(base), text, &now);
     if merged != now {
         tx.execute("UPDATE notes SET body = ?2 WHERE id = ?1", (id, &merged))?;
+    }
+    if !page.is_empty() {
+        tx.execute(
+            "INSERT OR REPLACE INTO saves (page, save, text) VALUES (?1, ?2, ?3)",
+            (page, save, text),
+        )?;
+        tx.execute("DELETE FROM saves WHERE number <= (SELECT max(number) FROM saves) - 100", [])?;
     }
     tx.commit()?;
     Ok(merged)
@@ -457,6 +487,11 @@ mod tests {
         add(db, &NewNote { title: title.into(), body: body.into(), notebook: None }).expect("a note")
     }
 
+    fn written(base: &str, text: &str, save: i64) -> Written {
+        let page = if save == 0 { "" } else { "a page" };
+        Written { base: base.into(), text: text.into(), page: page.into(), save }
+    }
+
     fn titles(db: &Connection, q: &str) -> Vec<String> {
         let (total, notes) = list(db, &Query { q: q.into(), ..Query::default() }).expect("a list");
         assert_eq!(total, notes.len() as i64);
@@ -474,7 +509,7 @@ mod tests {
         for odd in ["\"", "AND", "mi* OR", "(", "title:", "  "] {
             titles(&db, odd);
         }
-        write_body(&mut db, &id, "milk and bread", "milk and butter").expect("written");
+        write_body(&mut db, &id, &written("milk and bread", "milk and butter", 0)).expect("written");
         assert_eq!(titles(&db, "bread"), [""; 0]);
         delete(&db, &id).expect("deleted");
         assert_eq!(titles(&db, "butter"), [""; 0]);
@@ -497,11 +532,21 @@ mod tests {
     fn a_body_is_merged_onto_what_it_is_by_now() {
         let (_folder, mut db) = tables();
         let id = note(&db, "", "one three");
-        write_body(&mut db, &id, "one three", "one three four").expect("written");
-        let body = write_body(&mut db, &id, "one three", "one two three").expect("written");
+        write_body(&mut db, &id, &written("one three", "one three four", 0)).expect("written");
+        let body = write_body(&mut db, &id, &written("one three", "one two three", 0)).expect("written");
         assert_eq!(body, "one two three four");
-        let missing = write_body(&mut db, "nobody", "", "x").expect_err("no such note");
+        let missing = write_body(&mut db, "nobody", &written("", "x", 0)).expect_err("no such note");
         assert!(matches!(missing.downcast_ref(), Some(Refused::NotFound("note"))));
+    }
+
+    #[test]
+    fn a_save_whose_answer_was_lost_is_merged_once_though_more_was_typed_since() {
+        let (_folder, mut db) = tables();
+        let id = note(&db, "", "Hi");
+        write_body(&mut db, &id, &written("Hi", "Hi Ann", 1)).expect("written");
+        write_body(&mut db, &id, &written("Hi", "Hi Ann and", 1)).expect("written");
+        let body = write_body(&mut db, &id, &written("Hi Ann and", "Hi Ann and Ben", 2)).expect("written");
+        assert_eq!(body, "Hi Ann and Ben");
     }
 
     #[test]

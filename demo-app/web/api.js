@@ -36,7 +36,7 @@ export const like = (id) => call("POST", at`api/notes/${id}/like`);
 
 // `base` is the text that the editor had from the server, `text` what became of it here; the answer has what the two
 // come to with everybody else's edits.
-export const saveBody = (id, { base, text }) => call("PUT", at`api/notes/${id}/body`, { base, text });
+export const saveBody = (id, written) => call("PUT", at`api/notes/${id}/body`, written);
 
 export const addTag = (id, tag) => call("PUT", at`api/notes/${id}/tags/${tag}`);
 export const removeTag = (id, tag) => call("DELETE", at`api/notes/${id}/tags/${tag}`);

@@ -7,6 +7,8 @@ import { merge } from "./merge.js";
 
 export class Draft {
   #sent = null;
+  #page = crypto.getRandomValues(new Uint32Array(3)).join("-");
+  #save = 1;
 
   constructor(text) {
     this.base = text;
@@ -17,17 +19,18 @@ export class Draft {
     return this.mine !== this.base;
   }
 
-  // What to send. If no answer comes, what is sent the next time begins with the same base, and the server, which may
-  // have got this one, takes nothing of it twice.
+  // What to send. If no answer comes, what is sent the next time has the same number and begins with the same base, and the
+  // server, which may have got this one, takes nothing of it twice.
   send() {
     this.#sent = this.mine;
-    return { base: this.base, text: this.mine };
+    return { base: this.base, text: this.mine, page: this.#page, save: this.#save };
   }
 
   // The server has what was sent. From here on that is what the person's typing is a change of, whatever the text has
   // become there.
   saved() {
     this.base = this.#sent;
+    this.#save += 1;
   }
 
   // The text as it is at the server. False if it changed where the person did: then `mine` stays as it is, and is to be

@@ -33,10 +33,10 @@ export function apply(text, list) {
 // What `mine` and `theirs`, both made of `base`, come to; null where both changed one place. That is for the server to
 // merge: it knows who wrote what, and does it the same way on every copy.
 export function merge(base, mine, theirs) {
-  if (mine === base || mine === theirs) return theirs;
+  if (mine === base) return theirs;
   if (theirs === base) return mine;
   const ours = coarse(base, edits(base, mine));
-  const others = coarse(base, edits(base, theirs)).filter((edit) => !ours.some((our) => same(our, edit)));
+  const others = coarse(base, edits(base, theirs));
   if (others.some((edit) => ours.some((our) => touch(our, edit)))) return null;
   return apply(base, [...ours, ...others].sort((one, other) => one.at - other.at));
 }
@@ -72,8 +72,6 @@ function sameAtEnd(one, other, head) {
   while (count < most && one.charCodeAt(one.length - 1 - count) === other.charCodeAt(other.length - 1 - count)) count++;
   return count;
 }
-
-const same = (one, other) => one.at === other.at && one.remove === other.remove && one.insert === other.insert;
 
 // Side by side counts: who is to be first is not known here.
 const touch = (one, other) => one.at <= other.at + other.remove && other.at <= one.at + one.remove;

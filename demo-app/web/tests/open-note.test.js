@@ -26,9 +26,11 @@ class Server {
     return this.#request("load", () => ({ ...this.row }));
   }
 
-  saveBody(_id, { base, text }) {
+  saveBody(_id, { base, text, save }) {
     return this.#request(`body ${base}→${text}`, () => {
-      this.row.body = this.row.body === base ? text : together(base, text, this.row.body);
+      const from = this.saved?.save === save ? this.saved.text : base;
+      this.saved = { save, text };
+      this.row.body = this.row.body === from ? text : together(from, text, this.row.body);
       return { body: this.row.body };
     });
   }
