@@ -187,7 +187,7 @@ pub(crate) fn add(db: &Connection, note: &NewNote) -> Result<String> {
     let id = Uuid::now_v7().to_string();
     db.prepare_cached(
         "INSERT INTO notes (id, title, body, notebook, created)
-         VALUES (?1, ?2, ?3, ?4, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))",
+         VALUES (?1, ?2, ?3, ?4, CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))",
     )?
     .execute((&id, &note.title, &note.body, &note.notebook))?;
     Ok(id)

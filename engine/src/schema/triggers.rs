@@ -21,8 +21,9 @@ use super::sql_text::mentions;
 use crate::store::dirty::key_list;
 use crate::store::quote;
 
-/// Milliseconds since 1970, in any SQLite.
-const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)";
+/// Milliseconds since 1970, in any SQLite. Rounded, because a day's fraction is a little more or less than the millisecond
+/// that it was made from: cut off, two that follow each other could become one, and chance would decide which write wins.
+const NOW: &str = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)";
 
 /// A trigger's name and the statement that makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,13 +139,25 @@ mod tests {
     }
 
     #[test]
+    fn every_millisecond_is_a_time_of_its_own() {
+        let connection = rusqlite::Connection::open_in_memory().expect("in memory");
+        let sql = format!("SELECT {}", NOW.replace("'now'", "?1"));
+        let mut statement = connection.prepare(&sql).expect("valid SQL");
+        for ms in 0..1000 {
+            let time = format!("2026-11-22T10:20:30.{ms:03}Z");
+            let told: i64 = statement.query_row([&time], |row| row.get(0)).expect("a time");
+            assert_eq!(told, 1_795_342_830_000 + ms, "{time}");
+        }
+    }
+
+    #[test]
     fn golden_triggers_of_a_composite_key() {
         let triggers = all(
             7,
             &table("CREATE TABLE t (\"a\"\"b\" TEXT, c, v, PRIMARY KEY (c, \"a\"\"b\")) WITHOUT ROWID"),
             false,
         );
-        let now = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)";
+        let now = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)";
         let head = |name: &str, event: &str| {
             format!(
                 "CREATE TRIGGER _driftless_7_{name} AFTER {event} ON \"t\" \
