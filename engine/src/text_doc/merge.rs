@@ -24,8 +24,8 @@ use super::diff::{Edit, edits};
 /// # }
 /// ```
 ///
-/// Of what both inserted at one place, that of `current` comes first; where both typed the same, it is there twice. So a save
-/// that is tried again, because its answer was lost, is not to be merged again: give saves numbers, and let what was new since
+/// Of what both inserted at one place, that of `edited` comes first: it goes on where its author typed, so that the words of two
+/// who type at one place, and save as they type, stay whole. Where both typed the same, it is there twice. So a save that is tried again, because its answer was lost, is not to be merged again: give saves numbers, and let what was new since
 /// the numbered one be merged onto it, as `demo-app` does.
 pub fn merge_text(base: &str, edited: &str, current: &str) -> String {
     if edited == base {
@@ -38,8 +38,8 @@ pub fn merge_text(base: &str, edited: &str, current: &str) -> String {
     let (theirs, ours) = (Side::of(&text, &edits(base, current)), Side::of(&text, &edits(base, edited)));
     let mut merged = Vec::with_capacity(text.len() + edited.len());
     for at in 0..=text.len() {
-        merged.extend_from_slice(theirs.inserted(at));
         merged.extend_from_slice(ours.inserted(at));
+        merged.extend_from_slice(theirs.inserted(at));
         if let Some(unit) = text.get(at)
             && !theirs.deleted[at]
             && !ours.deleted[at]
@@ -95,14 +95,38 @@ mod tests {
     fn what_two_typed_alike_or_began_alike_is_there_from_both() {
         assert_eq!(
             merge_text("Hi.", "Hi. See you at 6", "Hi. See you at 5"),
-            "Hi. See you at 5 See you at 6"
+            "Hi. See you at 6 See you at 5"
         );
         assert_eq!(merge_text("a", "a<", "a<"), "a<<");
     }
 
     #[test]
-    fn of_two_insertions_at_one_place_the_one_that_is_there_comes_first() {
-        assert_eq!(merge_text("", "ours", "theirs"), "theirsours");
+    fn of_two_insertions_at_one_place_the_editors_comes_first() {
+        assert_eq!(merge_text("", "ours", "theirs"), "ourstheirs");
+    }
+
+    /// An editor: the text it began with, the text as it shows it, and where the caret is, in characters.
+    struct Page {
+        base: String,
+        shown: String,
+        caret: usize,
+    }
+
+    impl Page {
+        fn types(&mut self, letter: char) {
+            let at = self.shown.char_indices().nth(self.caret).map_or(self.shown.len(), |(at, _)| at);
+            self.shown.insert(at, letter);
+            self.caret += 1;
+        }
+
+        /// Shows the text as it has become. The caret stays with the letter before it.
+        fn saves(&mut self, current: &mut String) {
+            let before = self.shown.chars().nth(self.caret - 1).expect("something was typed");
+            *current = merge_text(&self.base, &self.shown, current);
+            self.shown.clone_from(current);
+            self.base.clone_from(current);
+            self.caret = current.chars().position(|c| c == before).expect("what was typed stays") + 1;
+        }
     }
 
     fn text() -> impl Strategy<Value = String> {
@@ -118,6 +142,31 @@ mod tests {
         fn a_side_that_did_nothing_changes_nothing(base in text(), other in text()) {
             prop_assert_eq!(&merge_text(&base, &base, &other), &other);
             prop_assert_eq!(&merge_text(&base, &other, &base), &other);
+        }
+
+        #[test]
+        fn words_that_two_type_at_one_place_stay_whole_however_often_they_save(
+            turns in proptest::collection::vec((any::<bool>(), any::<bool>()), 1..24),
+        ) {
+            let mut current = "ab".to_owned();
+            let page = || Page { base: "ab".into(), shown: "ab".into(), caret: 1 };
+            let mut pages = [page(), page()];
+            let mut words = ["甲乙丙丁戊己庚辛壬癸".chars(), "子丑寅卯辰巳午未申酉戌亥".chars()];
+            let mut typed = [String::new(), String::new()];
+            for (second, saves) in turns {
+                let who = usize::from(second);
+                let Some(letter) = words[who].next() else { continue };
+                pages[who].types(letter);
+                typed[who].push(letter);
+                if saves {
+                    pages[who].saves(&mut current);
+                }
+            }
+            for (who, page) in pages.iter_mut().enumerate().filter(|(_, page)| page.shown != page.base) {
+                page.saves(&mut current);
+                prop_assert!(current.contains(&typed[who]), "{current}");
+            }
+            prop_assert!(typed.iter().all(|word| current.contains(word)), "{typed:?} in {current}");
         }
 
         // Letters that are words of their own: of a word in which both typed, what stayed may be typed anew.
