@@ -84,7 +84,7 @@ const FOUND_WITHIN: &[(&str, u64)] = &[
     ("AppliedBeforeCapture", 40),
     ("CascadeNotFollowed", 40),
     ("CopyKeepsName", 20),
-    ("CounterSet", 20),
+    ("CounterSet", 200),
     ("EvictionUnmarked", 60),
     ("GrowthMissed", 20),
     ("HalfTransaction", 20),
