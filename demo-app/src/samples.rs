@@ -1,7 +1,7 @@
 //! Notes to begin with.
 
 use anyhow::Result;
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 use crate::notes::{self, NewNote};
 
@@ -18,7 +18,7 @@ pub(crate) fn welcome(db: &mut Connection) -> Result<()> {
     if some {
         return Ok(());
     }
-    let tx = db.transaction()?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let note = NewNote { title: "Pull the plug".into(), body: WELCOME.into(), notebook: None };
     let id = notes::add(&tx, &note)?;
     for item in ["Go offline", "Write in the same paragraph", "Go online"] {
@@ -45,7 +45,7 @@ pub(crate) fn many(db: &mut Connection, count: u32) -> Result<()> {
     };
     let mut left = count;
     while left > 0 {
-        let tx = db.transaction()?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for _ in 0..left.min(500) {
             let bytes = if left == count { 200 << 10 } else { 200 + (left as usize * 37) % 1500 };
             let mut body = String::with_capacity(bytes + 16);
@@ -67,4 +67,39 @@ pub(crate) fn many(db: &mut Connection, count: u32) -> Result<()> {
         eprintln!("{} of {count} sample notes, {:.1} s", count - left, begun.elapsed().as_secs_f64());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    static WAITED_FOR: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn the_first_note_waits_for_whoever_is_writing() {
+        // A transaction that began with reading (here, for the full-text index) was refused at once while the engine wrote.
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.db");
+        let other = Connection::open(&file).expect("opens");
+        other.pragma_update(None, "journal_mode", "wal").expect("set");
+        other.execute_batch(include_str!("../schema.sql")).expect("valid SQL");
+        let mut db = Connection::open(&file).expect("opens");
+        db.busy_handler(Some(|_| {
+            WAITED_FOR.store(true, Ordering::SeqCst);
+            true
+        }))
+        .expect("set");
+        std::thread::scope(|scope| {
+            other.execute_batch("BEGIN IMMEDIATE").expect("begins");
+            let written = scope.spawn(move || welcome(&mut db));
+            while !WAITED_FOR.load(Ordering::SeqCst) && !written.is_finished() {
+                std::thread::yield_now();
+            }
+            other.execute_batch("COMMIT").expect("commits");
+            written.join().expect("does not panic").expect("is written");
+        });
+        assert_eq!(other.query_row("SELECT count(*) FROM notes", [], |row| row.get(0)), Ok(1));
+    }
 }
