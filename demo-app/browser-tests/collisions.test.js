@@ -57,6 +57,24 @@ withTwo("a conflict is found and settled from the bar, without its note being op
   await ben.counts(ben.at("conflict"), 0);
 });
 
+withTwo("a conflict that appears leaves the text that one is writing where it is", async ({ ada, ben }) => {
+  const note = await ada.hasNote("Party", "Who brings what?");
+  await Promise.all([ada.open(note), ben.open(note)]);
+  await ben.goOffline();
+  await ben.replace("title", "Party on Saturday");
+  await ben.saved();
+  await ada.replace("title", "Party on Friday");
+  await ada.typeAtEnd("body", " I bring");
+  await ada.saved();
+  const top = () => ada.at("body").evaluate((area) => area.getBoundingClientRect().top);
+  const before = await top();
+  await ben.goOnline();
+  await ada.at("conflict").waitFor({ state: "attached" });
+  assert.ok(Math.abs((await top()) - before) <= 1, `from ${before} to ${await top()}`);
+  await ada.type(" salad.");
+  await ada.reads("body", "Who brings what? I bring salad.");
+});
+
 async function addNotebook(person, name) {
   await person.at("notebooks").click();
   await person.at("notebook-new").fill(name);

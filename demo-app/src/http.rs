@@ -121,7 +121,7 @@ impl IntoResponse for Failed {
         if status.is_server_error() {
             tracing::error!(error = %self.0, "a request failed");
         }
-        (status, Json(json!({ "error": format!("{:#}", self.0) }))).into_response()
+        (status, Json(json!({ "error": crate::in_words(&self.0) }))).into_response()
     }
 }
 

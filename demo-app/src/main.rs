@@ -64,10 +64,21 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, none of them twice: SQLite's tell what they say again, with a number.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.last().is_none_or(|last| !cause.ends_with(last.as_str())) {
+            said.push(cause);
+        }
+    }
+    said.join(": ")
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -123,7 +134,12 @@ fn two_people(arguments: &Arguments, runtime: &Runtime) -> Result<(Vec<Node>, Op
     let folder = arguments.folder.clone().unwrap_or_else(|| std::env::temp_dir().join("driftless-notes"));
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder '{}'", folder.display()))?;
-    let relay = runtime.block_on(start_relay(folder.join("relay")))?;
+    let relay = runtime.block_on(start_relay(folder.join("relay"))).with_context(|| {
+        format!(
+            "cannot start a relay in '{}' (are these notes open already? Another --folder has others)",
+            folder.display()
+        )
+    })?;
     let url = format!("ws://{}/notes", relay.local_addr());
     let ada = Node::open(&folder.join("ada.db"), &url, Person::new("Ada", "#2f6fed"), false)?;
     let ben = Node::open(&folder.join("ben.db"), &url, Person::new("Ben", "#c2571a"), false)?;
@@ -144,5 +160,20 @@ async fn ended() {
     // Without a signal handler the process ends by the signal, as it would anyway; nothing is lost by that.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "not a database, but long enough to be looked at").expect("written");
+        let db = rusqlite::Connection::open(file.path()).expect("opens, and is not read yet");
+        let asked = db.query_row("SELECT * FROM sqlite_master", [], |_| Ok(()));
+        let error = anyhow::Error::from(asked.expect_err("refused")).context("the file 'x'");
+        assert_eq!(in_words(&error), "the file 'x': file is not a database");
     }
 }

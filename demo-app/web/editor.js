@@ -261,7 +261,7 @@ export class Editor {
     setText(byId("dates"), `Written ${ago(note.created)}, edited ${ago(note.edited)}`);
     each(byId("tags"), note.tags, (tag) => tag, (tag) => this.#makeTag(tag), () => {});
     each(byId("items"), note.items, (item) => item.id, (item) => this.#makeItem(item), fillItem);
-    drawConflicts(byId("conflicts"), note.conflicts ?? [], this.#notebooks, true);
+    inPlace(() => drawConflicts(byId("conflicts"), note.conflicts ?? [], this.#notebooks, true));
   }
 
   #drawHere() {
@@ -299,6 +299,15 @@ export class Editor {
     const beyond = items[to + by]?.position ?? items[to].position + 2 * by;
     this.#do(() => api.patchItem(id, { position: (items[to].position + beyond) / 2 }));
   }
+}
+
+// Changes something above the texts, and leaves the one that is being written where it is on the screen.
+function inPlace(change) {
+  const text = document.activeElement;
+  if (text !== byId("title") && text !== byId("body")) return change();
+  const before = text.getBoundingClientRect().top;
+  change();
+  byId("page").scrollTop += text.getBoundingClientRect().top - before;
 }
 
 function fillItem(item, { text, done }) {
