@@ -18,6 +18,8 @@ pub(super) struct Dice {
     weights: Vec<(u32, Kind)>,
     most_nodes: usize,
     same_inode: bool,
+    /// Whether there is a form, and apps mostly write into it.
+    form: bool,
     number: u32,
 }
 
@@ -58,7 +60,13 @@ impl Dice {
         };
         let relays = [1, 1, 1, 1, 2, 3][rng.usize(..6)];
         let simple = rng.bool();
-        let made = schema(&mut rng, simple);
+        let mut made = schema(&mut rng, simple);
+        let form = one_in(&mut Rng::with_seed(seed ^ 0xf02), 6);
+        if form {
+            let (sql, spec) = super::schema::form();
+            made.sql.push_str(sql);
+            made.tables.push(spec);
+        }
         let wild = one_in(&mut rng, 3);
         let grain = [1, 1, 1, 2000][rng.usize(..4)];
         let spec = |rng: &mut Rng| NodeSpec {
@@ -68,6 +76,8 @@ impl Dice {
             clock: if wild { rng.i64(-400_000_000_000..400_000_000_000) } else { rng.i64(-1000..1000) },
             durable: !one_in(rng, 4),
         };
+        // What is special about a form takes three.
+        let nodes = if form { nodes.max(3) } else { nodes };
         let nodes: Vec<NodeSpec> = (0..nodes).map(|_| spec(&mut rng)).collect();
         let mut weights =
             vec![(30, Kind::Write), (8, Kind::Turn), (10, Kind::Connect), (40, Kind::Pump), (3, Kind::Tick)];
@@ -104,9 +114,10 @@ impl Dice {
             1..6 => rng.u32(40..120),
             _ => rng.u32(8..40),
         };
+        let left = if form { left + 30 } else { left };
         let scenario =
             Scenario { seed, schema: made.sql, tables: made.tables, nodes, relays, steps: Vec::new() };
-        (scenario, Self { rng, left, weights, most_nodes, same_inode, number: 0 })
+        (scenario, Self { rng, left, weights, most_nodes, same_inode, form, number: 0 })
     }
 
     /// The next step, unless it was the last.
@@ -131,6 +142,9 @@ impl Dice {
             Kind::Write => match &world.nodes[node].app {
                 Some(app) => match &sql::look(app)[..] {
                     [] => Step::Turn { node },
+                    _ if self.form && !one_in(rng, 3) => {
+                        Step::Write { node, sql: vec![sql::form(rng, self.number)] }
+                    }
                     tables => Step::Write {
                         node,
                         sql: sql::transaction(rng, tables, self.number, sql::is_revived(app)),

@@ -20,6 +20,7 @@ pub(super) const REVIVED_AT: i64 = 10_000;
 /// A table with a text, likewise. Each letter in it counts as a word of its own: of a word with a letter more, the engine may
 /// take a whole part for rewritten.
 pub(super) const PAGE: &str = "page";
+const FORM: &str = "form";
 
 const WITNESSES: &str = "
 CREATE TABLE \"left\" (token TEXT NOT NULL PRIMARY KEY, who INTEGER);
@@ -30,15 +31,25 @@ CREATE TABLE page (id TEXT NOT NULL PRIMARY KEY, body TEXT);
 INSERT INTO page VALUES ('a', ''), ('b', '가나다라마');
 ";
 
-/// The witnesses as they are tracked.
-fn witnesses() -> [TableSpec; 4] {
-    let plain = |name: &str| TableSpec {
+/// A table whose one row apps may write all the time, with values that are never the same. What stands in it depends on the
+/// most that the writers know of one another.
+pub(super) fn form() -> (&'static str, TableSpec) {
+    let sql = "CREATE TABLE form (id TEXT NOT NULL PRIMARY KEY, a, b, c);\nINSERT INTO form VALUES ('1', 0, 0, 0);\n";
+    (sql, plain(FORM))
+}
+
+fn plain(name: &str) -> TableSpec {
+    TableSpec {
         name: name.to_owned(),
         integer_key: false,
         deletes_win: false,
         counters: Vec::new(),
         texts: Vec::new(),
-    };
+    }
+}
+
+/// The witnesses as they are tracked.
+fn witnesses() -> [TableSpec; 4] {
     [
         plain(LEFT),
         plain(RIGHT),

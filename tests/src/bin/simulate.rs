@@ -40,7 +40,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
     /// Plant each bug that the engine and the relay know of, or those that are named, one after the other, and look in how
-    /// many seeds it is found: at the most --seeds, 1500 without it.
+    /// many seeds it is found: at the most --seeds, 3000 without it.
     #[arg(long, value_name = "BUG", num_args = 0.., conflicts_with_all = ["minutes", "seed", "replay"])]
     planted: Option<Vec<String>>,
     /// Do not shorten what fails, and keep nothing.
@@ -216,14 +216,14 @@ fn planted(arguments: &Arguments, names: &[String]) -> Result<bool> {
             })
             .collect::<Result<_>>()?,
     };
-    let most = arguments.seeds.unwrap_or(1500);
+    let most = arguments.seeds.unwrap_or(3000);
     let first = arguments.from.unwrap_or(0);
     let found = sim::find_planted(&bugs, first, most, threads(arguments), |bug, found| {
         if arguments.json {
             return;
         }
         match found {
-            Some(found) => println!("{bug}: found in seed {} of {first}..: {}", found.seeds, found.rule),
+            Some(found) => println!("{bug}: found in {} seeds: {}", found.seeds, found.rule),
             None => println!("{bug}: not found in {most} seeds"),
         }
     });
