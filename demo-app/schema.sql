@@ -52,10 +52,11 @@ CREATE INDEX IF NOT EXISTS seen_lately ON seen (changed DESC);
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(title, body);
 
 -- The last save of each page, so that one whose answer was lost is not merged twice when it is tried again.
-CREATE TABLE IF NOT EXISTS saves (
+CREATE TABLE IF NOT EXISTS last_saves (
   number INTEGER PRIMARY KEY,                 -- the latest have the highest; old ones go
   page TEXT NOT NULL UNIQUE,
   save INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
   text TEXT NOT NULL
 );
 

@@ -44,4 +44,9 @@ withTwo("who goes offline, closes the page or is killed is no longer shown", asy
 
   await ben.page.close();
   await ada.counts(others(ada, "Ben"), 0);
+  // Back, and without a note: the one that was open is not remembered.
+  const again = await stage.person(ben.url);
+  await again.visit();
+  await others(ada, "Ben").waitFor();
+  await ada.counts(here(ada, "Ben"), 0);
 });

@@ -132,3 +132,14 @@ withTwo("what was written is there after a reload, and the note is open again", 
     await person.page.locator(`[data-testid=colour][data-colour=${colour}][aria-pressed=true]`).waitFor();
   }
 });
+
+withTwo("what was typed last is saved though the page is left at once", async ({ ada, ben }) => {
+  const note = await ada.hasNote("Letters", "Dear Ann");
+  await Promise.all([ada.open(note), ben.open(note)]);
+  for (const word of [", how", " are", " you?"]) {
+    await ada.typeAtEnd("body", word);
+    await ada.page.reload();
+  }
+  await ben.reads("body", "Dear Ann, how are you?");
+  await ada.reads("body", "Dear Ann, how are you?");
+});

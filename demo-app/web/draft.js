@@ -9,6 +9,7 @@ export class Draft {
   #sent = null;
   #page = crypto.getRandomValues(new Uint32Array(3)).join("-");
   #save = 1;
+  #attempt = 0;
 
   constructor(text) {
     this.base = text;
@@ -20,10 +21,11 @@ export class Draft {
   }
 
   // What to send. If no answer comes, what is sent the next time has the same number and begins with the same base, and the
-  // server, which may have got this one, takes nothing of it twice.
+  // server, which may have got this one, takes nothing of it twice. Attempts are counted: one may overtake another.
   send() {
     this.#sent = this.mine;
-    return { base: this.base, text: this.mine, page: this.#page, save: this.#save };
+    this.#attempt += 1;
+    return { base: this.base, text: this.mine, page: this.#page, save: this.#save, attempt: this.#attempt };
   }
 
   // The server has what was sent. From here on that is what the person's typing is a change of, whatever the text has

@@ -83,7 +83,7 @@ const FOUND_WITHIN: &[(&str, u64)] = &[
     ("AckBeforeCommit", 20),
     ("AppliedBeforeCapture", 40),
     ("CascadeNotFollowed", 40),
-    ("CopyKeepsName", 20),
+    ("CopyKeepsName", 150),
     ("CounterSet", 200),
     ("EvictionUnmarked", 60),
     ("GrowthMissed", 20),
