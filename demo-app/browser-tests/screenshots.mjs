@@ -15,8 +15,8 @@ const LOOKS = [
 ];
 
 const NOTES = [
-  { title: "Seeds to order", body: "Runner beans, chard, and the small yellow tomatoes that did well in the rain.", colour: "green", tags: ["garden"] },
-  { title: "The cabin in March", body: "Key is with Ilse until the 12th.\n\nBring the long ladder: two tiles have come loose over the porch.", colour: "blue", pinned: true, items: ["Book the ferry", "Firewood", "Ladder"], tags: ["travel"] },
+  { title: "Seeds to order", body: "Runner beans, chard, and the small yellow tomatoes that did well in the rain.", colour: "sage", tags: ["garden"] },
+  { title: "The cabin in March", body: "Key is with Ilse until the 12th.\n\nBring the long ladder: two tiles have come loose over the porch.", colour: "sky", pinned: true, items: ["Book the ferry", "Firewood", "Ladder"], tags: ["travel"] },
   { title: "What to read next", body: "Something short. Something about birds.", likes: 3 },
 ];
 
