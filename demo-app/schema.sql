@@ -41,8 +41,8 @@ CREATE TABLE IF NOT EXISTS people (
   colour TEXT NOT NULL
 );
 
--- From here on each file has its own: what follows is not tracked, and the triggers keep it, whoever writes a note: this
--- app, the sqlite3 shell, or Driftless when it shows what others wrote.
+-- From here on each file has its own: what follows is not tracked. The triggers keep it, whoever writes a note: this app,
+-- the sqlite3 shell, or Driftless when it shows what others wrote.
 CREATE TABLE IF NOT EXISTS seen (
   number INTEGER PRIMARY KEY,
   note TEXT NOT NULL UNIQUE,
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS seen (
 CREATE INDEX IF NOT EXISTS seen_lately ON seen (changed DESC);
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(title, body);
 
--- The last save of each page, so that one whose answer was lost is not merged twice when it is tried again.
+-- But for this, which the app keeps: the last save of each page, so that one whose answer was lost is not merged twice when it is tried again.
 CREATE TABLE IF NOT EXISTS last_saves (
   number INTEGER PRIMARY KEY,                 -- the latest have the highest; old ones go
   page TEXT NOT NULL UNIQUE,

@@ -142,3 +142,18 @@ withTwo("a notebook that waits is put into the one of its name, with its notes",
     await person.counts(person.page.locator("[data-testid=filter][data-kind=notebook]"), 1);
   }
 });
+
+withTwo("a notebook that waits is told in the bar, and mended from there with a note open", async ({ ada, ben }) => {
+  await namedTwice(ada, ben);
+  await ada.row("Ada's soup").click();
+  await ada.at("attention", { hasText: "1 waiting" }).click();
+  const dialog = ada.at("conflicts-dialog");
+  await dialog.getByTestId("parked-name").fill("Cakes");
+  await ada.page.keyboard.press("Enter");
+  await dialog.waitFor({ state: "hidden" });
+  for (const person of [ada, ben]) {
+    await person.at("attention").waitFor({ state: "hidden" });
+    await person.counts(person.at("parked"), 0);
+    await notebook(person, "Cakes").waitFor();
+  }
+});

@@ -143,3 +143,35 @@ withTwo("what was typed last is saved though the page is left at once", async ({
   await ben.reads("body", "Dear Ann, how are you?");
   await ada.reads("body", "Dear Ann, how are you?");
 });
+
+withTwo("who writes in a note that is deleted elsewhere goes on in a new one, without missing a letter", async ({ ada, ben }) => {
+  const note = await ada.hasNote("Letters", "Dear Ann,");
+  await ada.api("PUT", `notes/${note}/tags/post`);
+  await Promise.all([ada.open(note), ben.open(note)]);
+  await ada.typeAtEnd("body", " how");
+  await ada.saved();
+  const rest = " are you? We are well, and so is the dog, who sends his love.";
+  await Promise.all([ada.type(rest, 30), ben.api("DELETE", `notes/${note}`)]);
+  await ada.page.locator(`[data-testid=editor]:not([data-note="${note}"])[data-saved=saved]`).waitFor();
+  await ada.type(" Yours");
+  await ada.saved();
+  await ada.reads("body", `Dear Ann, how${rest} Yours`);
+  await ada.at("tag").getByText("#post").waitFor();
+  await ben.row("Letters").click();
+  await ben.reads("body", `Dear Ann, how${rest} Yours`);
+});
+
+withTwo("two who type in one title at one time lose no word: it is in the title, or in a conflict about it", async ({ ada, ben }) => {
+  const note = await ada.hasNote("Title");
+  await Promise.all([ada.open(note), ben.open(note)]);
+  await Promise.all([ada.typeAtEnd("title", ""), ben.typeAtEnd("title", "")]);
+  await Promise.all([ada.type(" alpha beta gamma delta", 40), ben.type(" one two three four five", 40)]);
+  for (const person of [ada, ben]) {
+    await person.saved();
+    await person.allSent();
+  }
+  await ben.reads("title", await ada.text("title"));
+  const kept = await ada.api("GET", "conflicts");
+  const all = JSON.stringify([await ada.text("title"), kept]);
+  for (const word of "alpha beta gamma delta one two three four five".split(" ")) assert.ok(all.includes(word), `${word} in ${all}`);
+});

@@ -256,7 +256,7 @@ async fn conflicts(State(node): Of) -> Answer {
 
 /// Columns of notes in which several values stand, with the names of who wrote them.
 fn all_conflicts(node: &Node) -> Result<Vec<Value>> {
-    let people = node.with_notes(|db| notes::people(db))?;
+    let (people, titles) = node.with_notes(|db| Ok((notes::people(db)?, notes::titles_in_conflict(db)?)))?;
     let written = |written: &driftless::Written| {
         let who = written.replica.and_then(|replica| people.get(&replica.to_string()));
         json!({
@@ -270,6 +270,7 @@ fn all_conflicts(node: &Node) -> Result<Vec<Value>> {
         .map(|conflict| {
             json!({
                 "note": conflict.key.trim_matches('\''), "column": conflict.column, "label": conflict.column,
+                "title": titles.get(conflict.key.trim_matches('\'')),
                 "shown": written(&conflict.shown), "kept": conflict.kept.iter().map(written).collect::<Vec<_>>(),
             })
         })

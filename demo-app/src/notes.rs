@@ -201,6 +201,9 @@ const COLOURS: [&str; 6] = ["plain", "amber", "rose", "violet", "sky", "sage"];
 #[serde(default)]
 pub(crate) struct Changes {
     title: Option<String>,
+    /// What the title may be for this one to take its place: what the page began with, and what it has sent since without
+    /// an answer. If it is something else, the two are merged. Empty: whatever it is.
+    title_bases: Vec<String>,
     colour: Option<String>,
     pinned: Option<bool>,
     archived: Option<bool>,
@@ -218,15 +221,19 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
         return Err(Refused::Invalid("there is no such colour").into());
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let is_there: bool =
-        tx.query_row("SELECT EXISTS (SELECT 1 FROM notes WHERE id = ?1)", [id], |row| row.get(0))?;
-    found(is_there.into(), "note")?;
+    let now: Option<String> =
+        tx.query_row("SELECT title FROM notes WHERE id = ?1", [id], |row| row.get(0)).optional()?;
+    let now = now.ok_or(Refused::NotFound("note"))?;
+    let title = changes.title.as_ref().map(|title| match changes.title_bases.first() {
+        Some(base) if !changes.title_bases.contains(&now) => driftless::merge_text(base, title, &now),
+        _ => title.clone(),
+    });
     // Only what is different is written: else every save would stand against what others wrote meanwhile.
     let set = |column: &str, value: &dyn rusqlite::ToSql| {
         let sql = format!("UPDATE notes SET {column} = ?2 WHERE id = ?1 AND {column} IS NOT ?2");
         tx.prepare_cached(&sql)?.execute(rusqlite::params![id, value]).map(|_| ())
     };
-    changes.title.iter().try_for_each(|title| set("title", title))?;
+    title.iter().try_for_each(|title| set("title", title))?;
     changes.colour.iter().try_for_each(|colour| set("colour", colour))?;
     changes.pinned.iter().try_for_each(|pinned| set("pinned", pinned))?;
     changes.archived.iter().try_for_each(|archived| set("archived", archived))?;
@@ -396,6 +403,16 @@ pub(crate) fn people(db: &Connection) -> Result<HashMap<String, (String, String)
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The titles of the notes that have something in conflict, by id.
+pub(crate) fn titles_in_conflict(db: &Connection) -> Result<HashMap<String, String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, title FROM notes
+         WHERE quote(id) IN (SELECT \"key\" FROM driftless_conflicts WHERE \"table\" = 'notes')",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Settles a conflict: the value stands, in place of all that stood beside it.
 pub(crate) fn choose(db: &mut Connection, note: &str, column: &str, value: &Json) -> Result<()> {
     if !["title", "colour", "pinned", "archived", "notebook"].contains(&column) {
@@ -460,15 +477,13 @@ fn free_name(db: &Connection, name: &str) -> Result<String> {
 
 /// A notebook that waits gets another name: it is inserted anew under its key.
 pub(crate) fn rename_parked(db: &Connection, id: &str, name: &str) -> Result<()> {
+    name_of_parked(db, id)?;
     named(db, name, "INSERT OR ABORT INTO notebooks (id, name) VALUES (?1, ?2)", id).map(|_| ())
 }
 
 /// The notes of a notebook that waits go to the one that has its name, and it is deleted: inserted anew, and deleted.
 pub(crate) fn merge_parked(db: &mut Connection, id: &str) -> Result<()> {
-    let parked = parked(db)?;
-    let waiting = parked.iter().find(|row| row["table"] == "notebooks" && row["key"] == id);
-    let name =
-        waiting.and_then(|row| row["name"].as_str()).ok_or(Refused::NotFound("notebook that waits"))?;
+    let name = name_of_parked(db, id)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let other: Option<String> =
         tx.query_row("SELECT id FROM notebooks WHERE name = ?1", [name], |row| row.get(0)).optional()?;
@@ -477,6 +492,14 @@ pub(crate) fn merge_parked(db: &mut Connection, id: &str) -> Result<()> {
     tx.execute("INSERT INTO notebooks (id, name) VALUES (?1, ?1)", [id])?;
     tx.execute("DELETE FROM notebooks WHERE id = ?1", [id])?;
     Ok(tx.commit()?)
+}
+
+/// Somebody else may have mended it just now.
+fn name_of_parked(db: &Connection, id: &str) -> Result<String> {
+    let parked = parked(db)?;
+    let waiting = parked.iter().find(|row| row["table"] == "notebooks" && row["key"] == id);
+    let name = waiting.and_then(|row| row["name"].as_str());
+    Ok(name.ok_or(Refused::Invalid("this notebook does not wait any more"))?.to_owned())
 }
 
 #[cfg(test)]
@@ -537,6 +560,26 @@ mod tests {
         change(&mut db, &id, &changes).expect("changed");
         let logged: i64 = db.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("a count");
         assert_eq!((titles(&db, "another").len(), logged), (1, 0));
+    }
+
+    #[test]
+    fn a_title_that_was_changed_since_the_page_began_is_merged_with_it() {
+        let (_folder, mut db) = tables();
+        let id = note(&db, "Party", "");
+        let mut save = |title: &str, bases: &[&str]| {
+            let title_bases = bases.iter().map(|base| (*base).to_owned()).collect();
+            change(&mut db, &id, &Changes { title: Some(title.into()), title_bases, ..Changes::default() })
+                .expect("changed");
+            db.query_row("SELECT title FROM notes", [], |row| row.get::<_, String>(0)).expect("a title")
+        };
+        assert_eq!(save("Party on Friday", &["Party"]), "Party on Friday");
+        assert_eq!(save("Big Party", &["Party"]), "Big Party on Friday");
+        // An answer that was lost: what is there is what this page has sent.
+        assert_eq!(
+            save("Big Party on Friday at 7", &["Party on Friday", "Big Party on Friday"]),
+            "Big Party on Friday at 7"
+        );
+        assert_eq!(save("Something else", &[]), "Something else");
     }
 
     #[test]

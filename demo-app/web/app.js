@@ -9,14 +9,14 @@ import { attempt, byId, steadily, toast } from "./dom.js";
 import { Editor } from "./editor.js";
 import { List } from "./list.js";
 import { drawNotebooks, setUpNotebooks } from "./notebooks.js";
-import { showParked } from "./parked.js";
+import { drawParked, showParked } from "./parked.js";
 import { StatusBar } from "./status.js";
 
 const STATE_PAUSE_MS = 400;
 
 const status = new StatusBar();
 const list = new List();
-const editor = new Editor(() => go(null));
+const editor = new Editor(go);
 let notebooks = new Map();
 let conflicts = 0;
 let parked = 0;
@@ -58,7 +58,7 @@ const refreshState = steadily(async () => {
 
 function showStatus(now) {
   status.show(now);
-  if (now.parked !== parked) showParked();
+  if (now.parked !== parked) parkedChanged();
   if (now.conflicts !== conflicts) conflictsChanged();
   ({ parked, conflicts } = now);
 }
@@ -67,6 +67,11 @@ function showStatus(now) {
 function conflictsChanged() {
   editor.changed(false);
   list.refresh();
+  if (byId("conflicts-dialog").open) showAllConflicts(notebooks);
+}
+
+function parkedChanged() {
+  showParked();
   if (byId("conflicts-dialog").open) showAllConflicts(notebooks);
 }
 
@@ -120,6 +125,7 @@ function back() {
 byId("new").addEventListener("click", newNote);
 byId("back").addEventListener("click", back);
 byId("attention").addEventListener("click", () => showAllConflicts(notebooks));
+byId("conflicts-dialog").addEventListener("close", () => drawParked(byId("all-parked"), []));
 addEventListener("hashchange", route);
 addEventListener("keydown", key);
 setUpNotebooks();

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { attempt, byId, each, h, setText, stamp } from "./dom.js";
 import { known } from "./colours.js";
+import { drawParked } from "./parked.js";
 import { ago, count } from "./words.js";
 
 // Draws `conflicts` into `parent`. `within` is true in the note itself, which needs no link to it; `notebooks` has the
@@ -14,18 +15,20 @@ export function drawConflicts(parent, conflicts, notebooks, within) {
     section.dataset.column = conflict.column;
     section.dataset.note = conflict.note;
     const what = `${count(versions.length, "version")} of the ${conflict.label.toLowerCase()}`;
-    setText(section.querySelector("h3 span"), what);
+    setText(section.querySelector("h3 span"), within ? what : `${what} of “${conflict.title || "Untitled"}”`);
     section.querySelector("ul").replaceChildren(...versions.map((version) => draw(conflict, version, notebooks)));
     section.querySelector(".open").hidden = within;
     section.querySelector(".open").href = `#note/${encodeURIComponent(conflict.note)}`;
   });
 }
 
+// All that somebody should look at: conflicts, and rows that wait.
 export async function showAllConflicts(notebooks) {
-  const conflicts = await attempt(api.conflicts());
-  if (!conflicts) return;
+  const [conflicts, parked] = await Promise.all([attempt(api.conflicts()), attempt(api.parked())]);
+  if (!conflicts || !parked) return;
   drawConflicts(byId("all-conflicts"), conflicts, notebooks, false);
-  if (conflicts.length === 0) byId("conflicts-dialog").close();
+  drawParked(byId("all-parked"), parked);
+  if (conflicts.length + parked.length === 0) byId("conflicts-dialog").close();
   else if (!byId("conflicts-dialog").open) byId("conflicts-dialog").showModal();
 }
 

@@ -46,8 +46,11 @@ export class Draft {
   }
 }
 
-// A value that is replaced as a whole, such as a title. What is being typed is never overwritten from outside.
+// A short text, such as a title. What is being typed is never overwritten from outside: where somebody else changed it
+// meanwhile, the save says what the person began with, and the server merges the two.
 export class Field {
+  #sent = null;
+
   constructor(value) {
     this.base = value;
     this.mine = value;
@@ -57,8 +60,22 @@ export class Field {
     return this.mine !== this.base;
   }
 
+  // What to send. What was sent before and not answered may be there by now.
+  send() {
+    const bases = this.#sent === null ? [this.base] : [this.base, this.#sent];
+    this.#sent = this.mine;
+    return { title: this.mine, title_bases: bases };
+  }
+
+  // The server has what was sent, and this is what came of it.
+  saved(theirs) {
+    this.base = this.#sent;
+    this.#sent = null;
+    this.receive(theirs);
+  }
+
   receive(theirs) {
-    if (!this.unsaved) this.mine = theirs;
-    this.base = theirs;
+    if (this.unsaved && this.mine !== theirs) return;
+    this.base = this.mine = theirs;
   }
 }

@@ -11,11 +11,16 @@ import { ago } from "./words.js";
 
 const STATES = { saved: "Saved", unsaved: "Edited", saving: "Saving…", trouble: "Not saved yet" };
 
+const ABSENT = "absent";
+
 // Presence is forgotten by the others unless it is said again.
 const PRESENCE_MS = 20_000;
 
 // Somebody who types is announced once in a while, not with every letter.
 const ANNOUNCE_MS = 8000;
+
+// Who has typed so lately is writing, though all of it may be saved.
+const WRITING_MS = 4000;
 
 // How long "Delete?" waits for its second click.
 const ARMED_MS = 3500;
@@ -23,6 +28,8 @@ const ARMED_MS = 3500;
 export class Editor {
   #open = null;
   #wanted = null;
+  // The note that was deleted and goes on as another, until that is there.
+  #moving = null;
   #armed = null;
   #note = null;
   #notebooks = new Map();
@@ -30,18 +37,21 @@ export class Editor {
   #known = new Map();
   #announced = 0;
   // A title is one line: what is pasted into it loses its line breaks.
-  #title = new TextField(byId("title"), (text) => this.#open?.typeTitle(text.replace(/\n/g, " ")));
-  #body = new TextField(byId("body"), (text) => this.#open?.typeBody(text));
-  #leave;
+  #title = new TextField(byId("title"), (text) => this.#type(() => this.#open?.typeTitle(oneLine(text))));
+  #body = new TextField(byId("body"), (text) => this.#type(() => this.#open?.typeBody(text)));
+  #typed = 0;
+  #go;
 
-  // `leave` is called when the note is no longer there to be edited.
-  constructor(leave) {
-    this.#leave = leave;
+  // `go` is called with the id of the note that is open from now on, or with null where the open one is no longer there.
+  constructor(go) {
+    this.#go = go;
     this.#wireTexts();
     this.#wireButtons();
     this.#wireLists();
     setInterval(() => this.#open && this.#tell(this.#open.id), PRESENCE_MS);
     addEventListener("pagehide", () => this.#goAway());
+    // The browser asks whether to leave what could not be saved yet.
+    addEventListener("beforeunload", (event) => byId("editor").dataset.saved === "trouble" && event.preventDefault());
     document.addEventListener("visibilitychange", () => document.hidden && this.#open?.flush());
   }
 
@@ -52,7 +62,7 @@ export class Editor {
   // Opens a note; throws what the server says if it is not there.
   async open(id, focus) {
     this.#wanted = id;
-    if (this.id === id) return;
+    if (this.id === id || this.#moving === id) return;
     const note = await api.note(id);
     // Another one was chosen while this was on its way.
     if (this.#wanted !== id) return;
@@ -82,7 +92,7 @@ export class Editor {
   }
 
   #clear() {
-    if (!this.#open) return;
+    if (!this.#open && !this.#moving) return;
     this.#open = this.#note = null;
     this.#disarm();
     byId("editor").hidden = true;
@@ -106,8 +116,11 @@ export class Editor {
   notebooks(notebooks) {
     this.#notebooks = new Map(notebooks.map(({ id, name }) => [id, name]));
     const none = { id: "", name: "No notebook" };
-    each(byId("notebook"), [none, ...notebooks], ({ id }) => id, () => h("option"), (option, { id, name }) => {
+    // One that a note is in and that is not here waits for a name, or was deleted elsewhere.
+    const absent = { id: ABSENT, name: "A notebook that is not here" };
+    each(byId("notebook"), [none, ...notebooks, absent], ({ id }) => id, () => h("option"), (option, { id, name }) => {
       option.value = id;
+      option.hidden = option.disabled = id === ABSENT;
       setText(option, name);
     });
     if (this.#note) this.#draw(this.#note);
@@ -129,17 +142,55 @@ export class Editor {
     setText(byId("saved"), STATES[word]);
   }
 
-  // Deleted elsewhere. What was typed into it meanwhile is not thrown away.
+  #type(call) {
+    this.#typed = Date.now();
+    call();
+  }
+
+  // Deleted elsewhere. What was typed into it meanwhile is not thrown away, and nobody is stopped in the middle of a word.
   async #gone(id, unsaved) {
     if (this.id === id) {
+      if (unsaved || Date.now() - this.#typed < WRITING_MS) return this.#goOn(id);
       this.close();
-      this.#leave();
+      this.#go(null);
     }
     if (!unsaved?.title && !unsaved?.body) return toast("This note was deleted.");
     await api.addNote(unsaved).then(
       () => toast("This note was deleted while you wrote. Your text is in a new one."),
       (error) => toast(error.message),
     );
+  }
+
+  // The note that is no longer there goes on as a new one, with all that it had. What is typed until that is there stays
+  // in the texts.
+  async #goOn(id) {
+    const { notebook, colour, pinned, tags, items } = this.#note;
+    const begun = { title: oneLine(byId("title").value), body: byId("body").value };
+    this.#open = null;
+    this.#moving = id;
+    try {
+      const note = await api.addNote({ ...begun, notebook: notebook ?? undefined });
+      await api.patchNote(note.id, { colour, pinned: Boolean(pinned) });
+      for (const tag of tags) await api.addTag(note.id, tag);
+      for (const { text } of items) await api.addItem(note.id, text);
+      const made = await api.note(note.id);
+      for (const [at, { done }] of items.entries()) if (done) await api.patchItem(made.items[at].id, { done: true });
+      toast("This note was deleted while you wrote. It goes on as a new one.");
+      if (this.#wanted !== id) return;
+      this.#wanted = note.id;
+      byId("editor").dataset.note = note.id;
+      this.#open = new OpenNote({ ...made, ...begun }, api, this.#view(note.id));
+      this.#go(note.id);
+      this.#tell(note.id);
+      const now = { title: oneLine(byId("title").value), body: byId("body").value };
+      if (now.title !== begun.title) this.#open.typeTitle(now.title);
+      if (now.body !== begun.body) this.#open.typeBody(now.body);
+      this.#open.changed();
+    } catch (error) {
+      toast(error.message);
+    } finally {
+      this.#moving = null;
+    }
   }
 
   #goAway() {
@@ -236,7 +287,7 @@ export class Editor {
       open.drop();
       if (this.#open !== open) return;
       this.#clear();
-      this.#leave();
+      this.#go(null);
     });
   }
 
@@ -254,7 +305,7 @@ export class Editor {
     byId("like").setAttribute("aria-label", `Like. ${note.likes} so far`);
     byId("pin").setAttribute("aria-pressed", String(Boolean(note.pinned)));
     byId("archive").setAttribute("aria-pressed", String(Boolean(note.archived)));
-    byId("notebook").value = this.#notebooks.has(note.notebook) ? note.notebook : "";
+    byId("notebook").value = this.#notebooks.has(note.notebook) ? note.notebook : note.notebook ? ABSENT : "";
     for (const swatch of byId("swatches").children) {
       swatch.setAttribute("aria-pressed", String(swatch.dataset.colour === known(note.colour)));
     }
@@ -300,6 +351,8 @@ export class Editor {
     this.#do(() => api.patchItem(id, { position: (items[to].position + beyond) / 2 }));
   }
 }
+
+const oneLine = (text) => text.replace(/\n/g, " ");
 
 // Changes something above the texts, and leaves the one that is being written where it is on the screen.
 function inPlace(change) {

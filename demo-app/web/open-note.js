@@ -94,7 +94,7 @@ export class OpenNote {
     this.flush();
   }
 
-  // It is deleted, here: nothing is to be saved any more, nor to be said about it.
+  // It is deleted: nothing is to be saved any more, nor to be said about it.
   drop() {
     this.#view = SILENT;
     this.#closed = true;
@@ -105,7 +105,7 @@ export class OpenNote {
 
   // The page goes away: no time for answers. What is under way already is kept going by the browser.
   leave() {
-    if (this.title.unsaved) this.#api.patchNote(this.id, { title: this.title.mine }).catch(() => {});
+    if (this.title.unsaved) this.#api.patchNote(this.id, this.title.send()).catch(() => {});
     if (this.body.unsaved) this.#api.saveBody(this.id, this.body.send()).catch(() => {});
   }
 
@@ -149,11 +149,8 @@ export class OpenNote {
 
   async #saveTitle() {
     this.#view.state("saving");
-    const title = this.title.mine;
-    const note = await this.#api.patchNote(this.id, { title });
-    this.title.base = note.title ?? "";
-    // Typed on meanwhile: that is still to be saved. Otherwise the server may have trimmed it, say.
-    if (this.title.mine === title) this.title.mine = this.title.base;
+    const note = await this.#api.patchNote(this.id, this.title.send());
+    this.title.saved(note.title ?? "");
     this.#stale = true;
   }
 
@@ -176,10 +173,11 @@ export class OpenNote {
 
   #failed(error) {
     if (error.status === 404) {
-      const unsaved = this.unsaved;
+      const unsaved = this.unsaved ? { title: this.title.mine, body: this.body.mine } : null;
+      const { gone } = this.#view;
       this.#due = this.#stale = false;
-      this.#closed = true;
-      this.#view.gone(unsaved ? { title: this.title.mine, body: this.body.mine } : null);
+      this.drop();
+      gone(unsaved);
       return;
     }
     this.#view.state("trouble");

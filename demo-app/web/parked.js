@@ -5,8 +5,11 @@ import { attempt, byId, each, h, setText, stamp } from "./dom.js";
 
 export async function showParked() {
   const rows = await attempt(api.parked());
-  if (!rows) return;
-  each(byId("parked"), rows, (row) => `${row.table} ${row.key}`, makeParked, (section, row) => {
+  if (rows) drawParked(byId("parked"), rows);
+}
+
+export function drawParked(parent, rows) {
+  each(parent, rows, (row) => `${row.table} ${row.key}`, makeParked, (section, row) => {
     setText(section.querySelector("h3 span"), `“${row.name}” is waiting`);
     setText(section.querySelector("p"), inWords(row));
     setText(section.querySelector("small"), row.reason);

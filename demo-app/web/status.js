@@ -62,12 +62,13 @@ export class StatusBar {
     setText(byId("state"), NAMES[state] ?? state);
     setText(byId("detail"), this.#lost ? "what you type is sent when it does" : detail(status));
     byId("detail").dataset.unsent = status.unsent;
-    this.#drawAttention(status.conflicts);
+    this.#drawAttention(status);
   }
 
-  #drawAttention(conflicts) {
-    byId("attention").hidden = conflicts === 0;
-    setText(byId("attention").querySelector("span"), count(conflicts, "conflict"));
+  #drawAttention({ conflicts, parked }) {
+    const parts = [conflicts && count(conflicts, "conflict"), parked && `${parked} waiting`].filter(Boolean);
+    byId("attention").hidden = parts.length === 0;
+    setText(byId("attention").querySelector("span"), parts.join(", "));
   }
 }
 
