@@ -23,7 +23,7 @@ mod trace;
 mod wires;
 mod world;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 pub use crowd::{Crowd, Summary};
 pub use planted::{Found, Planted, find_planted};
@@ -113,11 +113,21 @@ fn run_and_maybe_again(seed: u64) -> Run {
 
 thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Whether a panic on this thread becomes a failure.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps what panics say for the failure that they become, instead of printing it. For the whole process.
+/// Keeps what panics of engines and relays say for the failure that they become, instead of printing it. For the whole
+/// process; other panics are printed as ever.
 pub fn quiet_panics() {
-    std::panic::set_hook(Box::new(|panic| LAST_PANIC.set(Some(panic.to_string()))));
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let aloud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| match GUARDED.get() {
+            true => LAST_PANIC.set(Some(panic.to_string())),
+            false => aloud(panic),
+        }));
+    });
 }
 
 impl std::fmt::Display for Failure {

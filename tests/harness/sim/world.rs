@@ -510,7 +510,10 @@ pub(super) fn copy_files(from: &Path, to: &Path) {
 
 /// What it returns; a panic is a failure.
 fn guarded<T>(work: impl FnOnce() -> T) -> Checked<T> {
-    catch_unwind(AssertUnwindSafe(work)).or_else(|panic| {
+    let outer = super::GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    super::GUARDED.set(outer);
+    done.or_else(|panic| {
         let text = super::LAST_PANIC.take().or_else(|| panic.downcast_ref::<String>().cloned());
         broken("nothing panics", text.unwrap_or_else(|| "a panic without words".to_owned()))
     })

@@ -22,10 +22,10 @@ use driftless_tests::sim::{self, Crowd, Failure, Planted, Run, Scenario, Summary
 #[command(name = "simulate", version)]
 struct Arguments {
     /// Go on for so many minutes.
-    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    #[arg(long, value_name = "N", conflicts_with = "seeds", value_parser = minutes)]
     minutes: Option<f64>,
     /// Run so many seeds. Without this and --minutes: 1000.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first seed; the others follow it. Without it: drawn, and printed.
     #[arg(long, value_name = "SEED")]
@@ -49,9 +49,15 @@ struct Arguments {
     /// Where to keep what fails.
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds"))]
     keep: PathBuf,
-    /// Print the summary as JSON.
-    #[arg(long)]
+    /// Print the summary as JSON, and all else to stderr.
+    #[arg(long, conflicts_with_all = ["seed", "replay"])]
     json: bool,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let possible = minutes > 0.0 && minutes <= 1e6;
+    possible.then_some(minutes).ok_or_else(|| "more than 0, and a million at most".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -70,11 +76,11 @@ fn main() -> ExitCode {
 /// Whether everything held.
 fn run(arguments: &Arguments) -> Result<bool> {
     if let Some(path) = &arguments.replay {
-        return Ok(told(&sim::replay(&Scenario::load(path)?, true)));
+        return Ok(told(&sim::replay(&Scenario::load(path)?, true), false));
     }
     if let Some(seed) = arguments.seed {
         let run = sim::run(seed, true);
-        let held = told(&run);
+        let held = told(&run, false);
         if !held && !arguments.no_shrink {
             shrink_and_keep(&run, &arguments.keep)?;
         }
@@ -86,12 +92,17 @@ fn run(arguments: &Arguments) -> Result<bool> {
     crowd(arguments)
 }
 
-fn told(run: &Run) -> bool {
+fn told(run: &Run, json: bool) -> bool {
+    let seed = run.scenario.seed;
     match &run.failure {
-        Some(failure) => println!("seed {}: {failure}", run.scenario.seed),
-        None => println!("seed {}: everything held, after {} steps", run.scenario.seed, run.tally.steps),
+        Some(failure) => say(json, &format!("seed {seed}: {failure}")),
+        None => say(json, &format!("seed {seed}: everything held, after {} steps", run.tally.steps)),
     }
     run.failure.is_none()
+}
+
+fn say(json: bool, line: &str) {
+    if json { eprintln!("{line}") } else { println!("{line}") }
 }
 
 fn threads(arguments: &Arguments) -> usize {
@@ -120,7 +131,7 @@ fn crowd(arguments: &Arguments) -> Result<bool> {
     let summary = crowd.run(|run, summary| {
         let mut last = last.lock().expect("nobody panics while holding it");
         if run.failure.is_some() {
-            told(run);
+            told(run, arguments.json);
             failed
                 .lock()
                 .expect("nobody panics while holding it")
@@ -136,8 +147,10 @@ fn crowd(arguments: &Arguments) -> Result<bool> {
     }
     let failed = failed.into_inner().expect("all threads are done");
     for (scenario, failure) in failed.iter().filter(|_| !arguments.no_shrink).take(3) {
-        if let Some(failure) = failure {
-            keep(scenario, failure, &arguments.keep)?;
+        if let Some(failure) = failure
+            && let Err(error) = keep(scenario, failure, &arguments.keep, arguments.json)
+        {
+            eprintln!("error: {error:#}");
         }
     }
     report(&summary, first, arguments.json)?;
@@ -184,22 +197,33 @@ fn report(summary: &Summary, first: u64, json: bool) -> Result<()> {
 
 fn shrink_and_keep(run: &Run, folder: &Path) -> Result<()> {
     match &run.failure {
-        Some(failure) => keep(&run.scenario, failure, folder),
+        Some(failure) => keep(&run.scenario, failure, folder, false),
         None => Ok(()),
     }
 }
 
-fn keep(scenario: &Scenario, failure: &Failure, folder: &Path) -> Result<()> {
+fn keep(scenario: &Scenario, failure: &Failure, folder: &Path, json: bool) -> Result<()> {
     let (small, failure) = sim::shrink(scenario, failure, |left| {
         eprint!("\rseed {}: shortened to {left} steps   ", scenario.seed);
         true
     });
     eprintln!();
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let path = folder.join(format!("{}.json", scenario.seed));
+    // Another failure under the same seed is kept beside the first.
+    let path = (1..)
+        .map(|n| {
+            folder.join(format!(
+                "{}{}.json",
+                scenario.seed,
+                if n == 1 { String::new() } else { format!("-{n}") }
+            ))
+        })
+        .find(|path| std::fs::read_to_string(path).map_or(true, |there| there == small.to_text()))
+        .context("there is no name left")?;
     std::fs::write(&path, small.to_text()).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("seed {}: {} steps are enough: {failure}", scenario.seed, small.steps.len());
-    println!("again: cargo run --release -p driftless-tests --bin simulate -- --replay {}", path.display());
+    say(json, &format!("seed {}: {} steps are enough: {failure}", scenario.seed, small.steps.len()));
+    let again = "again: cargo run --release -p driftless-tests --bin simulate -- --replay";
+    say(json, &format!("{again} {}", path.display()));
     Ok(())
 }
 

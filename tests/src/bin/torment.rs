@@ -40,10 +40,10 @@ enum Torment {
     /// SIGKILL at random moments: syncs and relay, while apps write
     Kills {
         /// How many kills
-        #[arg(long, default_value_t = 5000)]
+        #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
         count: u64,
         /// After how many of them everything must agree, and a new folder is begun
-        #[arg(long, default_value_t = 150)]
+        #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
         round: u64,
     },
     /// SIGKILL, or a failing disk, at each single write of fixed pieces of work (needs strace)
@@ -55,13 +55,13 @@ enum Torment {
         #[arg(long)]
         list: bool,
         /// Only every so many writes
-        #[arg(long, value_name = "K", default_value_t = 1)]
+        #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
         every: u64,
-        /// Instead of SIGKILL, let the write fail with this error: ENOSPC, EIO
-        #[arg(long, value_name = "ERROR")]
+        /// Instead of SIGKILL, let the write fail with this error
+        #[arg(long, value_name = "ERROR", value_parser = ["ENOSPC", "EIO"])]
         error: Option<String>,
         /// With --error: how many more writes there fail; `all` for all that follow
-        #[arg(long, value_name = "M", default_value = "0", requires = "error")]
+        #[arg(long, value_name = "M", default_value = "0", requires = "error", value_parser = more)]
         more: String,
         /// Only these system calls: pwrite64,fsync
         #[arg(long, value_delimiter = ',')]
@@ -73,10 +73,10 @@ enum Torment {
     /// Cut the write-ahead log of a file, or of the relay, at each frame, as a crash of the machine might
     CutWal {
         /// How many images, every other one of the relay
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
         rounds: u64,
         /// Only every so many frames
-        #[arg(long, value_name = "K", default_value_t = 1)]
+        #[arg(long, value_name = "K", default_value = "1", value_parser = at_least_one)]
         every: usize,
         /// At so many bytes in between
         #[arg(long, default_value_t = 20)]
@@ -86,6 +86,15 @@ enum Torment {
 
 fn workload(name: &str) -> Result<&'static Workload, String> {
     Workload::named(name).ok_or_else(|| "there is no such piece of work; see --list".to_owned())
+}
+
+fn more(text: &str) -> Result<String, String> {
+    let known = text == "all" || text.parse::<u64>().is_ok();
+    known.then(|| text.to_owned()).ok_or_else(|| "a number, or 'all'".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "a number, 1 at the least".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -104,6 +113,9 @@ fn main() -> ExitCode {
 impl Torment {
     fn run(self, seed: u64, json: bool) -> ExitCode {
         // Before anything is measured.
+        if !json && std::env::var_os("DRIFTLESS_COMMANDS").is_none() {
+            eprintln!("building the commands (DRIFTLESS_COMMANDS names a folder with built ones instead)");
+        }
         Commands::get();
         let tally = match &self {
             Self::Kills { .. } => Tally::new(&["kills", "relay kills", "rounds", "transactions"], json),
