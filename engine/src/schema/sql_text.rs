@@ -47,7 +47,25 @@ fn unquoted(token: &str) -> String {
 /// The terms of an index, without ASC and DESC, and its WHERE condition.
 pub(crate) fn index_terms(sql: &str) -> Option<(Vec<&str>, Option<&str>)> {
     let mut tokens = Tokens { sql, at: 0 };
-    // The list of terms is the first parenthesis: names before it are quoted where they hold one.
+    let terms = list(&mut tokens)?.into_iter().map(without_order).collect();
+    let filter = match tokens.next() {
+        None => None,
+        Some(word) if word.eq_ignore_ascii_case("WHERE") => Some(sql[tokens.at..].trim()),
+        Some(_) => return None,
+    };
+    Some((terms, filter))
+}
+
+/// What a CREATE TABLE statement says of a column, its name first.
+pub(crate) fn column_definition<'a>(sql: &'a str, column: &str) -> Option<&'a str> {
+    list(&mut Tokens { sql, at: 0 })?.into_iter().find(|definition| {
+        let first = Tokens { sql: definition, at: 0 }.next();
+        first.is_some_and(|first| unquoted(first).eq_ignore_ascii_case(column))
+    })
+}
+
+/// What stands between the commas of the first parenthesis: names before it are quoted where they hold one.
+fn list<'a>(tokens: &mut Tokens<'a>) -> Option<Vec<&'a str>> {
     while tokens.next()? != "(" {}
     let (mut terms, mut depth, mut begin) = (Vec::new(), 0, tokens.at);
     loop {
@@ -56,21 +74,15 @@ pub(crate) fn index_terms(sql: &str) -> Option<(Vec<&str>, Option<&str>)> {
             "(" => depth += 1,
             ")" if depth > 0 => depth -= 1,
             end @ (")" | ",") if depth == 0 => {
-                terms.push(without_order(sql[begin..before].trim()));
+                terms.push(tokens.sql[begin..before].trim());
                 begin = tokens.at;
                 if end == ")" {
-                    break;
+                    return Some(terms);
                 }
             }
             _ => {}
         }
     }
-    let filter = match tokens.next() {
-        None => None,
-        Some(word) if word.eq_ignore_ascii_case("WHERE") => Some(sql[tokens.at..].trim()),
-        Some(_) => return None,
-    };
-    Some((terms, filter))
 }
 
 fn without_order(term: &str) -> &str {

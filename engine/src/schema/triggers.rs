@@ -15,11 +15,13 @@
 //! - BEFORE triggers do not see defaults of the rowid, so keys are marked AFTER.
 //! - The time is the write's, not the capture's, which may be hours later. `julianday` is as old as SQLite 3.
 
+use std::collections::BTreeSet;
+
 use super::Table;
 use super::constraints::Unique;
-use super::sql_text::mentions;
+use super::sql_text::{column_definition, mentions};
 use crate::store::dirty::key_list;
-use crate::store::quote;
+use crate::store::{fold, quote};
 
 /// Milliseconds since 1970, in any SQLite. Rounded, because a day's fraction is a little more or less than the millisecond
 /// that it was made from: cut off, two that follow each other could become one, and chance would decide which write wins.
@@ -91,22 +93,32 @@ fn mark_if_moved(id: i64, table: &Table) -> String {
 
 /// Marks the rows that hold the new values of a UNIQUE index, were they to be evicted. Marking too many is harmless, so
 /// partial indexes are treated as whole; marking too few loses a delete, so the terms compare as the index does. A NULL
-/// that REPLACE will turn into the column's DEFAULT is still a NULL here.
+/// that REPLACE will turn into the column's DEFAULT is still a NULL here, and so is what a generated column is computed
+/// from: all rows are marked then.
 fn mark_evicted(id: i64, table: &Table, unique: &Unique) -> String {
     let new = |column: &str| match table.fallbacks.iter().find(|(known, _)| known == column) {
         Some((_, fallback)) => format!("coalesce(NEW.{}, {fallback})", quote(column)),
         None => format!("NEW.{}", quote(column)),
     };
-    let equal = unique.terms.iter().map(|term| match &term.column {
-        Some(column) => format!("{} = {}", term.sql, new(column)),
-        // The expression over the new row: its columns under their own names. No others, or none could be dropped.
-        None => {
-            let named = table.all_columns.iter().filter(|column| mentions(&term.sql, column));
-            let named: Vec<String> =
-                named.map(|column| format!("{} AS {}", new(column), quote(column))).collect();
-            let from = if named.is_empty() { "1".to_owned() } else { named.join(", ") };
-            format!("{0} = (SELECT {0} FROM (SELECT {from}))", term.sql)
-        }
+    let equal = unique.terms.iter().map(|term| {
+        let named: Vec<&str> = match &term.column {
+            Some(column) => vec![column],
+            None => named(table, &term.sql).collect(),
+        };
+        let equal = match &term.column {
+            Some(column) => format!("{} = {}", term.sql, new(column)),
+            // The expression over the new row: its columns under their own names. No others, or none could be dropped.
+            None => {
+                let from: Vec<String> =
+                    named.iter().map(|column| format!("{} AS {}", new(column), quote(column))).collect();
+                let from = if from.is_empty() { "1".to_owned() } else { from.join(", ") };
+                format!("{0} = (SELECT {0} FROM (SELECT {from}))", term.sql)
+            }
+        };
+        let unsettled = computed_from_fallbacks(table, &named);
+        let unsettled: String =
+            unsettled.into_iter().map(|column| format!(" OR NEW.{} IS NULL", quote(column))).collect();
+        if unsettled.is_empty() { equal } else { format!("({equal}{unsettled})") }
     });
     let equal = equal.collect::<Vec<_>>().join(" AND ");
     let (columns, key) = (key_list(table.key.len()), table.key_columns());
@@ -114,6 +126,33 @@ fn mark_evicted(id: i64, table: &Table, unique: &Unique) -> String {
     format!(
         "INSERT INTO _driftless_dirty (tbl, at, {columns}) SELECT {id}, {NOW}, {key} FROM {name} WHERE {equal}; "
     )
+}
+
+/// The columns that an expression names.
+fn named<'a>(table: &'a Table, expression: &str) -> impl Iterator<Item = &'a str> {
+    table.all_columns.iter().map(String::as_str).filter(move |column| mentions(expression, column))
+}
+
+/// The columns with a DEFAULT for a NULL that generated ones among `columns` are computed from.
+fn computed_from_fallbacks<'a>(table: &'a Table, columns: &[&'a str]) -> BTreeSet<&'a str> {
+    let is_generated = |column: &str| table.generated.contains(&fold(column));
+    let mut found = BTreeSet::new();
+    let mut generated: Vec<&str> = columns.iter().copied().filter(|column| is_generated(column)).collect();
+    let mut seen: BTreeSet<&str> = generated.iter().copied().collect();
+    while let Some(column) = generated.pop() {
+        // Where the definition is not found, it may be any.
+        let definition = column_definition(&table.sql, column).unwrap_or(&table.sql);
+        for named in named(table, definition) {
+            if is_generated(named) {
+                if seen.insert(named) {
+                    generated.push(named);
+                }
+            } else if table.fallbacks.iter().any(|(known, _)| known == named) {
+                found.insert(named);
+            }
+        }
+    }
+    found
 }
 
 /// Marks the row that sits at the new rowid, were it to be evicted. Before an insert that names no rowid `NEW.rowid` is
@@ -148,6 +187,38 @@ mod tests {
             let told: i64 = statement.query_row([&time], |row| row.get(0)).expect("a time");
             assert_eq!(told, 1_795_342_830_000 + ms, "{time}");
         }
+    }
+
+    #[test]
+    fn a_default_that_replaces_a_null_evicts_through_a_generated_column_too() {
+        let connection = rusqlite::Connection::open_in_memory().expect("in memory");
+        connection
+            .execute_batch(
+                "CREATE TABLE t (k TEXT PRIMARY KEY, \"u u\" INTEGER NOT NULL DEFAULT 2, w NOT NULL DEFAULT 1,
+                                 g AS (\"u u\" || 'x'), h AS (upper(g)) UNIQUE);
+                 CREATE TABLE _driftless_applying (one);
+                 CREATE TABLE _driftless_dirty (tbl, at, k0);",
+            )
+            .expect("valid SQL");
+        let table = introspect::table(&connection, "t").expect("read").expect("there").expect("eligible");
+        for trigger in all(7, &table, false) {
+            assert!(!trigger.sql.contains("\"w\""), "w could not be dropped: {}", trigger.sql);
+            connection.execute_batch(&trigger.sql).expect("valid SQL");
+        }
+        connection
+            .execute_batch(
+                "INSERT INTO t VALUES ('old', 2, 1); DELETE FROM _driftless_dirty;
+                 INSERT OR REPLACE INTO t VALUES ('new', NULL, 1);",
+            )
+            .expect("valid SQL");
+        let marked: bool = connection
+            .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_dirty WHERE k0 = 'old')", [], |row| {
+                row.get(0)
+            })
+            .expect("the marks");
+        let rows: i64 =
+            connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("the rows");
+        assert_eq!((rows, marked), (1, true));
     }
 
     #[test]
