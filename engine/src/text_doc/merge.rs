@@ -19,7 +19,7 @@ use super::diff::{Edit, edits};
 /// let merged = driftless::merge_text(base, edited, &current);
 /// tx.execute("UPDATE notes SET body = ?1 WHERE id = '1'", [&merged])?;
 /// tx.commit()?;
-/// assert_eq!(merged, "My dear small world!");
+/// assert_eq!(merged, "My small dear world!");
 /// # Ok(())
 /// # }
 /// ```
