@@ -57,6 +57,36 @@ withTwo("a conflict is found and settled from the bar, without its note being op
   await ben.counts(ben.at("conflict"), 0);
 });
 
+for (const [whose, other] of [["ada", "ben"], ["ben", "ada"]]) {
+  const which = whose === "ben" ? "that shows" : "that gave way";
+  withTwo(`who types on in a title, the one ${which}, takes in what came in meanwhile`, async ({ ada, ben }) => {
+    const note = await ada.hasNote("Party");
+    const both = { ada, ben };
+    for (const [name, person] of Object.entries(both)) {
+      await person.open(note);
+      await person.goOffline();
+      await person.typeAtEnd("title", ` of ${name}`);
+      await person.saved();
+    }
+    // Without leaving the title.
+    await Promise.all([ada.api("POST", "online", { online: true }), ben.api("POST", "online", { online: true })]);
+    for (const person of [ada, ben]) await person.counts(person.at("version"), 2);
+    await both[whose].type(" again");
+    for (const person of [ada, ben]) {
+      await person.readsAll("title", "Party", " of ada", " of ben", " again");
+      await person.counts(person.at("conflict"), 0);
+    }
+  });
+  withTwo(`who comes to a title, the one ${which}, and writes another, settles what stands beside it`, async ({ ada, ben }) => {
+    await titledTwice(ada, ben);
+    const both = { ada, ben };
+    for (const person of [ada, ben]) await person.counts(person.at("version"), 2);
+    await both[whose].typeAtEnd("title", "!");
+    await Promise.all([ada, ben].map((person) => person.reads("title", "Party on Saturday!")));
+    await both[other].counts(both[other].at("conflict"), 0);
+  });
+}
+
 withTwo("a conflict that appears leaves the text that one is writing where it is", async ({ ada, ben }) => {
   const note = await ada.hasNote("Party", "Who brings what?");
   await Promise.all([ada.open(note), ben.open(note)]);

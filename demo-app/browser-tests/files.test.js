@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { inBrowser, withTwo } from "./harness.js";
-import { freshFolder, lastingPort, onThePath, Program } from "./program.js";
+import { freshFolder, lastingPort, Program } from "./program.js";
 
 test("after kill -9 what was said to be saved is there, is sent, and the pages go on", ...inBrowser(async ({ t, stage }) => {
   const folder = await freshFolder(t);
@@ -44,7 +44,6 @@ test("after kill -9 what was said to be saved is there, is sent, and the pages g
 const shell = (file, sql) => promisify(execFile)("sqlite3", ["-cmd", ".timeout 5000", "-bail", file, sql]);
 
 withTwo("what the sqlite3 shell writes into a file appears on both pages", async ({ t, folder, ada, ben }) => {
-  if (!onThePath("sqlite3")) return t.skip("there is no sqlite3 on the PATH");
   const file = join(folder, "ben.db");
   const seen = async (what, wait) => {
     const begun = performance.now();

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { withTwo } from "./harness.js";
+import { PATIENCE_MS } from "./person.js";
 
 withTwo("what one types appears in the other's page, in the note and in the list", async ({ ada, ben }) => {
   const note = await ada.hasNote("Shopping", "Bread.");
@@ -165,13 +166,34 @@ withTwo("two who type in one title at one time lose no word: it is in the title,
   const note = await ada.hasNote("Title");
   await Promise.all([ada.open(note), ben.open(note)]);
   await Promise.all([ada.typeAtEnd("title", ""), ben.typeAtEnd("title", "")]);
-  await Promise.all([ada.type(" alpha beta gamma delta", 40), ben.type(" one two three four five", 40)]);
-  for (const person of [ada, ben]) {
-    await person.saved();
-    await person.allSent();
-  }
-  await ben.reads("title", await ada.text("title"));
-  const kept = await ada.api("GET", "conflicts");
-  const all = JSON.stringify([await ada.text("title"), kept]);
-  for (const word of "alpha beta gamma delta one two three four five".split(" ")) assert.ok(all.includes(word), `${word} in ${all}`);
+  const words = { ada: ["alpha", "beta", "gamma", "delta"], ben: ["one", "two", "three", "four"] };
+  // Now and then a pause that is long enough for what is written to be saved, and to meet what the other has written.
+  const write = async (person, words) => {
+    for (const [at, word] of words.entries()) {
+      await person.type(` ${word}`, 40);
+      if (at % 2) await person.saved();
+    }
+  };
+  await Promise.all([write(ada, words.ada), write(ben, words.ben)]);
+  await Promise.all([ada.saved(), ben.saved()]);
+  // What each has of it, until they have the same.
+  const versions = async (person) => {
+    const [conflict] = await person.api("GET", "conflicts");
+    const { title } = await person.api("GET", `notes/${note}`);
+    return JSON.stringify([title, conflict?.kept.map(({ value }) => value) ?? []]);
+  };
+  const all = await agreed(() => versions(ada), () => versions(ben));
+  for (const word of [...words.ada, ...words.ben]) assert.ok(all.includes(word), `${word} in ${all}`);
+  await Promise.all([ada.reads("title", JSON.parse(all)[0]), ben.reads("title", JSON.parse(all)[0])]);
 });
+
+// Asks both until they answer alike. Returns the answer.
+async function agreed(one, other) {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const answers = [await one(), await other()];
+    if (answers[0] === answers[1]) return answers[0];
+    assert.ok(Date.now() < end, `they do not agree: ${answers.join(" and ")}`);
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}

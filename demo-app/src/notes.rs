@@ -201,9 +201,13 @@ const COLOURS: [&str; 6] = ["plain", "amber", "rose", "violet", "sky", "sage"];
 #[serde(default)]
 pub(crate) struct Changes {
     title: Option<String>,
-    /// What the title may be for this one to take its place: what the page began with, and what it has sent since without
+    /// What the title may be for this one to take its place: what the page had from here, and what it has sent since without
     /// an answer. If it is something else, the two are merged. Empty: whatever it is.
     title_bases: Vec<String>,
+    /// What the title was when the person came to it. Who wrote it apart from them began with that, if with anything.
+    title_began: Option<String>,
+    /// Which versions stood beside the title then, in conflict with it: to write it settles these, and no others.
+    title_seen: Vec<String>,
     colour: Option<String>,
     pinned: Option<bool>,
     archived: Option<bool>,
@@ -224,10 +228,10 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
     let now: Option<String> =
         tx.query_row("SELECT title FROM notes WHERE id = ?1", [id], |row| row.get(0)).optional()?;
     let now = now.ok_or(Refused::NotFound("note"))?;
-    let title = changes.title.as_ref().map(|title| match changes.title_bases.first() {
-        Some(base) if !changes.title_bases.contains(&now) => driftless::merge_text(base, title, &now),
-        _ => title.clone(),
-    });
+    let title = match &changes.title {
+        Some(title) => Some(merged_title(changes, title, &now, &versions_beside(&tx, id)?)),
+        None => None,
+    };
     // Only what is different is written: else every save would stand against what others wrote meanwhile.
     let set = |column: &str, value: &dyn rusqlite::ToSql| {
         let sql = format!("UPDATE notes SET {column} = ?2 WHERE id = ?1 AND {column} IS NOT ?2");
@@ -239,6 +243,37 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
     changes.archived.iter().try_for_each(|archived| set("archived", archived))?;
     changes.notebook.iter().try_for_each(|notebook| set("notebook", notebook))?;
     Ok(tx.commit()?)
+}
+
+/// What a title comes to that was typed while others wrote it: it is `now`, and the versions `beside` it are in conflict with
+/// that. Whoever writes a register settles its conflicts, also one that came in between two letters; so the words of
+/// versions that the person has not seen go into what is written.
+fn merged_title(changes: &Changes, title: &str, now: &str, beside: &[String]) -> String {
+    let bases = &changes.title_bases;
+    let Some(base) = bases.first() else { return title.to_owned() };
+    let began = changes.title_began.as_ref().unwrap_or(base);
+    // What the page saved last stands aside: what shows was written apart from it.
+    let begun_with = if beside.contains(base) { began } else { base };
+    let of_page = |version: &str| bases.iter().any(|base| base == version);
+    let mut merged = match of_page(now) {
+        true => title.to_owned(),
+        false => driftless::merge_text(begun_with, title, now),
+    };
+    for version in beside.iter().filter(|version| !of_page(version) && !changes.title_seen.contains(version))
+    {
+        merged = driftless::merge_text(began, version, &merged);
+    }
+    merged
+}
+
+/// The titles that stand beside the one that shows, since they were written apart.
+fn versions_beside(db: &Connection, id: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT CAST(value AS TEXT) FROM driftless_conflicts
+         WHERE \"table\" = 'notes' AND \"key\" = quote(?1) AND \"column\" = 'title' AND NOT shown",
+    )?;
+    let versions = statement.query_map([id], |row| row.get::<_, Option<String>>(0))?;
+    Ok(versions.filter_map(rusqlite::Result::transpose).collect::<rusqlite::Result<_>>()?)
 }
 
 /// What somebody made of a text.
@@ -580,6 +615,45 @@ mod tests {
             "Big Party on Friday at 7"
         );
         assert_eq!(save("Something else", &[]), "Something else");
+    }
+
+    #[test]
+    fn who_types_on_in_a_title_settles_no_version_that_came_in_meanwhile() {
+        let typed = |bases: &[&str], seen: &[&str], now: &str, beside: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            let changes = Changes {
+                title_bases: owned(bases),
+                title_began: Some("Party".into()),
+                title_seen: owned(seen),
+                ..Changes::default()
+            };
+            merged_title(&changes, "Party on Friday", now, &owned(beside))
+        };
+        assert_eq!(typed(&["Party on"], &[], "Party on", &[]), "Party on Friday");
+        let theirs = "Party at home";
+        for (what, merged) in [
+            ("the page's own gave way", typed(&["Party on"], &[], theirs, &["Party on"])),
+            ("theirs gave way", typed(&["Party on"], &[], "Party on", &[theirs])),
+            (
+                "the page's own gave way, and its answer was lost",
+                typed(&["Party", "Party on"], &[], theirs, &["Party on"]),
+            ),
+        ] {
+            assert!(
+                ["Party", " on Friday", " at home"].iter().all(|part| merged.contains(part)),
+                "{what}: {merged}"
+            );
+        }
+        let shown_theirs = typed(&[theirs], &[], theirs, &["Party for Ann"]);
+        assert_eq!(
+            shown_theirs, "Party for Ann on Friday",
+            "what the page was shown since is settled by what it made of it"
+        );
+        assert_eq!(
+            typed(&["Party on"], &[theirs], "Party on", &[theirs]),
+            "Party on Friday",
+            "seen, and written over"
+        );
     }
 
     #[test]

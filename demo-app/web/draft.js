@@ -46,35 +46,48 @@ export class Draft {
   }
 }
 
-// A short text, such as a title. What is being typed is never overwritten from outside: where somebody else changed it
-// meanwhile, the save says what the person began with, and the server merges the two.
+// A short text, such as a title: a register, beside which other `versions` may stand that were written apart. What is
+// being typed is never overwritten from outside: the save says what the person began with and which versions they had
+// before their eyes, and the server merges it with what they have not seen.
 export class Field {
   #sent = null;
+  #versions;
+  #began;
+  #seen = [];
 
-  constructor(value) {
+  constructor(value, versions = []) {
     this.base = value;
     this.mine = value;
+    this.#versions = versions;
+    this.#began = value;
   }
 
   get unsaved() {
     return this.mine !== this.base;
   }
 
+  // The person comes to it.
+  enter() {
+    this.#seen = this.#versions;
+    this.#began = this.base;
+  }
+
   // What to send. What was sent before and not answered may be there by now.
   send() {
     const bases = this.#sent === null ? [this.base] : [this.base, this.#sent];
     this.#sent = this.mine;
-    return { title: this.mine, title_bases: bases };
+    return { title: this.mine, title_bases: bases, title_began: this.#began, title_seen: this.#seen };
   }
 
   // The server has what was sent, and this is what came of it.
-  saved(theirs) {
+  saved(theirs, versions = []) {
     this.base = this.#sent;
     this.#sent = null;
-    this.receive(theirs);
+    this.receive(theirs, versions);
   }
 
-  receive(theirs) {
+  receive(theirs, versions = []) {
+    this.#versions = versions;
     if (this.unsaved && this.mine !== theirs) return;
     this.base = this.mine = theirs;
   }

@@ -9,6 +9,11 @@
 import { Draft, Field } from "./draft.js";
 import { Pace } from "./pace.js";
 
+// A body is saved while it is typed: it is merged by the letter. Of a title one version shows, so what others see of it is
+// no half of a word.
+const BODY = { quiet: 250, most: 1000 };
+const TITLE = { quiet: 600, most: Infinity };
+
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 5000;
 
@@ -17,10 +22,12 @@ const SILENT = { note() {}, title() {}, body() {}, state() {}, gone() {}, troubl
 export class OpenNote {
   #api;
   #view;
-  #pace = new Pace(() => this.flush());
+  #titlePace = new Pace(() => this.#save({ title: true }), TITLE);
+  #bodyPace = new Pace(() => this.#save({ body: true }), BODY);
   #working = false;
   #asked = [];
-  #due = false;
+  // What is to be saved as soon as no other request is under way.
+  #due = { title: false, body: false };
   #stale = false;
   #composing = false;
   #retry = null;
@@ -31,7 +38,7 @@ export class OpenNote {
     this.id = note.id;
     this.#api = api;
     this.#view = view;
-    this.title = new Field(note.title ?? "");
+    this.title = new Field(note.title ?? "", versions(note));
     this.body = new Draft(note.body ?? "");
     view.note(note);
   }
@@ -40,14 +47,19 @@ export class OpenNote {
     return this.title.unsaved || this.body.unsaved;
   }
 
+  // The person comes to the title.
+  enterTitle() {
+    this.title.enter();
+  }
+
   typeTitle(text) {
     this.title.mine = text;
-    this.#typed();
+    this.#typed(this.#titlePace);
   }
 
   typeBody(text) {
     this.body.mine = text;
-    this.#typed();
+    this.#typed(this.#bodyPace);
   }
 
   // While a word is being composed (Chinese, Japanese, accents), changing the textarea would tear it apart.
@@ -81,9 +93,8 @@ export class OpenNote {
 
   // Save what there is now.
   flush() {
-    this.#pace.stop();
-    this.#due = true;
-    return this.#work();
+    this.#rest();
+    return this.#save({ title: true, body: true });
   }
 
   // The person goes to another note: the last words are saved, and nothing is shown any more but what goes wrong.
@@ -98,7 +109,7 @@ export class OpenNote {
   drop() {
     this.#view = SILENT;
     this.#closed = true;
-    this.#pace.stop();
+    this.#rest();
     this.title.mine = this.title.base;
     this.body.mine = this.body.base;
   }
@@ -109,9 +120,19 @@ export class OpenNote {
     if (this.body.unsaved) this.#api.saveBody(this.id, this.body.send()).catch(() => {});
   }
 
-  #typed() {
+  #typed(pace) {
     this.#view.state("unsaved");
-    this.#pace.key();
+    pace.key();
+  }
+
+  #save(due) {
+    this.#due = { ...this.#due, ...due };
+    return this.#work();
+  }
+
+  #rest() {
+    this.#titlePace.stop();
+    this.#bodyPace.stop();
   }
 
   async #work() {
@@ -131,9 +152,9 @@ export class OpenNote {
 
   #next() {
     if (this.#asked.length) return this.#asked.shift();
-    if (this.#due && this.title.unsaved) return () => this.#saveTitle();
-    if (this.#due && this.body.unsaved) return () => this.#saveBody();
-    this.#due = false;
+    if (this.#due.title && this.title.unsaved) return () => this.#saveTitle();
+    if (this.#due.body && this.body.unsaved) return () => this.#saveBody();
+    this.#due = { title: false, body: false };
     if (this.#stale && !this.#composing && !this.#closed) return () => this.#load();
     return null;
   }
@@ -141,7 +162,7 @@ export class OpenNote {
   async #load() {
     this.#stale = false;
     const note = await this.#api.note(this.id);
-    this.title.receive(note.title ?? "");
+    this.title.receive(note.title ?? "", versions(note));
     this.#receive(note.body ?? "");
     this.#view.note(note);
     this.#view.title(this.title.mine);
@@ -149,13 +170,16 @@ export class OpenNote {
 
   async #saveTitle() {
     this.#view.state("saving");
+    this.#due.title = false;
     const note = await this.#api.patchNote(this.id, this.title.send());
-    this.title.saved(note.title ?? "");
+    this.title.saved(note.title ?? "", versions(note));
+    this.#view.title(this.title.mine);
     this.#stale = true;
   }
 
   async #saveBody() {
     this.#view.state("saving");
+    this.#due.body = false;
     const answer = await this.#api.saveBody(this.id, this.body.send());
     this.body.saved();
     this.#receive(answer.body);
@@ -167,7 +191,7 @@ export class OpenNote {
     } else if (this.body.receive(text)) {
       this.#view.body(this.body.mine);
     } else {
-      this.#due = true;
+      this.#due.body = true;
     }
   }
 
@@ -175,7 +199,7 @@ export class OpenNote {
     if (error.status === 404) {
       const unsaved = this.unsaved ? { title: this.title.mine, body: this.body.mine } : null;
       const { gone } = this.#view;
-      this.#due = this.#stale = false;
+      this.#stale = false;
       this.drop();
       gone(unsaved);
       return;
@@ -183,11 +207,18 @@ export class OpenNote {
     this.#view.state("trouble");
     // No answer, or the server is in difficulties: again, later. Refused: again when something else was typed.
     if (error.status && error.status < 500) {
-      this.#due = false;
+      this.#due = { title: false, body: false };
       this.#view.trouble(error);
       return;
     }
+    this.#due = { title: true, body: true };
     this.#retry = setTimeout(() => this.#work(), this.#wait);
     this.#wait = Math.min(2 * this.#wait, LONGEST_RETRY_MS);
   }
+}
+
+// The titles that stand beside the one that shows.
+function versions(note) {
+  const conflict = note.conflicts?.find(({ column }) => column === "title");
+  return (conflict?.kept ?? []).map(({ value }) => String(value ?? ""));
 }

@@ -1,22 +1,23 @@
-// When to save: soon after the last key, and now and then while somebody does not stop typing.
-
-const QUIET_MS = 250;
-const MOST_MS = 1000;
+// When to save: `quiet` ms after the last key, and at most `most` ms after the first, though somebody does not stop typing.
 
 export class Pace {
   #run;
+  #quiet;
+  #most;
   #timer = null;
   #first = 0;
 
-  constructor(run) {
+  constructor(run, { quiet, most }) {
     this.#run = run;
+    this.#quiet = quiet;
+    this.#most = most;
   }
 
   key() {
     const now = Date.now();
     if (this.#timer === null) this.#first = now;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.now(), Math.max(0, Math.min(QUIET_MS, this.#first + MOST_MS - now)));
+    this.#timer = setTimeout(() => this.now(), Math.max(0, Math.min(this.#quiet, this.#first + this.#most - now)));
   }
 
   now() {

@@ -8,6 +8,8 @@ class Server {
     this.row = { id: "1", title, body };
     this.requests = [];
     this.log = [];
+    // What a title that is saved comes to.
+    this.merged = (title) => title;
   }
 
   #request(name, work) {
@@ -36,7 +38,13 @@ class Server {
   }
 
   patchNote(_id, change) {
-    return this.#request(`patch ${Object.values(change)}`, () => ({ ...Object.assign(this.row, change) }));
+    const { title_bases, title_began, title_seen, ...columns } = change;
+    this.sent = change;
+    return this.#request(`patch ${Object.values(columns)}`, () => {
+      Object.assign(this.row, columns);
+      if (columns.title) this.row.title = this.merged(columns.title);
+      return { ...this.row };
+    });
   }
 
   async next(how, argument) {
@@ -221,6 +229,68 @@ test("a title that is being typed is not overwritten, one that is not is", async
   note.flush();
   await server.all();
   assert.equal(server.row.title, "Mine");
+});
+
+test("a title is saved when its writer pauses, and not in the middle of a word", async (context) => {
+  const pass = clock(context);
+  const server = new Server();
+  const { note } = open(server);
+  for (let count = 1; count <= 20; count++) {
+    note.typeTitle("x".repeat(count));
+    await pass(500);
+  }
+  assert.deepEqual(server.log, []);
+  await pass(100);
+  assert.deepEqual(server.log, [`patch ${"x".repeat(20)}`]);
+});
+
+test("what a title came to is shown with the answer to its save, so that the next letter is typed into that", async () => {
+  const server = new Server("", "Party");
+  const { note, shown } = open(server);
+  note.typeTitle((shown.title = "Party on"));
+  note.flush();
+  server.merged = (title) => `Big ${title}`;
+  await server.next("answer");
+  assert.equal(shown.title, "Big Party on");
+});
+
+test("what is typed into a title while it is saved waits for the next pause", async (context) => {
+  const pass = clock(context);
+  const server = new Server();
+  const { note } = open(server);
+  note.typeTitle("a");
+  note.flush();
+  note.typeTitle("ab");
+  await server.all();
+  assert.deepEqual(server.log, ["patch a", "load"]);
+  await pass(600);
+  assert.deepEqual(server.log, ["patch a", "load", "patch ab"]);
+});
+
+test("the save of a title says what the person began with and which versions they saw beside it", async () => {
+  const server = new Server("", "Party");
+  const version = (value) => ({ value, who: "Ben" });
+  server.row.conflicts = [{ column: "title", kept: [version("Feast")] }, { column: "colour", kept: [version("rose")] }];
+  const { note } = open(server);
+  note.enterTitle();
+  note.typeTitle("Party on");
+  note.flush();
+  server.row.conflicts[0].kept = [version("Ball")];
+  await server.all();
+  note.typeTitle("Party on Friday");
+  note.flush();
+  assert.deepEqual(server.sent, {
+    title: "Party on Friday",
+    title_bases: ["Party on"],
+    title_began: "Party",
+    title_seen: ["Feast"],
+  });
+  await server.all();
+  note.enterTitle();
+  note.typeTitle("Ball on Friday");
+  note.flush();
+  assert.deepEqual([server.sent.title_began, server.sent.title_seen], ["Party on Friday", ["Ball"]]);
+  await server.all();
 });
 
 test("while a word is composed the text stays as it is; afterwards it has what came in", async () => {
