@@ -1,4 +1,5 @@
-//! What the page asks for: its own files, and the notes as JSON. Every request is one function of [`crate::notes`].
+//! What the page asks for: its own files, and the notes as JSON. Every request is one function of
+//! [`crate::notes`], [`crate::typing`] or [`crate::collisions`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,9 +20,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::collisions;
 use crate::guard::own_pages_only;
 use crate::node::{Changed, Node, Presence, Status};
-use crate::notes::{self, Changes, ItemChanges, NewNote, Refused, Written};
+use crate::notes::{self, Changes, ItemChanges, NewNote, Refused};
+use crate::typing::{self, Written};
 
 /// The largest body of a note that a page may send, and a base beside it.
 const BODY_BYTES: usize = 32 << 20;
@@ -199,7 +202,7 @@ async fn remove(State(node): Of, Path(note): Path<String>) -> Answer {
 }
 
 async fn write_body(State(node): Of, Path(note): Path<String>, Json(written): Json<Written>) -> Answer {
-    let body = with(node, move |node| node.with_notes(|db| notes::write_body(db, &note, &written)));
+    let body = with(node, move |node| node.with_notes(|db| typing::write_body(db, &note, &written)));
     Ok(Json(json!({ "body": body.await? })))
 }
 
@@ -256,7 +259,8 @@ async fn conflicts(State(node): Of) -> Answer {
 
 /// Columns of notes in which several values stand, with the names of who wrote them.
 fn all_conflicts(node: &Node) -> Result<Vec<Value>> {
-    let (people, titles) = node.with_notes(|db| Ok((notes::people(db)?, notes::titles_in_conflict(db)?)))?;
+    let (people, titles) =
+        node.with_notes(|db| Ok((notes::people(db)?, collisions::titles_in_conflict(db)?)))?;
     let written = |written: &driftless::Written| {
         let who = written.replica.and_then(|replica| people.get(&replica.to_string()));
         json!({
@@ -285,19 +289,19 @@ struct Chosen {
 }
 
 async fn choose(State(node): Of, Json(chosen): Json<Chosen>) -> Answer {
-    doing(node, move |db| notes::choose(db, &chosen.note, &chosen.column, &chosen.value)).await
+    doing(node, move |db| collisions::choose(db, &chosen.note, &chosen.column, &chosen.value)).await
 }
 
 async fn parked(State(node): Of) -> Answer {
-    Ok(Json(with(node, |node| node.with_notes(|db| notes::parked(db))).await?.into()))
+    Ok(Json(with(node, |node| node.with_notes(|db| collisions::parked(db))).await?.into()))
 }
 
 async fn rename_parked(State(node): Of, Path(id): Path<String>, Json(named): Json<Named>) -> Answer {
-    doing(node, move |db| notes::rename_parked(db, &id, &named.name)).await
+    doing(node, move |db| collisions::rename_parked(db, &id, &named.name)).await
 }
 
 async fn merge_parked(State(node): Of, Path(id): Path<String>) -> Answer {
-    doing(node, move |db| notes::merge_parked(db, &id)).await
+    doing(node, move |db| collisions::merge_parked(db, &id)).await
 }
 
 #[derive(Deserialize)]

@@ -1,13 +1,16 @@
 //! Offline notes: two people side by side, each with a SQLite file, and a relay between them; or one node for a real relay.
 //!
-//! `notes` is plain SQL and would be the same without Driftless. `node` is a file with its engine, which is where Driftless
-//! comes in: a page of code. `http` and `guard` are the page's way in.
+//! `notes` is plain SQL and would be the same without Driftless; `typing` and `collisions` are for what others write
+//! meanwhile. `node` is a file with its engine, which is where Driftless comes in: a page of code. `http` and `guard` are the
+//! page's way in.
 
+mod collisions;
 mod guard;
 mod http;
 mod node;
 mod notes;
 mod samples;
+mod typing;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
-//! The notes, in plain SQL on the app's own connection. Nothing here knows that there are other copies, but for two things:
-//! a body is written with [`driftless::merge_text`], and what stands in conflict or waits is read from the views
-//! `driftless_conflicts` and `driftless_parked`.
+//! The notes, in plain SQL on the app's own connection. Nothing here knows that there are other copies; what does is in
+//! [`crate::typing`] and [`crate::collisions`].
 
 use std::collections::HashMap;
 
@@ -9,6 +8,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
+
+use crate::{collisions, typing};
 
 /// What a person asked for and cannot have, and why.
 #[derive(Debug)]
@@ -200,20 +201,20 @@ const COLOURS: [&str; 6] = ["plain", "amber", "rose", "violet", "sky", "sage"];
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Changes {
-    title: Option<String>,
+    pub(crate) title: Option<String>,
     /// What the title may be for this one to take its place: what the page had from here, and what it has sent since without
     /// an answer. If it is something else, the two are merged. Empty: whatever it is.
-    title_bases: Vec<String>,
+    pub(crate) title_bases: Vec<String>,
     /// What the title was when the person came to it. Who wrote it apart from them began with that, if with anything.
-    title_began: Option<String>,
+    pub(crate) title_began: Option<String>,
     /// Which versions stood beside the title then, in conflict with it: to write it settles these, and no others.
-    title_seen: Vec<String>,
-    colour: Option<String>,
-    pinned: Option<bool>,
-    archived: Option<bool>,
+    pub(crate) title_seen: Vec<String>,
+    pub(crate) colour: Option<String>,
+    pub(crate) pinned: Option<bool>,
+    pub(crate) archived: Option<bool>,
     /// `null` takes it out of its notebook.
     #[serde(deserialize_with = "present")]
-    notebook: Option<Option<String>>,
+    pub(crate) notebook: Option<Option<String>>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
@@ -229,7 +230,7 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
         tx.query_row("SELECT title FROM notes WHERE id = ?1", [id], |row| row.get(0)).optional()?;
     let now = now.ok_or(Refused::NotFound("note"))?;
     let title = match &changes.title {
-        Some(title) => Some(merged_title(changes, title, &now, &versions_beside(&tx, id)?)),
+        Some(title) => Some(typing::merged_title(changes, title, &now, &collisions::titles_beside(&tx, id)?)),
         None => None,
     };
     // Only what is different is written: else every save would stand against what others wrote meanwhile.
@@ -243,86 +244,6 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
     changes.archived.iter().try_for_each(|archived| set("archived", archived))?;
     changes.notebook.iter().try_for_each(|notebook| set("notebook", notebook))?;
     Ok(tx.commit()?)
-}
-
-/// What a title comes to that was typed while others wrote it: it is `now`, and the versions `beside` it are in conflict with
-/// that. Whoever writes a register settles its conflicts, also one that came in between two letters; so the words of
-/// versions that the person has not seen go into what is written.
-fn merged_title(changes: &Changes, title: &str, now: &str, beside: &[String]) -> String {
-    let bases = &changes.title_bases;
-    let Some(base) = bases.first() else { return title.to_owned() };
-    let began = changes.title_began.as_ref().unwrap_or(base);
-    // What the page saved last stands aside: what shows was written apart from it.
-    let begun_with = if beside.contains(base) { began } else { base };
-    let of_page = |version: &str| bases.iter().any(|base| base == version);
-    let mut merged = match of_page(now) {
-        true => title.to_owned(),
-        false => driftless::merge_text(begun_with, title, now),
-    };
-    for version in beside.iter().filter(|version| !of_page(version) && !changes.title_seen.contains(version))
-    {
-        merged = driftless::merge_text(began, version, &merged);
-    }
-    merged
-}
-
-/// The titles that stand beside the one that shows, since they were written apart.
-fn versions_beside(db: &Connection, id: &str) -> Result<Vec<String>> {
-    let mut statement = db.prepare_cached(
-        "SELECT CAST(value AS TEXT) FROM driftless_conflicts
-         WHERE \"table\" = 'notes' AND \"key\" = quote(?1) AND \"column\" = 'title' AND NOT shown",
-    )?;
-    let versions = statement.query_map([id], |row| row.get::<_, Option<String>>(0))?;
-    Ok(versions.filter_map(rusqlite::Result::transpose).collect::<rusqlite::Result<_>>()?)
-}
-
-/// What somebody made of a text.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Written {
-    /// With which text it began.
-    pub(crate) base: String,
-    pub(crate) text: String,
-    /// Whose save this is, and its number: the same again if the answer was lost, whatever was typed since.
-    pub(crate) page: String,
-    pub(crate) save: i64,
-    /// Which attempt at it: one that was overtaken by a later one is not to undo what came with that.
-    pub(crate) attempt: i64,
-}
-
-/// Writes it, merged with what the body is by now. Returns what that comes to.
-pub(crate) fn write_body(db: &mut Connection, id: &str, written: &Written) -> Result<String> {
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let now: Option<String> =
-        tx.query_row("SELECT body FROM notes WHERE id = ?1", [id], |row| row.get(0)).optional()?;
-    let now = now.ok_or(Refused::NotFound("note"))?;
-    let Written { base, text, page, save, attempt } = written;
-    // Saved already, with an answer that was lost? Then what is new since then is all that there is to merge.
-    let saved: Option<(String, i64)> = tx
-        .query_row(
-            "SELECT text, attempt FROM last_saves WHERE page = ?1 AND save = ?2",
-            (page, save),
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
-    let begun_with = match &saved {
-        Some((_, later)) if later > attempt => return Ok(now),
-        Some((text, _)) => text,
-        None => base,
-    };
-    let merged = driftless::merge_text(begun_with, text, &now);
-    if merged != now {
-        tx.execute("UPDATE notes SET body = ?2 WHERE id = ?1", (id, &merged))?;
-    }
-    if !page.is_empty() {
-        tx.execute(
-            "INSERT OR REPLACE INTO last_saves (page, save, attempt, text) VALUES (?1, ?2, ?3, ?4)",
-            (page, save, attempt, text),
-        )?;
-        tx.execute("DELETE FROM last_saves WHERE number <= (SELECT max(number) FROM last_saves) - 100", [])?;
-    }
-    tx.commit()?;
-    Ok(merged)
 }
 
 pub(crate) fn delete(db: &Connection, id: &str) -> Result<()> {
@@ -393,7 +314,7 @@ pub(crate) fn rename_notebook(db: &Connection, id: &str, name: &str) -> Result<(
     found(renamed, "notebook")
 }
 
-fn named(db: &Connection, name: &str, sql: &str, id: &str) -> Result<usize> {
+pub(crate) fn named(db: &Connection, name: &str, sql: &str, id: &str) -> Result<usize> {
     let name = name.trim();
     if name.is_empty() {
         return Err(Refused::Invalid("a notebook needs a name").into());
@@ -438,111 +359,12 @@ pub(crate) fn people(db: &Connection) -> Result<HashMap<String, (String, String)
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The titles of the notes that have something in conflict, by id.
-pub(crate) fn titles_in_conflict(db: &Connection) -> Result<HashMap<String, String>> {
-    let mut statement = db.prepare_cached(
-        "SELECT id, title FROM notes
-         WHERE quote(id) IN (SELECT \"key\" FROM driftless_conflicts WHERE \"table\" = 'notes')",
-    )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// Settles a conflict: the value stands, in place of all that stood beside it.
-pub(crate) fn choose(db: &mut Connection, note: &str, column: &str, value: &Json) -> Result<()> {
-    if !["title", "colour", "pinned", "archived", "notebook"].contains(&column) {
-        return Err(Refused::Invalid("no such column is ever in conflict").into());
-    }
-    let value = match value {
-        Json::Null => rusqlite::types::Value::Null,
-        Json::String(text) => text.clone().into(),
-        Json::Bool(yes) => i64::from(*yes).into(),
-        other => other.as_i64().ok_or(Refused::Invalid("such a value cannot be chosen"))?.into(),
-    };
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let sql = format!("UPDATE notes SET {column} = ?2 WHERE id = ?1 AND {column} IS NOT ?2");
-    if tx.execute(&sql, (note, &value))? == 0 {
-        // It is what shows already: to write it again would be no write. This says that it is to stand.
-        tx.execute(
-            "DELETE FROM driftless_conflicts WHERE \"table\" = 'notes' AND \"key\" = quote(?1) AND \"column\" = ?2",
-            (note, column),
-        )?;
-    }
-    Ok(tx.commit()?)
-}
-
-/// What waits because it breaks a rule together with what others wrote, and what can be done about it.
-pub(crate) fn parked(db: &Connection) -> Result<Vec<Json>> {
-    let mut statement =
-        db.prepare("SELECT \"table\", \"key\", reason, clash, \"row\" FROM driftless_parked")?;
-    let rows = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
-    let mut parked = Vec::new();
-    for row in rows {
-        let (table, key, reason, clash, row): (String, String, String, Option<String>, Option<String>) = row?;
-        let row: Json = row.and_then(|row| serde_json::from_str(&row).ok()).unwrap_or_default();
-        let name = row["name"].as_str().unwrap_or_default();
-        let id = key.trim_matches('\'');
-        let mend = match &*table {
-            "notebooks" => json!([
-                {"label": "Rename it", "method": "POST", "path": format!("api/parked/{id}/rename"), "body": {"name": free_name(db, name)?}},
-                {"label": format!("Put its notes into the other '{name}'"), "method": "POST", "path": format!("api/parked/{id}/merge"), "body": {}},
-            ]),
-            _ => json!([]),
-        };
-        let name = if name.is_empty() { row["text"].as_str().unwrap_or(id) } else { name };
-        parked.push(
-            json!({"table": table, "key": id, "name": name, "reason": reason, "clash": clash, "mend": mend}),
-        );
-    }
-    Ok(parked)
-}
-
-fn free_name(db: &Connection, name: &str) -> Result<String> {
-    for number in 2.. {
-        let name = format!("{name} {number}");
-        if db.query_row("SELECT NOT EXISTS (SELECT 1 FROM notebooks WHERE name = ?1)", [&name], |row| {
-            row.get(0)
-        })? {
-            return Ok(name);
-        }
-    }
-    unreachable!("there are more numbers than notebooks")
-}
-
-/// A notebook that waits gets another name: it is inserted anew under its key.
-pub(crate) fn rename_parked(db: &Connection, id: &str, name: &str) -> Result<()> {
-    name_of_parked(db, id)?;
-    named(db, name, "INSERT OR ABORT INTO notebooks (id, name) VALUES (?1, ?2)", id).map(|_| ())
-}
-
-/// The notes of a notebook that waits go to the one that has its name, and it is deleted: inserted anew, and deleted.
-pub(crate) fn merge_parked(db: &mut Connection, id: &str) -> Result<()> {
-    let name = name_of_parked(db, id)?;
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let other: Option<String> =
-        tx.query_row("SELECT id FROM notebooks WHERE name = ?1", [name], |row| row.get(0)).optional()?;
-    let other = other.ok_or(Refused::NotFound("notebook"))?;
-    tx.execute("UPDATE notes SET notebook = ?2 WHERE notebook = ?1", (id, other))?;
-    tx.execute("INSERT INTO notebooks (id, name) VALUES (?1, ?1)", [id])?;
-    tx.execute("DELETE FROM notebooks WHERE id = ?1", [id])?;
-    Ok(tx.commit()?)
-}
-
-/// Somebody else may have mended it just now.
-fn name_of_parked(db: &Connection, id: &str) -> Result<String> {
-    let parked = parked(db)?;
-    let waiting = parked.iter().find(|row| row["table"] == "notebooks" && row["key"] == id);
-    let name = waiting.and_then(|row| row["name"].as_str());
-    Ok(name.ok_or(Refused::Invalid("this notebook does not wait any more"))?.to_owned())
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A file as [`crate::node`] makes it, with no engine on it.
-    fn tables() -> (tempfile::TempDir, Connection) {
+    pub(crate) fn tables() -> (tempfile::TempDir, Connection) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notes.db");
         let db = Connection::open(&path).expect("a database");
@@ -552,13 +374,8 @@ mod tests {
         (folder, db)
     }
 
-    fn note(db: &Connection, title: &str, body: &str) -> String {
+    pub(crate) fn note(db: &Connection, title: &str, body: &str) -> String {
         add(db, &NewNote { title: title.into(), body: body.into(), notebook: None }).expect("a note")
-    }
-
-    fn written(base: &str, text: &str, save: i64, attempt: i64) -> Written {
-        let page = if save == 0 { "" } else { "a page" };
-        Written { base: base.into(), text: text.into(), page: page.into(), save, attempt }
     }
 
     fn titles(db: &Connection, q: &str) -> Vec<String> {
@@ -569,7 +386,7 @@ mod tests {
 
     #[test]
     fn search_finds_beginnings_of_words_in_titles_and_bodies_whatever_is_typed() {
-        let (_folder, mut db) = tables();
+        let (_folder, db) = tables();
         let id = note(&db, "Shopping", "milk and bread");
         note(&db, "Letters", "to Milka");
         assert_eq!(titles(&db, "bre"), ["Shopping"]);
@@ -578,7 +395,7 @@ mod tests {
         for odd in ["\"", "AND", "mi* OR", "(", "title:", "  "] {
             titles(&db, odd);
         }
-        write_body(&mut db, &id, &written("milk and bread", "milk and butter", 0, 1)).expect("written");
+        db.execute("UPDATE notes SET body = 'milk and butter' WHERE id = ?1", [&id]).expect("written");
         assert_eq!(titles(&db, "bread"), [""; 0]);
         delete(&db, &id).expect("deleted");
         assert_eq!(titles(&db, "butter"), [""; 0]);
@@ -595,95 +412,6 @@ mod tests {
         change(&mut db, &id, &changes).expect("changed");
         let logged: i64 = db.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("a count");
         assert_eq!((titles(&db, "another").len(), logged), (1, 0));
-    }
-
-    #[test]
-    fn a_title_that_was_changed_since_the_page_began_is_merged_with_it() {
-        let (_folder, mut db) = tables();
-        let id = note(&db, "Party", "");
-        let mut save = |title: &str, bases: &[&str]| {
-            let title_bases = bases.iter().map(|base| (*base).to_owned()).collect();
-            change(&mut db, &id, &Changes { title: Some(title.into()), title_bases, ..Changes::default() })
-                .expect("changed");
-            db.query_row("SELECT title FROM notes", [], |row| row.get::<_, String>(0)).expect("a title")
-        };
-        assert_eq!(save("Party on Friday", &["Party"]), "Party on Friday");
-        assert_eq!(save("Big Party", &["Party"]), "Big Party on Friday");
-        // An answer that was lost: what is there is what this page has sent.
-        assert_eq!(
-            save("Big Party on Friday at 7", &["Party on Friday", "Big Party on Friday"]),
-            "Big Party on Friday at 7"
-        );
-        assert_eq!(save("Something else", &[]), "Something else");
-    }
-
-    #[test]
-    fn who_types_on_in_a_title_settles_no_version_that_came_in_meanwhile() {
-        let typed = |bases: &[&str], seen: &[&str], now: &str, beside: &[&str]| {
-            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-            let changes = Changes {
-                title_bases: owned(bases),
-                title_began: Some("Party".into()),
-                title_seen: owned(seen),
-                ..Changes::default()
-            };
-            merged_title(&changes, "Party on Friday", now, &owned(beside))
-        };
-        assert_eq!(typed(&["Party on"], &[], "Party on", &[]), "Party on Friday");
-        let theirs = "Party at home";
-        for (what, merged) in [
-            ("the page's own gave way", typed(&["Party on"], &[], theirs, &["Party on"])),
-            ("theirs gave way", typed(&["Party on"], &[], "Party on", &[theirs])),
-            (
-                "the page's own gave way, and its answer was lost",
-                typed(&["Party", "Party on"], &[], theirs, &["Party on"]),
-            ),
-        ] {
-            assert!(
-                ["Party", " on Friday", " at home"].iter().all(|part| merged.contains(part)),
-                "{what}: {merged}"
-            );
-        }
-        let shown_theirs = typed(&[theirs], &[], theirs, &["Party for Ann"]);
-        assert_eq!(
-            shown_theirs, "Party for Ann on Friday",
-            "what the page was shown since is settled by what it made of it"
-        );
-        assert_eq!(
-            typed(&["Party on"], &[theirs], "Party on", &[theirs]),
-            "Party on Friday",
-            "seen, and written over"
-        );
-    }
-
-    #[test]
-    fn a_body_is_merged_onto_what_it_is_by_now() {
-        let (_folder, mut db) = tables();
-        let id = note(&db, "", "one three");
-        write_body(&mut db, &id, &written("one three", "one three four", 0, 1)).expect("written");
-        let body = write_body(&mut db, &id, &written("one three", "one two three", 0, 1)).expect("written");
-        assert_eq!(body, "one two three four");
-        let missing = write_body(&mut db, "nobody", &written("", "x", 0, 1)).expect_err("no such note");
-        assert!(matches!(missing.downcast_ref(), Some(Refused::NotFound("note"))));
-    }
-
-    #[test]
-    fn a_save_whose_answer_was_lost_is_merged_once_though_more_was_typed_since() {
-        let (_folder, mut db) = tables();
-        let id = note(&db, "", "Hi");
-        write_body(&mut db, &id, &written("Hi", "Hi Ann", 1, 1)).expect("written");
-        write_body(&mut db, &id, &written("Hi", "Hi Ann and", 1, 2)).expect("written");
-        let body = write_body(&mut db, &id, &written("Hi Ann and", "Hi Ann and Ben", 2, 3)).expect("written");
-        assert_eq!(body, "Hi Ann and Ben");
-    }
-
-    #[test]
-    fn a_save_that_is_overtaken_by_a_later_attempt_takes_nothing_back() {
-        let (_folder, mut db) = tables();
-        let id = note(&db, "", "Hi");
-        write_body(&mut db, &id, &written("Hi", "Hi Ann and", 1, 2)).expect("written");
-        let body = write_body(&mut db, &id, &written("Hi", "Hi Ann", 1, 1)).expect("passed over");
-        assert_eq!(body, "Hi Ann and");
     }
 
     #[test]

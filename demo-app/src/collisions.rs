@@ -1,0 +1,119 @@
+//! Where writes met that cannot both stand: what the views `driftless_conflicts` and `driftless_parked` list, and how it is
+//! settled, with an UPDATE, an INSERT or a DELETE.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use serde_json::{Value as Json, json};
+
+use crate::notes::{Refused, named};
+
+/// The titles of the notes that have something in conflict, by id.
+pub(crate) fn titles_in_conflict(db: &Connection) -> Result<HashMap<String, String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, title FROM notes
+         WHERE quote(id) IN (SELECT \"key\" FROM driftless_conflicts WHERE \"table\" = 'notes')",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The titles that stand beside the one that shows, since they were written apart.
+pub(crate) fn titles_beside(db: &Connection, id: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT CAST(value AS TEXT) FROM driftless_conflicts
+         WHERE \"table\" = 'notes' AND \"key\" = quote(?1) AND \"column\" = 'title' AND NOT shown",
+    )?;
+    let versions = statement.query_map([id], |row| row.get::<_, Option<String>>(0))?;
+    Ok(versions.filter_map(rusqlite::Result::transpose).collect::<rusqlite::Result<_>>()?)
+}
+
+/// Settles a conflict: the value stands, in place of all that stood beside it.
+pub(crate) fn choose(db: &mut Connection, note: &str, column: &str, value: &Json) -> Result<()> {
+    if !["title", "colour", "pinned", "archived", "notebook"].contains(&column) {
+        return Err(Refused::Invalid("no such column is ever in conflict").into());
+    }
+    let value = match value {
+        Json::Null => rusqlite::types::Value::Null,
+        Json::String(text) => text.clone().into(),
+        Json::Bool(yes) => i64::from(*yes).into(),
+        other => other.as_i64().ok_or(Refused::Invalid("such a value cannot be chosen"))?.into(),
+    };
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = format!("UPDATE notes SET {column} = ?2 WHERE id = ?1 AND {column} IS NOT ?2");
+    if tx.execute(&sql, (note, &value))? == 0 {
+        // It is what shows already: to write it again would be no write. This says that it is to stand.
+        tx.execute(
+            "DELETE FROM driftless_conflicts WHERE \"table\" = 'notes' AND \"key\" = quote(?1) AND \"column\" = ?2",
+            (note, column),
+        )?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// What waits because it breaks a rule together with what others wrote, and what can be done about it.
+pub(crate) fn parked(db: &Connection) -> Result<Vec<Json>> {
+    let mut statement =
+        db.prepare("SELECT \"table\", \"key\", reason, clash, \"row\" FROM driftless_parked")?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+    let mut parked = Vec::new();
+    for row in rows {
+        let (table, key, reason, clash, row): (String, String, String, Option<String>, Option<String>) = row?;
+        let row: Json = row.and_then(|row| serde_json::from_str(&row).ok()).unwrap_or_default();
+        let name = row["name"].as_str().unwrap_or_default();
+        let id = key.trim_matches('\'');
+        let mend = match &*table {
+            "notebooks" => json!([
+                {"label": "Rename it", "method": "POST", "path": format!("api/parked/{id}/rename"), "body": {"name": free_name(db, name)?}},
+                {"label": format!("Put its notes into the other '{name}'"), "method": "POST", "path": format!("api/parked/{id}/merge"), "body": {}},
+            ]),
+            _ => json!([]),
+        };
+        let name = if name.is_empty() { row["text"].as_str().unwrap_or(id) } else { name };
+        parked.push(
+            json!({"table": table, "key": id, "name": name, "reason": reason, "clash": clash, "mend": mend}),
+        );
+    }
+    Ok(parked)
+}
+
+fn free_name(db: &Connection, name: &str) -> Result<String> {
+    for number in 2.. {
+        let name = format!("{name} {number}");
+        if db.query_row("SELECT NOT EXISTS (SELECT 1 FROM notebooks WHERE name = ?1)", [&name], |row| {
+            row.get(0)
+        })? {
+            return Ok(name);
+        }
+    }
+    unreachable!("there are more numbers than notebooks")
+}
+
+/// A notebook that waits gets another name: it is inserted anew under its key.
+pub(crate) fn rename_parked(db: &Connection, id: &str, name: &str) -> Result<()> {
+    name_of_parked(db, id)?;
+    named(db, name, "INSERT OR ABORT INTO notebooks (id, name) VALUES (?1, ?2)", id).map(|_| ())
+}
+
+/// The notes of a notebook that waits go to the one that has its name, and it is deleted: inserted anew, and deleted.
+pub(crate) fn merge_parked(db: &mut Connection, id: &str) -> Result<()> {
+    let name = name_of_parked(db, id)?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let other: Option<String> =
+        tx.query_row("SELECT id FROM notebooks WHERE name = ?1", [name], |row| row.get(0)).optional()?;
+    let other = other.ok_or(Refused::NotFound("notebook"))?;
+    tx.execute("UPDATE notes SET notebook = ?2 WHERE notebook = ?1", (id, other))?;
+    tx.execute("INSERT INTO notebooks (id, name) VALUES (?1, ?1)", [id])?;
+    tx.execute("DELETE FROM notebooks WHERE id = ?1", [id])?;
+    Ok(tx.commit()?)
+}
+
+/// Somebody else may have mended it just now.
+fn name_of_parked(db: &Connection, id: &str) -> Result<String> {
+    let parked = parked(db)?;
+    let waiting = parked.iter().find(|row| row["table"] == "notebooks" && row["key"] == id);
+    let name = waiting.and_then(|row| row["name"].as_str());
+    Ok(name.ok_or(Refused::Invalid("this notebook does not wait any more"))?.to_owned())
+}
