@@ -145,6 +145,20 @@ async function lists(person, name, titles) {
   await person.counts(person.at("row"), titles.length);
 }
 
+withTwo("a notebook goes at the second press of its button, and its notes stay", async ({ ada, ben }) => {
+  const { id } = await ada.api("POST", "notebooks", { name: "Recipes" });
+  await ada.api("POST", "notes", { title: "Soup", notebook: id });
+  await ada.at("notebooks").click();
+  const remove = ada.at("notebook-delete");
+  await remove.click();
+  assert.equal(await remove.getAttribute("aria-label"), "Delete Recipes? Press again");
+  assert.equal((await ada.api("GET", "state")).notebooks.length, 1);
+  await remove.click();
+  await ada.counts(ada.at("notebook"), 0);
+  await ben.row("Soup").waitFor();
+  await ben.counts(notebook(ben, "Recipes"), 0);
+});
+
 withTwo("of two notebooks of one name one waits, says why, and is back under another name", async ({ ada, ben }) => {
   await namedTwice(ada, ben);
   for (const person of [ada, ben]) {

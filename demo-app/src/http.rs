@@ -119,6 +119,7 @@ impl IntoResponse for Failed {
             Some(Refused::NotFound(_)) => StatusCode::NOT_FOUND,
             Some(Refused::Taken(_)) => StatusCode::CONFLICT,
             Some(Refused::Invalid(_)) => StatusCode::BAD_REQUEST,
+            None if breaks_a_rule(&self.0) => StatusCode::BAD_REQUEST,
             None => StatusCode::INTERNAL_SERVER_ERROR,
         };
         if status.is_server_error() {
@@ -126,6 +127,12 @@ impl IntoResponse for Failed {
         }
         (status, Json(json!({ "error": crate::in_words(&self.0) }))).into_response()
     }
+}
+
+/// What the tables do not take, such as a colour's name where a 0 or 1 belongs.
+fn breaks_a_rule(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    code == Some(rusqlite::ErrorCode::ConstraintViolation)
 }
 
 type Answer = Result<Json<Value>, Failed>;
@@ -383,5 +390,20 @@ async fn tell(node: &Arc<Node>, mut changes: ChangeFeed, page: &mpsc::Sender<Eve
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_tables_do_not_take_is_the_callers_mistake() {
+        let (_folder, mut db) = notes::tests::tables();
+        let id = notes::tests::note(&db, "", "");
+        let refused = collisions::choose(&mut db, &id, "pinned", &json!(7)).expect_err("pinned is 0 or 1");
+        assert_eq!(Failed(refused).into_response().status(), StatusCode::BAD_REQUEST);
+        let broken = db.execute("UPDATE nowhere SET x = 1", []).expect_err("no such table");
+        assert_eq!(Failed(broken.into()).into_response().status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

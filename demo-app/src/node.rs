@@ -71,6 +71,8 @@ pub(crate) struct Changed {
 impl Node {
     /// Opens the notes in a file, makes the tables if they are not there, and goes online.
     pub(crate) fn open(path: &Path, url: &str, person: Person, alone: bool) -> Result<Self> {
+        let sync = SyncConfig::new(url);
+        sync.check()?;
         // As every app does: a connection, and the tables.
         let about = || format!("'{}' cannot be used for notes", path.display());
         let notes = Connection::open(path).with_context(about)?;
@@ -102,7 +104,7 @@ impl Node {
              WHERE (name, colour) <> (?2, ?3)",
             (&replica, &person.name, &person.colour),
         )?;
-        let sync = Mutex::new(Some(engine.sync(SyncConfig::new(url))?));
+        let sync = Mutex::new(Some(engine.sync(sync)?));
         let (path, url) = (path.to_owned(), url.to_owned());
         let (notes, open) = (Mutex::new(notes), Mutex::default());
         let node = Self { path, person, url, alone, notes, engine, sync, open };

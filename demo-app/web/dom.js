@@ -58,6 +58,34 @@ export function toast(sentence) {
   setTimeout(() => shown.remove(), TOAST_MS);
 }
 
+// How long a question on a button waits for the second press.
+const ARMED_MS = 3500;
+
+// For what cannot be taken back: the first press of the button asks, the second one does it. Returns a function that takes
+// the question back.
+export function pressedTwice(button, act) {
+  let timer = null;
+  let label = null;
+  const disarm = () => {
+    clearTimeout(timer);
+    if (!("armed" in button.dataset)) return;
+    delete button.dataset.armed;
+    button.setAttribute("aria-label", label);
+  };
+  button.append(h("span", { class: "sure", aria: { hidden: "true" } }, "Delete?"));
+  button.addEventListener("click", () => {
+    if ("armed" in button.dataset) {
+      disarm();
+      return act();
+    }
+    label = button.getAttribute("aria-label");
+    button.dataset.armed = "";
+    button.setAttribute("aria-label", `${label}? Press again`);
+    timer = setTimeout(disarm, ARMED_MS);
+  });
+  return disarm;
+}
+
 // For what the person asked for: if it fails, say so.
 export async function attempt(promise) {
   try {

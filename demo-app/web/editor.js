@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { COLOURS, known } from "./colours.js";
 import { drawConflicts } from "./conflicts.js";
-import { byId, each, h, icon, setText, stamp, toast } from "./dom.js";
+import { byId, each, h, icon, pressedTwice, setText, stamp, toast } from "./dom.js";
 import { OpenNote } from "./open-note.js";
 import { fillFace, makeFace } from "./status.js";
 import { TextField } from "./text-field.js";
@@ -22,15 +22,13 @@ const ANNOUNCE_MS = 8000;
 // Who has typed so lately is writing, though all of it may be saved.
 const WRITING_MS = 4000;
 
-// How long "Delete?" waits for its second click.
-const ARMED_MS = 3500;
-
 export class Editor {
   #open = null;
   #wanted = null;
   // The note that was deleted and goes on as another, until that is there.
   #moving = null;
-  #armed = null;
+  // Takes back what "Delete" asks.
+  #disarm;
   #note = null;
   #notebooks = new Map();
   #others = [];
@@ -123,7 +121,7 @@ export class Editor {
       option.hidden = option.disabled = id === ABSENT;
       setText(option, name);
     });
-    if (this.#note) this.#draw(this.#note);
+    if (this.#note) this.#drawNotebooks(this.#note);
   }
 
   #view(id) {
@@ -240,7 +238,7 @@ export class Editor {
     click("like", (note) => api.like(note.id));
     click("pin", (note) => api.patchNote(note.id, { pinned: !note.pinned }));
     click("archive", (note) => api.patchNote(note.id, { archived: !note.archived }));
-    byId("delete").addEventListener("click", () => this.#delete());
+    this.#disarm = pressedTwice(byId("delete"), () => this.#delete());
     byId("notebook").addEventListener("change", (event) => {
       const notebook = event.target.value || null;
       this.#do((note) => api.patchNote(note.id, { notebook }));
@@ -271,17 +269,7 @@ export class Editor {
     return this.#open?.perform(() => call(note));
   }
 
-  // The first click asks, the second one does it.
   #delete() {
-    const button = byId("delete");
-    clearTimeout(this.#armed);
-    if (!("armed" in button.dataset)) {
-      button.dataset.armed = "";
-      button.setAttribute("aria-label", "Delete? Press again");
-      this.#armed = setTimeout(() => this.#disarm(), ARMED_MS);
-      return;
-    }
-    this.#disarm();
     const open = this.#open;
     this.#do(async (note) => {
       await api.deleteNote(note.id);
@@ -292,12 +280,6 @@ export class Editor {
     });
   }
 
-  #disarm() {
-    clearTimeout(this.#armed);
-    delete byId("delete").dataset.armed;
-    byId("delete").setAttribute("aria-label", "Delete");
-  }
-
   // Everything of the note but its two texts, which have their own way onto the page.
   #draw(note) {
     this.#note = note;
@@ -306,14 +288,19 @@ export class Editor {
     byId("like").setAttribute("aria-label", `Like. ${note.likes} so far`);
     byId("pin").setAttribute("aria-pressed", String(Boolean(note.pinned)));
     byId("archive").setAttribute("aria-pressed", String(Boolean(note.archived)));
-    byId("notebook").value = this.#notebooks.has(note.notebook) ? note.notebook : note.notebook ? ABSENT : "";
     for (const swatch of byId("swatches").children) {
       swatch.setAttribute("aria-pressed", String(swatch.dataset.colour === known(note.colour)));
     }
     setText(byId("dates"), `Written ${ago(note.created)}, edited ${ago(note.edited)}`);
     each(byId("tags"), note.tags, (tag) => tag, (tag) => this.#makeTag(tag), () => {});
     each(byId("items"), note.items, (item) => item.id, (item) => this.#makeItem(item), fillItem);
-    inPlace(() => drawConflicts(byId("conflicts"), note.conflicts ?? [], this.#notebooks, true));
+    this.#drawNotebooks(note);
+  }
+
+  // What of the note has names of notebooks in it.
+  #drawNotebooks({ notebook, conflicts }) {
+    byId("notebook").value = this.#notebooks.has(notebook) ? notebook : notebook ? ABSENT : "";
+    inPlace(() => drawConflicts(byId("conflicts"), conflicts ?? [], this.#notebooks, true));
   }
 
   #drawHere() {

@@ -31,6 +31,7 @@ export class List {
 
   constructor() {
     byId("search").addEventListener("input", () => this.#search());
+    byId("search").addEventListener("keydown", intoList);
     byId("list").addEventListener("keydown", step);
     byId("scroll").addEventListener("scroll", () => this.#more(), { passive: true });
   }
@@ -194,6 +195,14 @@ function makePart(part) {
 function fillPart(element, part) {
   setText(element.lastChild, part.text);
   if (part.done !== undefined) element.style.setProperty("--done", part.done);
+}
+
+// Down from the search to what it found.
+function intoList(event) {
+  const first = byId("list").firstElementChild?.firstElementChild;
+  if (event.key !== "ArrowDown" || !first) return;
+  event.preventDefault();
+  first.focus();
 }
 
 // Up and down among the rows.

@@ -1,7 +1,7 @@
 // The dialog in which notebooks are added, renamed and deleted.
 
 import * as api from "./api.js";
-import { attempt, byId, each, h, icon } from "./dom.js";
+import { attempt, byId, each, h, icon, pressedTwice } from "./dom.js";
 import { count } from "./words.js";
 
 export function setUpNotebooks() {
@@ -26,7 +26,7 @@ function make({ id }) {
     const wanted = name.value.trim();
     if (!wanted || (await attempt(api.renameNotebook(id, wanted))) === undefined) name.value = row.dataset.name;
   });
-  remove.addEventListener("click", () => attempt(api.deleteNotebook(id)));
+  pressedTwice(remove, () => attempt(api.deleteNotebook(id)));
   return row;
 }
 
@@ -35,5 +35,6 @@ function fill(row, { name, notes }) {
   if (document.activeElement !== input) input.value = name;
   row.dataset.name = name;
   row.querySelector("small").textContent = count(notes, "note");
-  row.querySelector("button").setAttribute("aria-label", `Delete ${name}`);
+  const remove = row.querySelector("button");
+  if (!("armed" in remove.dataset)) remove.setAttribute("aria-label", `Delete ${name}`);
 }

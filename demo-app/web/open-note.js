@@ -80,7 +80,7 @@ export class OpenNote {
       this.#asked.push(async () => {
         try {
           const answer = await call();
-          if (answer?.id === this.id) this.#view.note(answer);
+          if (answer?.id === this.id) this.#show(answer);
         } catch (error) {
           this.#view.trouble(error);
         }
@@ -164,7 +164,7 @@ export class OpenNote {
     const note = await this.#api.note(this.id);
     this.title.receive(note.title ?? "", versions(note));
     this.#receive(note.body ?? "");
-    this.#view.note(note);
+    this.#show(note);
     this.#view.title(this.title.mine);
   }
 
@@ -183,6 +183,11 @@ export class OpenNote {
     const answer = await this.#api.saveBody(this.id, this.body.send());
     this.body.saved();
     this.#receive(answer.body);
+  }
+
+  // Not over what the person has done since, such as a box that was ticked: what comes of that is shown after it.
+  #show(note) {
+    if (this.#asked.length === 0) this.#view.note(note);
   }
 
   #receive(text) {

@@ -69,9 +69,9 @@ function together(base, text, now) {
 const settled = () => new Promise((done) => setImmediate(done));
 
 function open(server) {
-  const shown = { body: server.row.body, title: server.row.title, states: [], gone: [], troubles: [] };
+  const shown = { body: server.row.body, title: server.row.title, notes: [], states: [], gone: [], troubles: [] };
   const note = new OpenNote({ ...server.row }, server, {
-    note() {},
+    note: (note) => shown.notes.push(note),
     title: (text) => (shown.title = text),
     body: (text) => (shown.body = text),
     state: (word) => shown.states.push(word),
@@ -315,6 +315,19 @@ test("what is done to a note waits for the save before it", async () => {
   assert.deepEqual(server.log, ["body a→ab"]);
   await server.next("answer");
   assert.deepEqual(server.log, ["body a→ab", "patch true"]);
+});
+
+test("what is done to a note is not drawn over by how it was before", async () => {
+  const server = new Server();
+  const { note, shown } = open(server);
+  note.changed();
+  note.perform(() => server.patchNote("1", { pinned: true }));
+  note.perform(() => server.patchNote("1", { archived: true }));
+  shown.notes = [];
+  await server.all();
+  assert.deepEqual(server.log, ["load", "patch true", "patch true", "load"]);
+  assert.ok(shown.notes.length > 0);
+  for (const { pinned, archived } of shown.notes) assert.ok(pinned && archived);
 });
 
 test("a note that was deleted elsewhere is given up with what was not saved", async () => {
