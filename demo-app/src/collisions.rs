@@ -7,7 +7,8 @@ use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use serde_json::{Value as Json, json};
 
-use crate::notes::{Refused, named};
+use crate::notes::named;
+use crate::refused::Refused;
 
 /// The titles of the notes that have something in conflict, by id.
 pub(crate) fn titles_in_conflict(db: &Connection) -> Result<HashMap<String, String>> {
@@ -17,16 +18,6 @@ pub(crate) fn titles_in_conflict(db: &Connection) -> Result<HashMap<String, Stri
     )?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// The titles that stand beside the one that shows, since they were written apart.
-pub(crate) fn titles_beside(db: &Connection, id: &str) -> Result<Vec<String>> {
-    let mut statement = db.prepare_cached(
-        "SELECT CAST(value AS TEXT) FROM driftless_conflicts
-         WHERE \"table\" = 'notes' AND \"key\" = quote(?1) AND \"column\" = 'title' AND NOT shown",
-    )?;
-    let versions = statement.query_map([id], |row| row.get::<_, Option<String>>(0))?;
-    Ok(versions.filter_map(rusqlite::Result::transpose).collect::<rusqlite::Result<_>>()?)
 }
 
 /// Settles a conflict: the value stands, in place of all that stood beside it.

@@ -23,7 +23,8 @@ use tokio::sync::mpsc;
 use crate::collisions;
 use crate::guard::own_pages_only;
 use crate::node::{Changed, Node, Presence, Status};
-use crate::notes::{self, Changes, ItemChanges, NewNote, Refused};
+use crate::notes::{self, Changes, ItemChanges, NewNote};
+use crate::refused::Refused;
 use crate::typing::{self, Written};
 
 /// The largest body of a note that a page may send, and a base beside it.

@@ -9,6 +9,7 @@ mod guard;
 mod http;
 mod node;
 mod notes;
+mod refused;
 mod samples;
 mod typing;
 

@@ -9,27 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::{collisions, typing};
-
-/// What a person asked for and cannot have, and why.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    NotFound(&'static str),
-    Taken(String),
-    Invalid(&'static str),
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotFound(what) => write!(f, "there is no such {what}; it may have been deleted elsewhere"),
-            Self::Taken(name) => write!(f, "there is a notebook called '{name}' already"),
-            Self::Invalid(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
+use crate::refused::Refused;
+use crate::typing::{self, TypedTitle};
 
 /// What the list shows, and how much of it.
 #[derive(Debug, Default, Deserialize)]
@@ -201,14 +182,8 @@ const COLOURS: [&str; 6] = ["plain", "amber", "rose", "violet", "sky", "sage"];
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Changes {
-    pub(crate) title: Option<String>,
-    /// What the title may be for this one to take its place: what the page had from here, and what it has sent since without
-    /// an answer. If it is something else, the two are merged. Empty: whatever it is.
-    pub(crate) title_bases: Vec<String>,
-    /// What the title was when the person came to it. Who wrote it apart from them began with that, if with anything.
-    pub(crate) title_began: Option<String>,
-    /// Which versions stood beside the title then, in conflict with it: to write it settles these, and no others.
-    pub(crate) title_seen: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) title: TypedTitle,
     pub(crate) colour: Option<String>,
     pub(crate) pinned: Option<bool>,
     pub(crate) archived: Option<bool>,
@@ -229,10 +204,7 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
     let now: Option<String> =
         tx.query_row("SELECT title FROM notes WHERE id = ?1", [id], |row| row.get(0)).optional()?;
     let now = now.ok_or(Refused::NotFound("note"))?;
-    let title = match &changes.title {
-        Some(title) => Some(typing::merged_title(changes, title, &now, &collisions::titles_beside(&tx, id)?)),
-        None => None,
-    };
+    let title = changes.title.merged(&now, &typing::titles_beside(&tx, id)?);
     // Only what is different is written: else every save would stand against what others wrote meanwhile.
     let set = |column: &str, value: &dyn rusqlite::ToSql| {
         let sql = format!("UPDATE notes SET {column} = ?2 WHERE id = ?1 AND {column} IS NOT ?2");
@@ -407,8 +379,8 @@ pub(crate) mod tests {
         let id = note(&db, "a title", "");
         db.execute_batch("CREATE TABLE log (what); CREATE TRIGGER t AFTER UPDATE OF colour ON notes BEGIN INSERT INTO log VALUES (1); END")
             .expect("a trigger");
-        let changes =
-            Changes { title: Some("another".into()), colour: Some("plain".into()), ..Changes::default() };
+        let changes = json!({"title": "another", "title_bases": ["a title"], "colour": "plain"});
+        let changes = serde_json::from_value(changes).expect("as a page sends it");
         change(&mut db, &id, &changes).expect("changed");
         let logged: i64 = db.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("a count");
         assert_eq!((titles(&db, "another").len(), logged), (1, 0));

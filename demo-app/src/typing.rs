@@ -5,27 +5,53 @@ use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use serde::Deserialize;
 
-use crate::notes::{Changes, Refused};
+use crate::refused::Refused;
 
-/// What a title comes to that was typed while others wrote it: it is `now`, and the versions `beside` it are in conflict with
-/// that. Whoever writes a register settles its conflicts, also one that came in between two letters; so the words of
-/// versions that the person has not seen go into what is written.
-pub(crate) fn merged_title(changes: &Changes, title: &str, now: &str, beside: &[String]) -> String {
-    let bases = &changes.title_bases;
-    let Some(base) = bases.first() else { return title.to_owned() };
-    let began = changes.title_began.as_ref().unwrap_or(base);
-    // What the page saved last stands aside: what shows was written apart from it.
-    let begun_with = if beside.contains(base) { began } else { base };
-    let of_page = |version: &str| bases.iter().any(|base| base == version);
-    let mut merged = match of_page(now) {
-        true => title.to_owned(),
-        false => driftless::merge_text(begun_with, title, now),
-    };
-    for version in beside.iter().filter(|version| !of_page(version) && !changes.title_seen.contains(version))
-    {
-        merged = driftless::merge_text(began, version, &merged);
+/// A title as somebody has typed it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TypedTitle {
+    pub(crate) title: Option<String>,
+    /// What the title may be for this one to take its place: what the page had from here, and what it has sent since without
+    /// an answer. If it is something else, the two are merged. Empty: whatever it is.
+    pub(crate) title_bases: Vec<String>,
+    /// What the title was when the person came to it. Who wrote it apart from them began with that, if with anything.
+    pub(crate) title_began: Option<String>,
+    /// Which versions stood beside the title then, in conflict with it: to write it settles these, and no others.
+    pub(crate) title_seen: Vec<String>,
+}
+
+impl TypedTitle {
+    /// What it comes to where others wrote it too: it is `now`, and the versions `beside` it are in conflict with that. Whoever
+    /// writes a register settles its conflicts, also one that came in between two letters; so the words of versions that
+    /// the person has not seen go into what is written.
+    pub(crate) fn merged(&self, now: &str, beside: &[String]) -> Option<String> {
+        let (title, bases) = (self.title.as_ref()?, &self.title_bases);
+        let Some(base) = bases.first() else { return Some(title.clone()) };
+        let began = self.title_began.as_ref().unwrap_or(base);
+        // What the page saved last stands aside: what shows was written apart from it.
+        let begun_with = if beside.contains(base) { began } else { base };
+        let of_page = |version: &str| bases.iter().any(|base| base == version);
+        let mut merged = match of_page(now) {
+            true => title.clone(),
+            false => driftless::merge_text(begun_with, title, now),
+        };
+        for version in beside.iter().filter(|version| !of_page(version) && !self.title_seen.contains(version))
+        {
+            merged = driftless::merge_text(began, version, &merged);
+        }
+        Some(merged)
     }
-    merged
+}
+
+/// The titles that stand beside the one that shows, since they were written apart.
+pub(crate) fn titles_beside(db: &Connection, id: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT CAST(value AS TEXT) FROM driftless_conflicts
+         WHERE \"table\" = 'notes' AND \"key\" = quote(?1) AND \"column\" = 'title' AND NOT shown",
+    )?;
+    let versions = statement.query_map([id], |row| row.get::<_, Option<String>>(0))?;
+    Ok(versions.filter_map(rusqlite::Result::transpose).collect::<rusqlite::Result<_>>()?)
 }
 
 /// What somebody made of a text.
@@ -80,7 +106,6 @@ pub(crate) fn write_body(db: &mut Connection, id: &str, written: &Written) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notes::change;
     use crate::notes::tests::{note, tables};
 
     fn written(base: &str, text: &str, save: i64, attempt: i64) -> Written {
@@ -88,38 +113,30 @@ mod tests {
         Written { base: base.into(), text: text.into(), page: page.into(), save, attempt }
     }
 
+    /// What "Party on Friday" comes to.
+    fn typed(bases: &[&str], seen: &[&str], now: &str, beside: &[&str]) -> String {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let typed = TypedTitle {
+            title: Some("Party on Friday".into()),
+            title_bases: owned(bases),
+            title_began: Some("Party".into()),
+            title_seen: owned(seen),
+        };
+        typed.merged(now, &owned(beside)).expect("a title")
+    }
+
     #[test]
     fn a_title_that_was_changed_since_the_page_began_is_merged_with_it() {
-        let (_folder, mut db) = tables();
-        let id = note(&db, "Party", "");
-        let mut save = |title: &str, bases: &[&str]| {
-            let title_bases = bases.iter().map(|base| (*base).to_owned()).collect();
-            change(&mut db, &id, &Changes { title: Some(title.into()), title_bases, ..Changes::default() })
-                .expect("changed");
-            db.query_row("SELECT title FROM notes", [], |row| row.get::<_, String>(0)).expect("a title")
-        };
-        assert_eq!(save("Party on Friday", &["Party"]), "Party on Friday");
-        assert_eq!(save("Big Party", &["Party"]), "Big Party on Friday");
+        assert_eq!(typed(&["Party"], &[], "Party", &[]), "Party on Friday");
+        assert_eq!(typed(&["Party"], &[], "Big Party", &[]), "Big Party on Friday");
         // An answer that was lost: what is there is what this page has sent.
-        assert_eq!(
-            save("Big Party on Friday at 7", &["Party on Friday", "Big Party on Friday"]),
-            "Big Party on Friday at 7"
-        );
-        assert_eq!(save("Something else", &[]), "Something else");
+        assert_eq!(typed(&["Party", "Party on Thursday"], &[], "Party on Thursday", &[]), "Party on Friday");
+        assert_eq!(typed(&[], &[], "Something else", &[]), "Party on Friday");
+        assert_eq!(TypedTitle::default().merged("Party", &[]), None);
     }
 
     #[test]
     fn who_types_on_in_a_title_settles_no_version_that_came_in_meanwhile() {
-        let typed = |bases: &[&str], seen: &[&str], now: &str, beside: &[&str]| {
-            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-            let changes = Changes {
-                title_bases: owned(bases),
-                title_began: Some("Party".into()),
-                title_seen: owned(seen),
-                ..Changes::default()
-            };
-            merged_title(&changes, "Party on Friday", now, &owned(beside))
-        };
         assert_eq!(typed(&["Party on"], &[], "Party on", &[]), "Party on Friday");
         let theirs = "Party at home";
         for (what, merged) in [
