@@ -1,4 +1,4 @@
--- The tables of the notes, as any app would make them. Driftless keeps the first five the same on every copy.
+-- The tables of the notes, as any app would make them. Driftless keeps the first six the same on every copy.
 
 CREATE TABLE IF NOT EXISTS notebooks (
   id TEXT NOT NULL PRIMARY KEY,
@@ -34,6 +34,16 @@ CREATE TABLE IF NOT EXISTS tags (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS notes_of_tag ON tags (tag);
 
+-- Titles that somebody wrote and somebody else wrote over without having chosen between them: they wait for that beside the one
+-- that shows, as the values of a conflict do, which ends as soon as anybody writes.
+CREATE TABLE IF NOT EXISTS other_titles (
+  note TEXT NOT NULL REFERENCES notes ON DELETE CASCADE,
+  title TEXT NOT NULL,
+  at INTEGER,                                 -- when it was written, milliseconds since 1970, and by which replica: if known
+  replica TEXT,
+  PRIMARY KEY (note, title)
+) WITHOUT ROWID;
+
 -- Who a replica is, to a person.
 CREATE TABLE IF NOT EXISTS people (
   replica TEXT NOT NULL PRIMARY KEY,
@@ -50,6 +60,14 @@ CREATE TABLE IF NOT EXISTS seen (
 );
 CREATE INDEX IF NOT EXISTS seen_lately ON seen (changed DESC);
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(title, body);
+
+-- The columns of notes of which several values stand: those in conflict, and titles that were written over.
+CREATE VIEW IF NOT EXISTS apart AS
+SELECT trim("key", '''') AS note, "column", value, shown,
+       CAST(round((julianday(written_at) - 2440587.5) * 86400000) AS INTEGER) AS at, replica
+FROM driftless_conflicts WHERE "table" = 'notes'
+UNION ALL
+SELECT note, 'title', title, 0, at, replica FROM other_titles;
 
 -- But for this, which the app keeps: the last save of each page, so that one whose answer was lost is not merged twice when it is tried again.
 CREATE TABLE IF NOT EXISTS last_saves (

@@ -57,33 +57,27 @@ withTwo("a conflict is found and settled from the bar, without its note being op
   await ben.counts(ben.at("conflict"), 0);
 });
 
-for (const [whose, other] of [["ada", "ben"], ["ben", "ada"]]) {
-  const which = whose === "ben" ? "that shows" : "that gave way";
-  withTwo(`who types on in a title, the one ${which}, takes in what came in meanwhile`, async ({ ada, ben }) => {
-    const note = await ada.hasNote("Party");
-    const both = { ada, ben };
-    for (const [name, person] of Object.entries(both)) {
-      await person.open(note);
-      await person.goOffline();
-      await person.typeAtEnd("title", ` of ${name}`);
-      await person.saved();
-    }
-    // Without leaving the title.
-    await Promise.all([ada.api("POST", "online", { online: true }), ben.api("POST", "online", { online: true })]);
-    for (const person of [ada, ben]) await person.counts(person.at("version"), 2);
-    await both[whose].type(" again");
-    for (const person of [ada, ben]) {
-      await person.readsAll("title", "Party", " of ada", " of ben", " again");
-      await person.counts(person.at("conflict"), 0);
-    }
-  });
-  withTwo(`who comes to a title, the one ${which}, and writes another, settles what stands beside it`, async ({ ada, ben }) => {
+for (const whose of ["ada", "ben"]) {
+  const which = whose === "ben" ? "shows" : "gave way";
+  withTwo(`who types on in a title that ${which} takes nobody's away: it waits to be chosen`, async ({ ada, ben }) => {
     await titledTwice(ada, ben);
     const both = { ada, ben };
     for (const person of [ada, ben]) await person.counts(person.at("version"), 2);
-    await both[whose].typeAtEnd("title", "!");
-    await Promise.all([ada, ben].map((person) => person.reads("title", "Party on Saturday!")));
-    await both[other].counts(both[other].at("conflict"), 0);
+    await both[whose].typeAtEnd("title", " or not");
+    for (const person of [ada, ben]) {
+      await person.reads("title", "Party on Saturday or not");
+      await version(person, "Party on Friday", /Ada · .*(ago|now)/).waitFor();
+      await person.counts(person.at("version"), 2);
+      await person.at("attention", { hasText: "1 conflict" }).waitFor();
+      await person.at("row-conflict").waitFor();
+    }
+    await both[whose].page.locator("[data-testid=version][data-shown=true]").getByTestId("choose").click();
+    for (const person of [ada, ben]) {
+      await person.counts(person.at("conflict"), 0);
+      await person.reads("title", "Party on Saturday or not");
+      await person.at("attention").waitFor({ state: "hidden" });
+      await person.counts(person.at("row-conflict"), 0);
+    }
   });
 }
 

@@ -28,6 +28,21 @@ withTwo("the first page shows two people in one note, and what each writes there
       side.getElementById("title").value === "Written on the left" && side.getElementById("body").value === "Written on the right"));
 });
 
+withTwo("what comes while the page is being opened is on it", async ({ ada }) => {
+  let listen;
+  const wanted = new Promise((done) => (listen = done));
+  await ada.page.goto("about:blank");
+  await ada.page.route("**/api/events", async (route) => {
+    await wanted;
+    await route.continue();
+  });
+  await ada.page.goto(ada.url);
+  await ada.page.locator("[data-testid=list][data-total]").waitFor();
+  await ada.hasNote("Meanwhile");
+  listen();
+  await ada.row("Meanwhile").waitFor();
+});
+
 withTwo("a search finds the words that either has written, by their beginnings, in bodies", async ({ ada, ben }) => {
   await ada.hasNote("Fruit", "apples, quinces and plums");
   const tree = await ben.hasNote("Garden", "a tree");

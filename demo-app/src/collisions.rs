@@ -1,37 +1,88 @@
 //! Where writes met that cannot both stand: what the views `driftless_conflicts` and `driftless_parked` list, and how it is
 //! settled, with an UPDATE, an INSERT or a DELETE.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
+use rusqlite::types::{Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use serde_json::{Value as Json, json};
 
 use crate::notes::named;
 use crate::refused::Refused;
+use crate::titles;
 
-/// The titles of the notes that have something in conflict, by id.
-pub(crate) fn titles_in_conflict(db: &Connection) -> Result<HashMap<String, String>> {
+/// The columns of notes, or of one, of which several values stand: the one that shows, and those that are kept, with who wrote
+/// them and when.
+pub(crate) fn conflicts(db: &Connection, note: Option<&str>) -> Result<Vec<Json>> {
     let mut statement = db.prepare_cached(
-        "SELECT id, title FROM notes
-         WHERE quote(id) IN (SELECT \"key\" FROM driftless_conflicts WHERE \"table\" = 'notes')",
+        "SELECT a.note, a.\"column\", n.title, a.value, a.shown, a.at, p.name, p.colour
+         FROM apart a LEFT JOIN notes n ON n.id = a.note LEFT JOIN people p ON replace(p.replica, '-', '') = a.replica
+         WHERE ?1 IS NULL OR a.note = ?1 ORDER BY a.note, a.\"column\", a.shown DESC, a.at DESC, a.value",
     )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut rows = statement.query([note])?;
+    let mut conflicts: Vec<Json> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (note, column, title): (String, String, Option<String>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let version = json!({
+            "value": in_json(row.get_ref(3)?), "at": row.get::<_, Option<i64>>(5)?,
+            "who": row.get::<_, Option<String>>(6)?, "colour": row.get::<_, Option<String>>(7)?,
+        });
+        if conflicts.last().is_none_or(|last| last["note"] != note || last["column"] != column) {
+            // A title that nobody wrote apart from the others may show: then it is not among these rows.
+            let shown = json!({"value": title});
+            conflicts
+                .push(json!({"note": note, "column": column, "title": title, "shown": shown, "kept": []}));
+        }
+        let Some(conflict) = conflicts.last_mut() else { continue };
+        if row.get(4)? {
+            conflict["shown"] = version;
+        } else if let Some(kept) = conflict["kept"].as_array_mut()
+            && !kept.iter().any(|other| other["value"] == version["value"])
+        {
+            kept.push(version);
+        }
+    }
+    Ok(conflicts)
 }
 
-/// Settles a conflict: the value stands, in place of all that stood beside it.
-pub(crate) fn choose(db: &mut Connection, note: &str, column: &str, value: &Json) -> Result<()> {
+/// How many columns of notes these are.
+pub(crate) fn count(db: &Connection) -> Result<i64> {
+    let mut statement =
+        db.prepare_cached("SELECT count(*) FROM (SELECT DISTINCT note, \"column\" FROM apart)")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+fn in_json(value: ValueRef<'_>) -> Json {
+    match value {
+        ValueRef::Integer(number) => number.into(),
+        ValueRef::Real(number) => number.into(),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
+        ValueRef::Null | ValueRef::Blob(_) => Json::Null,
+    }
+}
+
+/// Settles a conflict: the value stands, in place of all that stood beside it, or, if it is a title, of those that were `seen`.
+pub(crate) fn choose(
+    db: &mut Connection,
+    note: &str,
+    column: &str,
+    value: &Json,
+    seen: Option<&[Json]>,
+) -> Result<()> {
     if !["title", "colour", "pinned", "archived", "notebook"].contains(&column) {
         return Err(Refused::Invalid("no such column is ever in conflict").into());
     }
     let value = match value {
-        Json::Null => rusqlite::types::Value::Null,
+        Json::Null => SqlValue::Null,
         Json::String(text) => text.clone().into(),
         Json::Bool(yes) => i64::from(*yes).into(),
         other => other.as_i64().ok_or(Refused::Invalid("such a value cannot be chosen"))?.into(),
     };
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let ("title", SqlValue::Text(title)) = (column, &value) {
+        let seen: Option<Vec<String>> =
+            seen.map(|seen| seen.iter().filter_map(Json::as_str).map(str::to_owned).collect());
+        titles::choose(&tx, note, title, seen.as_deref())?;
+    }
     let sql = format!("UPDATE notes SET {column} = ?2 WHERE id = ?1 AND {column} IS NOT ?2");
     if tx.execute(&sql, (note, &value))? == 0 {
         // It is what shows already: to write it again would be no write. This says that it is to stand.

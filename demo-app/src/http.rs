@@ -1,5 +1,5 @@
 //! What the page asks for: its own files, and the notes as JSON. Every request is one function of
-//! [`crate::notes`], [`crate::typing`] or [`crate::collisions`].
+//! [`crate::notes`], [`crate::bodies`] or [`crate::collisions`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,12 +20,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::bodies::{self, Written};
 use crate::collisions;
 use crate::guard::own_pages_only;
 use crate::node::{Changed, Node, Presence, Status};
 use crate::notes::{self, Changes, ItemChanges, NewNote};
 use crate::refused::Refused;
-use crate::typing::{self, Written};
 
 /// The largest body of a note that a page may send, and a base beside it.
 const BODY_BYTES: usize = 32 << 20;
@@ -168,9 +168,11 @@ async fn doing_to(
 
 /// A note with its conflicts.
 fn show(node: &Node, id: &str) -> Result<Value> {
-    let mut note = node.with_notes(|db| notes::get(db, id))?;
-    note["conflicts"] = all_conflicts(node)?.into_iter().filter(|conflict| conflict["note"] == id).collect();
-    Ok(note)
+    node.with_notes(|db| {
+        let mut note = notes::get(db, id)?;
+        note["conflicts"] = collisions::conflicts(db, Some(id))?.into();
+        Ok(note)
+    })
 }
 
 async fn state(State(node): Of) -> Answer {
@@ -210,7 +212,7 @@ async fn remove(State(node): Of, Path(note): Path<String>) -> Answer {
 }
 
 async fn write_body(State(node): Of, Path(note): Path<String>, Json(written): Json<Written>) -> Answer {
-    let body = with(node, move |node| node.with_notes(|db| typing::write_body(db, &note, &written)));
+    let body = with(node, move |node| node.with_notes(|db| bodies::write(db, &note, &written)));
     Ok(Json(json!({ "body": body.await? })))
 }
 
@@ -262,31 +264,7 @@ async fn remove_notebook(State(node): Of, Path(id): Path<String>) -> Answer {
 }
 
 async fn conflicts(State(node): Of) -> Answer {
-    Ok(Json(with(node, all_conflicts).await?.into()))
-}
-
-/// Columns of notes in which several values stand, with the names of who wrote them.
-fn all_conflicts(node: &Node) -> Result<Vec<Value>> {
-    let (people, titles) =
-        node.with_notes(|db| Ok((notes::people(db)?, collisions::titles_in_conflict(db)?)))?;
-    let written = |written: &driftless::Written| {
-        let who = written.replica.and_then(|replica| people.get(&replica.to_string()));
-        json!({
-            "value": driftless::to_json(&written.value), "at": written.at,
-            "who": who.map(|(name, _)| name), "colour": who.map(|(_, colour)| colour),
-        })
-    };
-    let conflicts =
-        driftless::conflicts(node.path())?.into_iter().filter(|conflict| conflict.table == "notes");
-    Ok(conflicts
-        .map(|conflict| {
-            json!({
-                "note": conflict.key.trim_matches('\''), "column": conflict.column, "label": conflict.column,
-                "title": titles.get(conflict.key.trim_matches('\'')),
-                "shown": written(&conflict.shown), "kept": conflict.kept.iter().map(written).collect::<Vec<_>>(),
-            })
-        })
-        .collect())
+    Ok(Json(with(node, |node| node.with_notes(|db| collisions::conflicts(db, None))).await?.into()))
 }
 
 #[derive(Deserialize)]
@@ -294,10 +272,15 @@ struct Chosen {
     note: String,
     column: String,
     value: Value,
+    /// Between which values; without it, all.
+    seen: Option<Vec<Value>>,
 }
 
 async fn choose(State(node): Of, Json(chosen): Json<Chosen>) -> Answer {
-    doing(node, move |db| collisions::choose(db, &chosen.note, &chosen.column, &chosen.value)).await
+    doing(node, move |db| {
+        collisions::choose(db, &chosen.note, &chosen.column, &chosen.value, chosen.seen.as_deref())
+    })
+    .await
 }
 
 async fn parked(State(node): Of) -> Answer {
@@ -402,7 +385,8 @@ mod tests {
     fn what_the_tables_do_not_take_is_the_callers_mistake() {
         let (_folder, mut db) = notes::tests::tables();
         let id = notes::tests::note(&db, "", "");
-        let refused = collisions::choose(&mut db, &id, "pinned", &json!(7)).expect_err("pinned is 0 or 1");
+        let refused =
+            collisions::choose(&mut db, &id, "pinned", &json!(7), None).expect_err("pinned is 0 or 1");
         assert_eq!(Failed(refused).into_response().status(), StatusCode::BAD_REQUEST);
         let broken = db.execute("UPDATE nowhere SET x = 1", []).expect_err("no such table");
         assert_eq!(Failed(broken.into()).into_response().status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,9 +1,10 @@
 //! Offline notes: two people side by side, each with a SQLite file, and a relay between them; or one node for a real relay.
 //!
-//! `notes` is plain SQL and would be the same without Driftless; `typing` and `collisions` are for what others write
-//! meanwhile. `node` is a file with its engine, which is where Driftless comes in: a page of code. `http` and `guard` are the
+//! `notes` is plain SQL and would be the same without Driftless; `titles`, `bodies` and `collisions` are for
+//! what others write meanwhile. `node` is a file with its engine, which is where Driftless comes in: a page of code. `http` and `guard` are the
 //! page's way in.
 
+mod bodies;
 mod collisions;
 mod guard;
 mod http;
@@ -11,7 +12,7 @@ mod node;
 mod notes;
 mod refused;
 mod samples;
-mod typing;
+mod titles;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

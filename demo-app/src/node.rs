@@ -54,7 +54,7 @@ pub(crate) struct Status {
     unsent: u64,
     lag_ms: u64,
     last_contact: Option<i64>,
-    conflicts: u64,
+    conflicts: i64,
     parked: u64,
     waiting: u64,
 }
@@ -95,7 +95,7 @@ impl Node {
         // And this is Driftless. Bodies are merged by character, and every "like" counts.
         let engine = Engine::open(path, driftless::Config::default())?;
         let kinds = TableOptions::default().text("notes.body").counter("notes.likes");
-        engine.track(&["notebooks", "notes", "items", "tags", "people"], kinds)?;
+        engine.track(&["notebooks", "notes", "items", "tags", "other_titles", "people"], kinds)?;
 
         // So that others can read who wrote what.
         let replica = driftless::status(path)?.replica.to_string();
@@ -168,7 +168,7 @@ impl Node {
             unsent: status.unsent.changesets + status.tables.iter().map(|table| table.pending).sum::<u64>(),
             lag_ms: status.lag_ms,
             last_contact: status.last_contact.map(|contact| contact.at),
-            conflicts: status.conflicts,
+            conflicts: crate::collisions::count(&lock(&self.notes))?,
             parked: status.tables.iter().map(|table| table.parked).sum(),
             waiting: status.waiting,
         })
@@ -226,7 +226,9 @@ impl Node {
         tables.sort();
         tables.dedup();
         let note_of = |row: &driftless::ChangedRow| match (&*row.table, row.key().first()) {
-            ("notes" | "tags", Some(Value::Text(id))) => Some(String::from_utf8_lossy(id).into_owned()),
+            ("notes" | "tags" | "other_titles", Some(Value::Text(id))) => {
+                Some(String::from_utf8_lossy(id).into_owned())
+            }
             ("items", Some(Value::Text(id))) => {
                 crate::notes::note_of_item(&lock(&self.notes), &String::from_utf8_lossy(id))
             }

@@ -1,7 +1,5 @@
 //! The notes, in plain SQL on the app's own connection. Nothing here knows that there are other copies; what does is in
-//! [`crate::typing`] and [`crate::collisions`].
-
-use std::collections::HashMap;
+//! [`crate::titles`], [`crate::bodies`] and [`crate::collisions`].
 
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior};
@@ -10,7 +8,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::refused::Refused;
-use crate::typing::{self, TypedTitle};
+use crate::titles::{self, TypedTitle};
 
 /// What the list shows, and how much of it.
 #[derive(Debug, Default, Deserialize)]
@@ -77,8 +75,7 @@ pub(crate) fn list(db: &Connection, query: &Query) -> Result<(i64, Vec<Listed>)>
                 (SELECT json_group_array(tag) FROM tags t WHERE t.note = n.id),
                 (SELECT count(*) FROM items i WHERE i.note = n.id AND i.done),
                 (SELECT count(*) FROM items i WHERE i.note = n.id),
-                (SELECT count(DISTINCT \"column\") FROM driftless_conflicts c
-                 WHERE c.\"table\" = 'notes' AND c.\"key\" = quote(n.id))
+                (SELECT count(DISTINCT \"column\") FROM apart a WHERE a.note = n.id)
          FROM page p JOIN notes n USING (id) ORDER BY p.place"
     );
     let mut statement = db.prepare_cached(&sql)?;
@@ -204,13 +201,12 @@ pub(crate) fn change(db: &mut Connection, id: &str, changes: &Changes) -> Result
     let now: Option<String> =
         tx.query_row("SELECT title FROM notes WHERE id = ?1", [id], |row| row.get(0)).optional()?;
     let now = now.ok_or(Refused::NotFound("note"))?;
-    let title = changes.title.merged(&now, &typing::titles_beside(&tx, id)?);
+    titles::write(&tx, id, &now, &changes.title)?;
     // Only what is different is written: else every save would stand against what others wrote meanwhile.
     let set = |column: &str, value: &dyn rusqlite::ToSql| {
         let sql = format!("UPDATE notes SET {column} = ?2 WHERE id = ?1 AND {column} IS NOT ?2");
         tx.prepare_cached(&sql)?.execute(rusqlite::params![id, value]).map(|_| ())
     };
-    title.iter().try_for_each(|title| set("title", title))?;
     changes.colour.iter().try_for_each(|colour| set("colour", colour))?;
     changes.pinned.iter().try_for_each(|pinned| set("pinned", pinned))?;
     changes.archived.iter().try_for_each(|archived| set("archived", archived))?;
@@ -321,13 +317,6 @@ pub(crate) fn tags(db: &Connection) -> Result<Vec<Json>> {
     )?;
     let rows = statement
         .query_map([], |row| Ok(json!({"tag": row.get::<_, String>(0)?, "notes": row.get::<_, i64>(1)?})))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// Names by replica.
-pub(crate) fn people(db: &Connection) -> Result<HashMap<String, (String, String)>> {
-    let mut statement = db.prepare_cached("SELECT replica, name, colour FROM people")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

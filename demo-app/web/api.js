@@ -49,7 +49,9 @@ export const renameNotebook = (id, name) => call("PATCH", at`api/notebooks/${id}
 export const deleteNotebook = (id) => call("DELETE", at`api/notebooks/${id}`);
 
 export const conflicts = () => call("GET", "api/conflicts");
-export const choose = (note, column, value) => call("POST", "api/conflicts/choose", { note, column, value });
+// `seen` are the values that the person chooses between.
+export const choose = (note, column, value, seen) =>
+  call("POST", "api/conflicts/choose", { note, column, value, seen });
 export const parked = () => call("GET", "api/parked");
 export const setOnline = (online) => call("POST", "api/online", { online });
 export const setPresence = (note) => call("PUT", "api/presence", { note });
@@ -62,7 +64,9 @@ export function listen(on, broken = false) {
     source.addEventListener(kind, (event) => on[kind](event.data ? JSON.parse(event.data) : null));
   }
   source.addEventListener("open", () => {
+    // Before it listened nothing told it what changed.
     if (broken) on.lost(false);
+    else on.missed();
     broken = false;
   });
   source.addEventListener("error", () => {

@@ -6,17 +6,27 @@ import { known } from "./colours.js";
 import { drawParked } from "./parked.js";
 import { ago, count } from "./words.js";
 
+const WHAT = {
+  title: (number) => `${count(number, "version")} of the title`,
+  colour: (number) => count(number, "colour"),
+  pinned: () => "Pinned or not?",
+  archived: () => "Archived or not?",
+  notebook: (number) => count(number, "notebook"),
+  other: (number, column) => `${count(number, "version")} of “${column}”`,
+};
+
 // Draws `conflicts` into `parent`. `within` is true in the note itself, which needs no link to it; `notebooks` has the
 // names, since a note knows its notebook by id.
 export function drawConflicts(parent, conflicts, notebooks, within) {
   const name = (conflict) => `${conflict.note} ${conflict.column}`;
   each(parent, conflicts, name, () => stamp("t-conflict"), (section, conflict) => {
     const versions = [{ ...conflict.shown, shown: true }, ...conflict.kept];
+    const seen = versions.map(({ value }) => value);
     section.dataset.column = conflict.column;
     section.dataset.note = conflict.note;
-    const what = `${count(versions.length, "version")} of the ${conflict.label.toLowerCase()}`;
-    setText(section.querySelector("h3 span"), within ? what : `${what} of “${conflict.title || "Untitled"}”`);
-    section.querySelector("ul").replaceChildren(...versions.map((version) => draw(conflict, version, notebooks)));
+    const what = (WHAT[conflict.column] ?? WHAT.other)(versions.length, conflict.column);
+    setText(section.querySelector("h3 span"), within ? what : `${what}: “${conflict.title || "Untitled"}”`);
+    section.querySelector("ul").replaceChildren(...versions.map((version) => draw(conflict, version, notebooks, seen)));
     section.querySelector(".open").hidden = within;
     section.querySelector(".open").href = `#note/${encodeURIComponent(conflict.note)}`;
   });
@@ -32,16 +42,16 @@ export async function showAllConflicts(notebooks) {
   else if (!byId("conflicts-dialog").open) byId("conflicts-dialog").showModal();
 }
 
-function draw(conflict, { value, at, who, colour, shown }, notebooks) {
+function draw(conflict, { value, at, who, colour, shown }, notebooks, seen) {
   const item = stamp("t-version");
   item.dataset.shown = String(Boolean(shown));
   item.style.setProperty("--colour", colour ?? "var(--ink-2)");
   item.querySelector(".value").append(...inWords(conflict.column, value, notebooks));
-  const parts = [who ?? "Somebody", at && ago(at), shown && "shown now"];
+  const parts = [who ?? (shown ? null : "Somebody"), at && ago(at), shown && "shown now"];
   setText(item.querySelector(".by"), parts.filter(Boolean).join(" · "));
   const button = item.querySelector("button");
   button.setAttribute("aria-label", `Keep “${item.querySelector(".value").textContent}”`);
-  button.addEventListener("click", () => attempt(api.choose(conflict.note, conflict.column, value)));
+  button.addEventListener("click", () => attempt(api.choose(conflict.note, conflict.column, value, seen)));
   return item;
 }
 

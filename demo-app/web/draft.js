@@ -46,48 +46,35 @@ export class Draft {
   }
 }
 
-// A short text, such as a title: a register, beside which other `versions` may stand that were written apart. What is
-// being typed is never overwritten from outside: the save says what the person began with and which versions they had
-// before their eyes, and the server merges it with what they have not seen.
+// A short text, such as a title: of what was written apart one shows. What is being typed is never overwritten from outside:
+// the save says what the person began with, and the server tells what comes of that.
 export class Field {
-  #sent = null;
-  #versions;
-  #began;
-  #seen = [];
+  #sent = [];
 
-  constructor(value, versions = []) {
+  constructor(value) {
     this.base = value;
     this.mine = value;
-    this.#versions = versions;
-    this.#began = value;
   }
 
   get unsaved() {
     return this.mine !== this.base;
   }
 
-  // The person comes to it.
-  enter() {
-    this.#seen = this.#versions;
-    this.#began = this.base;
-  }
-
   // What to send. What was sent before and not answered may be there by now.
   send() {
-    const bases = this.#sent === null ? [this.base] : [this.base, this.#sent];
-    this.#sent = this.mine;
-    return { title: this.mine, title_bases: bases, title_began: this.#began, title_seen: this.#seen };
+    const bases = [this.base, ...this.#sent];
+    this.#sent.push(this.mine);
+    return { title: this.mine, title_bases: bases };
   }
 
   // The server has what was sent, and this is what came of it.
-  saved(theirs, versions = []) {
-    this.base = this.#sent;
-    this.#sent = null;
-    this.receive(theirs, versions);
+  saved(theirs) {
+    this.base = this.#sent.at(-1);
+    this.#sent = [];
+    this.receive(theirs);
   }
 
-  receive(theirs, versions = []) {
-    this.#versions = versions;
+  receive(theirs) {
     if (this.unsaved && this.mine !== theirs) return;
     this.base = this.mine = theirs;
   }

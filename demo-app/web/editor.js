@@ -225,7 +225,6 @@ export class Editor {
       event.preventDefault();
       body.focus();
     });
-    title.addEventListener("focus", () => this.#open?.enterTitle());
     for (const area of [title, body]) {
       area.addEventListener("compositionstart", () => this.#open?.compose(true));
       area.addEventListener("compositionend", () => this.#open?.compose(false));

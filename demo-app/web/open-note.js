@@ -9,10 +9,10 @@
 import { Draft, Field } from "./draft.js";
 import { Pace } from "./pace.js";
 
-// A body is saved while it is typed: it is merged by the letter. Of a title one version shows, so what others see of it is
-// no half of a word.
+// A body is saved while it is typed: it is merged by the letter. Of titles that were written apart one shows, so a title is
+// saved less often, and, where its writer pauses at all, not in the middle of a word.
 const BODY = { quiet: 250, most: 1000 };
-const TITLE = { quiet: 600, most: Infinity };
+const TITLE = { quiet: 600, most: 3000 };
 
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 5000;
@@ -38,18 +38,13 @@ export class OpenNote {
     this.id = note.id;
     this.#api = api;
     this.#view = view;
-    this.title = new Field(note.title ?? "", versions(note));
+    this.title = new Field(note.title ?? "");
     this.body = new Draft(note.body ?? "");
     view.note(note);
   }
 
   get unsaved() {
     return this.title.unsaved || this.body.unsaved;
-  }
-
-  // The person comes to the title.
-  enterTitle() {
-    this.title.enter();
   }
 
   typeTitle(text) {
@@ -162,7 +157,7 @@ export class OpenNote {
   async #load() {
     this.#stale = false;
     const note = await this.#api.note(this.id);
-    this.title.receive(note.title ?? "", versions(note));
+    this.title.receive(note.title ?? "");
     this.#receive(note.body ?? "");
     this.#show(note);
     this.#view.title(this.title.mine);
@@ -172,7 +167,7 @@ export class OpenNote {
     this.#view.state("saving");
     this.#due.title = false;
     const note = await this.#api.patchNote(this.id, this.title.send());
-    this.title.saved(note.title ?? "", versions(note));
+    this.title.saved(note.title ?? "");
     this.#view.title(this.title.mine);
     this.#stale = true;
   }
@@ -220,10 +215,4 @@ export class OpenNote {
     this.#retry = setTimeout(() => this.#work(), this.#wait);
     this.#wait = Math.min(2 * this.#wait, LONGEST_RETRY_MS);
   }
-}
-
-// The titles that stand beside the one that shows.
-function versions(note) {
-  const conflict = note.conflicts?.find(({ column }) => column === "title");
-  return (conflict?.kept ?? []).map(({ value }) => String(value ?? ""));
 }

@@ -38,7 +38,7 @@ class Server {
   }
 
   patchNote(_id, change) {
-    const { title_bases, title_began, title_seen, ...columns } = change;
+    const { title_bases, ...columns } = change;
     this.sent = change;
     return this.#request(`patch ${Object.values(columns)}`, () => {
       Object.assign(this.row, columns);
@@ -231,17 +231,23 @@ test("a title that is being typed is not overwritten, one that is not is", async
   assert.equal(server.row.title, "Mine");
 });
 
-test("a title is saved when its writer pauses, and not in the middle of a word", async (context) => {
+test("a title is saved when its writer pauses, and now and then if they do not", async (context) => {
   const pass = clock(context);
   const server = new Server();
   const { note } = open(server);
-  for (let count = 1; count <= 20; count++) {
-    note.typeTitle("x".repeat(count));
-    await pass(500);
-  }
+  const type = async (letters) => {
+    for (let count = 1; count <= letters; count++) {
+      note.typeTitle(note.title.mine + "x");
+      await pass(500);
+    }
+  };
+  await type(5);
   assert.deepEqual(server.log, []);
   await pass(100);
-  assert.deepEqual(server.log, [`patch ${"x".repeat(20)}`]);
+  assert.deepEqual(server.log, ["patch xxxxx"]);
+  await server.all();
+  await type(7);
+  assert.equal(server.log.at(-1), `patch ${"x".repeat(11)}`, "three seconds after the first");
 });
 
 test("what a title came to is shown with the answer to its save, so that the next letter is typed into that", async () => {
@@ -267,30 +273,24 @@ test("what is typed into a title while it is saved waits for the next pause", as
   assert.deepEqual(server.log, ["patch a", "load", "patch ab"]);
 });
 
-test("the save of a title says what the person began with and which versions they saw beside it", async () => {
+test("the save of a title says what it was made of, with all that was sent and not answered", async (context) => {
+  const pass = clock(context);
   const server = new Server("", "Party");
-  const version = (value) => ({ value, who: "Ben" });
-  server.row.conflicts = [{ column: "title", kept: [version("Feast")] }, { column: "colour", kept: [version("rose")] }];
   const { note } = open(server);
-  note.enterTitle();
   note.typeTitle("Party on");
   note.flush();
-  server.row.conflicts[0].kept = [version("Ball")];
-  await server.all();
+  await server.next("lose");
   note.typeTitle("Party on Friday");
-  note.flush();
-  assert.deepEqual(server.sent, {
-    title: "Party on Friday",
-    title_bases: ["Party on"],
-    title_began: "Party",
-    title_seen: ["Feast"],
-  });
+  await pass(500);
+  await server.next("lose");
+  note.typeTitle("Party on Friday at 7");
+  await pass(1000);
+  const title_bases = ["Party", "Party on", "Party on Friday"];
+  assert.deepEqual(server.sent, { title: "Party on Friday at 7", title_bases });
   await server.all();
-  note.enterTitle();
-  note.typeTitle("Ball on Friday");
+  note.typeTitle("Party");
   note.flush();
-  assert.deepEqual([server.sent.title_began, server.sent.title_seen], ["Party on Friday", ["Ball"]]);
-  await server.all();
+  assert.deepEqual(server.sent.title_bases, ["Party on Friday at 7"]);
 });
 
 test("while a word is composed the text stays as it is; afterwards it has what came in", async () => {
