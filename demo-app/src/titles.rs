@@ -3,8 +3,10 @@
 //! without having been seen is put aside, where it waits for a person to choose.
 
 use anyhow::Result;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
+
+use crate::refused::Refused;
 
 /// A title as somebody has typed it.
 #[derive(Debug, Default, Deserialize)]
@@ -66,8 +68,10 @@ pub(crate) fn write(tx: &Connection, note: &str, now: &str, typed: &TypedTitle) 
 
 /// Somebody has chosen this title, with those in `seen` before their eyes: these are done with. `None`: with all.
 pub(crate) fn choose(tx: &Connection, note: &str, title: &str, seen: Option<&[String]>) -> Result<()> {
+    let now: Option<String> =
+        tx.query_row("SELECT title FROM notes WHERE id = ?1", [note], |row| row.get(0)).optional()?;
+    let now = now.ok_or(Refused::NotFound("note"))?;
     let mut apart = versions(tx, note, false)?;
-    let now: String = tx.query_row("SELECT title FROM notes WHERE id = ?1", [note], |row| row.get(0))?;
     apart.push(shown(tx, note, &now)?);
     for version in apart {
         match version.title == title || seen.is_none_or(|seen| seen.contains(&version.title)) {
@@ -209,5 +213,7 @@ mod tests {
         assert_eq!(titles(&db).1, ["one"], "it showed, and was not before their eyes");
         choose(&db, &id, "two", None).expect("chosen");
         assert_eq!(titles(&db).1, [""; 0]);
+        let missing = choose(&db, "nobody", "two", None).expect_err("no such note");
+        assert!(matches!(missing.downcast_ref(), Some(Refused::NotFound("note"))));
     }
 }
