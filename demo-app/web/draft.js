@@ -63,7 +63,7 @@ export class Field {
   // What to send. What was sent before and not answered may be there by now.
   send() {
     const bases = [this.base, ...this.#sent];
-    this.#sent.push(this.mine);
+    if (this.#sent.at(-1) !== this.mine) this.#sent.push(this.mine);
     return { title: this.mine, title_bases: bases };
   }
 

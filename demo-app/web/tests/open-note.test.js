@@ -283,8 +283,10 @@ test("the save of a title says what it was made of, with all that was sent and n
   note.typeTitle("Party on Friday");
   await pass(500);
   await server.next("lose");
-  note.typeTitle("Party on Friday at 7");
   await pass(1000);
+  await server.next("fail");
+  note.typeTitle("Party on Friday at 7");
+  await pass(2000);
   const title_bases = ["Party", "Party on", "Party on Friday"];
   assert.deepEqual(server.sent, { title: "Party on Friday at 7", title_bases });
   await server.all();
