@@ -43,6 +43,19 @@ withTwo("what comes while the page is being opened is on it", async ({ ada }) =>
   await ada.row("Meanwhile").waitFor();
 });
 
+withTwo("at phone width all of a note is on the screen, also while it says who edits it", async ({ ada, ben }) => {
+  const width = 360;
+  await ben.page.setViewportSize({ width, height: 740 });
+  const note = await ada.hasNote("Shopping", "Bread.");
+  await Promise.all([ada.open(note), ben.open(note)]);
+  await ada.typeAtEnd("body", " Butter.");
+  await ben.at("remote").getByText("Ada edited this note").waitFor();
+  for (const id of ["back", "delete", "title", "body", "online"]) {
+    const { x, width: wide } = await ben.at(id).boundingBox();
+    assert.ok(x >= 0 && x + wide <= width, `${id}: from ${x} to ${x + wide}`);
+  }
+});
+
 withTwo("a search finds the words that either has written, by their beginnings, in bodies", async ({ ada, ben }) => {
   await ada.hasNote("Fruit", "apples, quinces and plums");
   const tree = await ben.hasNote("Garden", "a tree");
