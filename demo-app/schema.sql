@@ -61,15 +61,8 @@ CREATE TABLE IF NOT EXISTS seen (
 CREATE INDEX IF NOT EXISTS seen_lately ON seen (changed DESC);
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(title, body);
 
--- The columns of notes of which several values stand: those in conflict, and titles that were written over.
-CREATE VIEW IF NOT EXISTS apart AS
-SELECT trim("key", '''') AS note, "column", value, shown,
-       CAST(round((julianday(written_at) - 2440587.5) * 86400000) AS INTEGER) AS at, replica
-FROM driftless_conflicts WHERE "table" = 'notes'
-UNION ALL
-SELECT note, 'title', title, 0, at, replica FROM other_titles;
-
--- But for this, which the app keeps: the last save of each page, so that one whose answer was lost is not merged twice when it is tried again.
+-- But for this, which the app keeps: the last save of each page, so that one whose answer was lost is not merged twice when
+-- it is tried again.
 CREATE TABLE IF NOT EXISTS last_saves (
   number INTEGER PRIMARY KEY,                 -- the latest have the highest; old ones go
   page TEXT NOT NULL UNIQUE,
@@ -77,6 +70,14 @@ CREATE TABLE IF NOT EXISTS last_saves (
   attempt INTEGER NOT NULL,
   text TEXT NOT NULL
 );
+
+-- The columns of notes of which several values stand: those in conflict, and titles that were written over.
+CREATE VIEW IF NOT EXISTS apart AS
+SELECT trim("key", '''') AS note, "column", value, shown,
+       CAST(round((julianday(written_at) - 2440587.5) * 86400000) AS INTEGER) AS at, replica
+FROM driftless_conflicts WHERE "table" = 'notes'
+UNION ALL
+SELECT note, 'title', title, 0, at, replica FROM other_titles;
 
 CREATE TRIGGER IF NOT EXISTS note_added AFTER INSERT ON notes BEGIN
   INSERT OR IGNORE INTO seen (note, changed) VALUES (NEW.id, julianday('now'));

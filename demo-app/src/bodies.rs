@@ -11,13 +11,13 @@ use crate::refused::Refused;
 #[serde(default)]
 pub(crate) struct Written {
     /// With which text it began.
-    pub(crate) base: String,
-    pub(crate) text: String,
+    base: String,
+    text: String,
     /// Whose save this is, and its number: the same again if the answer was lost, whatever was typed since.
-    pub(crate) page: String,
-    pub(crate) save: i64,
+    page: String,
+    save: i64,
     /// Which attempt at it: one that was overtaken by a later one is not to undo what came with that.
-    pub(crate) attempt: i64,
+    attempt: i64,
 }
 
 /// Writes it, merged with what the body is by now. Returns what that comes to.

@@ -1,8 +1,8 @@
 //! Offline notes: two people side by side, each with a SQLite file, and a relay between them; or one node for a real relay.
 //!
-//! `notes` is plain SQL and would be the same without Driftless; `titles`, `bodies` and `collisions` are for
-//! what others write meanwhile. `node` is a file with its engine, which is where Driftless comes in: a page of code. `http` and `guard` are the
-//! page's way in.
+//! `notes` is plain SQL and would be the same without Driftless; `titles`, `bodies` and `collisions` are for what others
+//! write meanwhile. `node` is a file with its engine, which is where Driftless comes in: a page of code. `http` and `guard`
+//! are the page's way in.
 
 mod bodies;
 mod collisions;

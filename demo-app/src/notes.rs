@@ -180,13 +180,13 @@ const COLOURS: [&str; 6] = ["plain", "amber", "rose", "violet", "sky", "sage"];
 #[serde(default)]
 pub(crate) struct Changes {
     #[serde(flatten)]
-    pub(crate) title: TypedTitle,
-    pub(crate) colour: Option<String>,
-    pub(crate) pinned: Option<bool>,
-    pub(crate) archived: Option<bool>,
+    title: TypedTitle,
+    colour: Option<String>,
+    pinned: Option<bool>,
+    archived: Option<bool>,
     /// `null` takes it out of its notebook.
     #[serde(deserialize_with = "present")]
-    pub(crate) notebook: Option<Option<String>>,
+    notebook: Option<Option<String>>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {

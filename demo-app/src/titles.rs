@@ -12,10 +12,10 @@ use crate::refused::Refused;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct TypedTitle {
-    pub(crate) title: Option<String>,
+    title: Option<String>,
     /// What it was made of: what the page had from here, and then what the page has sent since without an answer, which may
     /// have come here or not. Empty: it takes the place of whatever there is.
-    pub(crate) title_bases: Vec<String>,
+    title_bases: Vec<String>,
 }
 
 impl TypedTitle {

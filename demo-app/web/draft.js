@@ -67,11 +67,10 @@ export class Field {
     return { title: this.mine, title_bases: bases };
   }
 
-  // The server has what was sent, and this is what came of it.
-  saved(theirs) {
+  // The server has what was sent. What came of it goes through `receive`.
+  saved() {
     this.base = this.#sent.at(-1);
     this.#sent = [];
-    this.receive(theirs);
   }
 
   receive(theirs) {

@@ -167,9 +167,11 @@ export class OpenNote {
     this.#view.state("saving");
     this.#due.title = false;
     const note = await this.#api.patchNote(this.id, this.title.send());
-    this.title.saved(note.title ?? "");
-    this.#view.title(this.title.mine);
+    this.title.saved();
     this.#stale = true;
+    if (this.#composing) return;
+    this.title.receive(note.title ?? "");
+    this.#view.title(this.title.mine);
   }
 
   async #saveBody() {

@@ -260,6 +260,20 @@ test("what a title came to is shown with the answer to its save, so that the nex
   assert.equal(shown.title, "Big Party on");
 });
 
+test("while a word is composed in a title it stays as it is, and afterwards it has what its save came to", async () => {
+  const server = new Server("", "Party");
+  const { note, shown } = open(server);
+  server.merged = (title) => `Big ${title}`;
+  note.compose(true);
+  note.typeTitle((shown.title = "Party n"));
+  note.flush();
+  await server.all();
+  assert.equal(shown.title, "Party n");
+  note.compose(false);
+  await server.all();
+  assert.equal(shown.title, "Big Party n");
+});
+
 test("what is typed into a title while it is saved waits for the next pause", async (context) => {
   const pass = clock(context);
   const server = new Server();
