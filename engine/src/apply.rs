@@ -93,11 +93,11 @@ pub(crate) struct TableNumbers {
     known: HashMap<String, Number>,
 }
 
-/// A table's number, and whether it was shown what its documents hold and is no longer.
+/// A table's number, and whether it was shown what its documents hold and is no longer, or not at the moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Number {
     id: i64,
-    given_up: bool,
+    behind: bool,
 }
 
 impl TableNumbers {
@@ -107,11 +107,8 @@ impl TableNumbers {
             return Ok(number);
         }
         let number = match tables::find(tx, name)? {
-            Some(entry) => Number {
-                id: entry.id,
-                given_up: matches!(entry.state, State::Untracked | State::Missing | State::Unfit),
-            },
-            None => Number { id: tables::add(tx, name, name, State::Unknown)?, given_up: false },
+            Some(entry) => Number { id: entry.id, behind: entry.is_behind() },
+            None => Number { id: tables::add(tx, name, name, State::Unknown)?, behind: false },
         };
         self.known.insert(name.to_owned(), number);
         Ok(number)
@@ -135,9 +132,9 @@ pub(crate) fn body(
     }
     for row in rows {
         let row = row?;
-        let Number { id: table, given_up } = numbers.get(tx, row.table)?;
+        let Number { id: table, behind } = numbers.get(tx, row.table)?;
         if let Document::Text(column) = row.document {
-            if text(tx, table, &row.key, column, row.update, given_up)? {
+            if text(tx, table, &row.key, column, row.update, behind)? {
                 // Whether the row is new its row document tells, if one comes; without one there is nothing to show.
                 touched.push(Touched::again(table, row.key));
             }
@@ -149,8 +146,8 @@ pub(crate) fn body(
         if before == Some(&document[..]) {
             continue;
         }
-        if let Some(before) = before.filter(|_| given_up) {
-            bases::keep(tx, table, row.key.as_bytes(), before)?;
+        if behind {
+            bases::keep(tx, table, row.key.as_bytes(), before.unwrap_or_default())?;
         }
         documents::put(tx, stored.as_ref().map(|stored| stored.id), table, row.key.as_bytes(), &document)?;
         touched.push(Touched {
@@ -162,7 +159,7 @@ pub(crate) fn body(
     Ok(())
 }
 
-/// Merges an update into the text document of a row's column. Returns whether it had anything new. `given_up`: the
+/// Merges an update into the text document of a row's column. Returns whether it had anything new. `behind`: the
 /// table shows the text as it was before, and it is to be known what that was.
 fn text(
     tx: &Transaction<'_>,
@@ -170,13 +167,14 @@ fn text(
     key: &RowKey,
     column: &str,
     update: &[u8],
-    given_up: bool,
+    behind: bool,
 ) -> Result<bool> {
     let stored = texts::get(tx, table, key.as_bytes(), column)?;
     let parts = stored.as_ref().map(Stored::parts).unwrap_or_default();
     let Some(merged) = text_doc::merge(&parts, update)? else { return Ok(false) };
-    if given_up {
-        bases::keep_text(tx, table, key.as_bytes(), column, &text_doc::content(&parts)?)?;
+    if behind {
+        let shown = if parts.is_empty() { String::new() } else { text_doc::content(&parts)? };
+        bases::keep_text(tx, table, key.as_bytes(), column, &shown)?;
     }
     let id = match &stored {
         None => texts::create(tx, table, key.as_bytes(), column, &merged.document)?,

@@ -19,6 +19,9 @@ pub struct Config {
     pub turn_gap: Duration,
     /// How often to look for commits of other processes where file events do not tell. Default: 250 milliseconds.
     pub poll_interval: Duration,
+    /// How long a table that was dropped and made anew, as by a migration, must have been left alone before it is compared
+    /// with what was known of it: then rows that are missing count as deleted. Default: 2 seconds.
+    pub rebuild_quiet: Duration,
     /// About how large a changeset's body grows before the next is begun, in bytes before compression. Default:
     /// 256 KiB.
     pub changeset_bytes: usize,
@@ -36,6 +39,7 @@ impl Default for Config {
             contended_turn_time: Duration::from_millis(10),
             turn_gap: Duration::from_millis(30),
             poll_interval: Duration::from_millis(250),
+            rebuild_quiet: Duration::from_secs(2),
             changeset_bytes: 256 << 10,
             feed_capacity: 1024,
         }
@@ -98,6 +102,11 @@ impl TableOptions {
     /// The default, with integer keys allowed.
     pub fn integer_key() -> Self {
         Self { allow_integer_key: true, ..Self::default() }
+    }
+
+    /// These options, without what they say of columns.
+    pub(crate) fn without_kinds(&self) -> Self {
+        Self { kinds: Vec::new(), ..self.clone() }
     }
 
     /// These options, with deletes winning over concurrent edits.

@@ -10,7 +10,7 @@ use crate::config::{Config, SyncConfig, TableOptions};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::replica::Replica;
+use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT};
 use crate::sync::worker::{Health, Worker};
 use crate::sync::{self, Sync};
 
@@ -72,9 +72,13 @@ impl Engine {
     }
 
     /// Captures everything committed before the call. The engine does so by itself, within milliseconds where the
-    /// system tells it about file changes; this is for whoever wants to know when it is done.
+    /// system tells it about file changes; this is for whoever wants to know when it is done. Where a table was dropped and
+    /// made anew just now, it waits until that has been left alone for [`Config::rebuild_quiet`](crate::Config).
     pub fn capture(&self) -> Result<()> {
-        self.worker.call_blocking(|replica| replica.capture_all().map(|_| ()))
+        while let Some(wait) = self.worker.call_blocking(Replica::capture_all)? {
+            std::thread::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT));
+        }
+        Ok(())
     }
 
     /// Tells the engine that the file was just written to, sparing it the wait for the file event. Never blocks.

@@ -55,6 +55,19 @@ pub enum Error {
         /// The format this version writes.
         known: i64,
     },
+    /// An older version of Driftless wrote the side tables, and whoever only reads cannot bring them up to date.
+    #[error(
+        "'{path}' was last used by an older Driftless (format {found}, this one knows {known}); any command that writes, \
+         `driftless sync` or `driftless track`, brings it up to date"
+    )]
+    OlderFormat {
+        /// The database.
+        path: PathBuf,
+        /// The format found.
+        found: i64,
+        /// The format this version writes.
+        known: i64,
+    },
     /// A table cannot be tracked.
     #[error("table '{table}' cannot be tracked: {refusal}")]
     NotTrackable {
@@ -97,6 +110,14 @@ pub enum Error {
         old: String,
         /// The name that it was to have.
         new: String,
+        /// Why, and what to do instead.
+        why: String,
+    },
+    /// A table or a column cannot be given up for the whole space.
+    #[error("{what} cannot be forgotten: {why}")]
+    CannotForget {
+        /// The table or the column.
+        what: String,
         /// Why, and what to do instead.
         why: String,
     },

@@ -63,6 +63,7 @@ mod lock;
 mod materialize;
 mod mending;
 mod merge;
+mod names;
 mod naming;
 mod parked;
 #[cfg(feature = "planted")]
@@ -96,8 +97,8 @@ pub use parked::{Parked, parked};
 pub use row_doc::RowDocError;
 pub use schema::Affinity;
 pub use schema::eligibility::{KindRefusal, Refusal};
-pub use setup::{Selection, Tracked, rename_column, set_kind, track, untrack};
-pub use status::{Contact, Status, TableStatus, Unsent, status};
+pub use setup::{Selection, Tracked, forget, rename_column, set_kind, track, untrack};
+pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, status};
 pub use sync::worker::Health;
 pub use sync::{Sync, SyncState};
 pub use text_doc::{TextDocError, merge_text};

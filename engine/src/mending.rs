@@ -62,12 +62,13 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool
 
 /// Makes again what was dropped.
 fn remake(tx: &Transaction<'_>, path: &Path, done: &mut Vec<String>) -> Result<()> {
-    let missing = health::missing(tx)?;
-    let is_missing = |name: &str| missing.iter().any(|object| object.name == name);
-    if !is_missing("_driftless_meta") && identity::has_format(tx)? {
-        // Of a newer version nothing may be judged, let alone made.
+    let has_meta = health::missing(tx)?.iter().all(|object| object.name != "_driftless_meta");
+    if has_meta && identity::has_format(tx)? {
+        // A newer version's tables may not be judged, let alone made; an older version's are brought up to this one first.
         migrations::run(tx, path)?;
     }
+    let missing = health::missing(tx)?;
+    let is_missing = |name: &str| missing.iter().any(|object| object.name == name);
     health::make(tx, &missing)?;
     if let Some((table, columns)) = health::crippled(tx)?.first() {
         return Err(Error::Damaged {
@@ -162,7 +163,7 @@ pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
     identity::start_over(tx, path, migrations::FORMAT, fresh::replica())?;
     look_again(tx)?;
     tx.execute_batch(
-        "INSERT INTO _driftless_backlog (tbl, first, k0) SELECT 1, 0, name FROM _driftless_definitions",
+        "INSERT INTO _driftless_backlog (tbl, first, at, k0) SELECT 1, 0, 0, name FROM _driftless_definitions",
     )
     .doing(doing)?;
     for (table, key) in unsent {
@@ -238,7 +239,7 @@ fn look_again(tx: &Transaction<'_>) -> Result<()> {
             continue;
         }
         if let Some(Ok(table)) = introspect::table(tx, &entry.spelled)? {
-            reconcile::look_again(tx, entry.id, &table)?;
+            reconcile::look_again(tx, entry.id, &table, now())?;
         }
     }
     Ok(())

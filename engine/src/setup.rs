@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::config::{ColumnKind, Config, TableOptions};
 use crate::error::{Doing, Error, Result};
 use crate::mending;
+use crate::names;
 use crate::schema::eligibility::Refusal;
 use crate::store;
 use crate::time::now;
@@ -81,16 +82,35 @@ pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnK
 /// the one name or the other, what is written under either is the same column's. Untold, a rename is a dropped column and
 /// an added one.
 ///
-/// Fails with [`Error::NotTracked`], and with [`Error::CannotRename`] if the table has neither column or both, or if it is
-/// part of the primary key.
+/// It may be told at any time, whatever became of the table's other columns meanwhile.
+///
+/// Fails with [`Error::NotTracked`], and with [`Error::CannotRename`] if the table has neither column or both, or had both
+/// at one time.
 pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) -> Result<()> {
     let path = path.as_ref();
-    change(path, open_initialized(path)?, |tx| tracking::rename_column(tx, table, old, new, now()))
+    change(path, open_initialized(path)?, |tx| names::rename_column(tx, table, old, new, now()))
+}
+
+/// Gives a table, or a column of it, up for the whole space, whether or not an engine has the file: clones no longer make
+/// the table, and a later table or column of that name begins empty. Files that still have it keep it. Returns the name of
+/// the table as it was called last.
+///
+/// Fails with [`Error::CannotForget`] while this file has the table or the column, and with [`Error::NotTracked`] if there is
+/// no such table.
+pub fn forget(path: impl AsRef<Path>, table: &str, column: Option<&str>) -> Result<String> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, |tx| match column {
+        None => names::forget_table(tx, table, now()),
+        Some(column) => names::forget_column(tx, table, column, now()),
+    })
 }
 
 fn open_initialized(path: &Path) -> Result<Connection> {
-    if !store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?)? {
-        return Err(Error::NotInitialized(path.to_owned()));
+    match store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?) {
+        Ok(false) => return Err(Error::NotInitialized(path.to_owned())),
+        // It is brought up to date.
+        Ok(true) | Err(Error::OlderFormat { .. }) => {}
+        Err(error) => return Err(error),
     }
     store::open(path, Config::default().busy_timeout)
 }

@@ -67,6 +67,25 @@ pub struct TableStatus {
     pub kinds: BTreeMap<String, ColumnKind>,
     /// Why a table is missing or unfit; a warning about one that is tracked.
     pub reason: Option<String>,
+    /// Whether the table was dropped and made anew, or lost our triggers otherwise, and waits to be left alone before it is
+    /// compared with what was known of it.
+    pub settling: bool,
+    /// What was found when that was last done; `None` if it never was.
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// What was found when a table that had been dropped and made anew, as by a migration, was compared with what was known of
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rebuilt {
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// Rows that were missing, and count as deleted.
+    pub deleted: u64,
+    /// Rows that were new.
+    pub inserted: u64,
+    /// Rows that differed.
+    pub edited: u64,
 }
 
 /// What waits to be acknowledged.
@@ -141,11 +160,18 @@ fn table_status(connection: &Connection, entry: Entry) -> Result<TableStatus> {
         deletes_win: entry.options.deletes_win,
         kinds: entry.options.kinds.into_iter().collect(),
         reason: entry.reason,
+        settling: entry.rebuilt.is_some(),
+        rebuilt: tables::rebuilt(connection, id)?.map(|found| Rebuilt {
+            at: found.compared,
+            deleted: found.deleted,
+            inserted: found.inserted,
+            edited: found.edited,
+        }),
     })
 }
 
 fn local_only(connection: &Connection, entry: &Entry) -> Result<u64> {
-    let Some(Ok(table)) = introspect::table(connection, &entry.name)? else { return Ok(0) };
+    let Some(Ok(table)) = introspect::table(connection, &entry.spelled)? else { return Ok(0) };
     if table.integer_key {
         return Ok(0);
     }

@@ -2,18 +2,18 @@
 //! one transaction, so it needs no engine: it works beside a running one, which then captures the rows.
 
 use driftless_protocol::Seq;
-use driftless_protocol::lane::MAX_COLUMN_BYTES;
 use rusqlite::Transaction;
 
 use crate::config::{ColumnKind, TableOptions};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
+use crate::names;
+use crate::schema::definitions::{self, Definition};
 use crate::schema::eligibility::{self, Refusal};
-use crate::schema::{Table, definitions, introspect, reconcile};
+use crate::schema::{Table, column_changes, introspect, reconcile};
 use crate::store::fold;
 use crate::store::kinds::{self, Kinds};
-use crate::store::renames::{self, Renames};
+use crate::store::renames::Renames;
 use crate::store::tables::{self, State};
-use crate::store::{backlog, quote};
 
 /// Begins to track tables. One that is tracked already with the same options is left as it is.
 /// Fails on the first that cannot be, and then the transaction must be rolled back.
@@ -59,23 +59,7 @@ fn track_one(tx: &Transaction<'_>, name: &str, options: &TableOptions, now: i64)
     let refuse = |refusal| Error::NotTrackable { table: name.to_owned(), refusal };
     let mut table = introspect::table(tx, name)?.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
     eligibility::check(&table, options).map_err(refuse)?;
-    let local = fold(&table.spelled);
-    // A table that was renamed travels under its first name.
-    let known = tables::called(tx, &local)?;
-    let folded = match &known {
-        Some(entry) => entry.name.clone(),
-        None => definitions::named(tx, &local)?.map_or(local, |definition| definition.name),
-    };
-    let known = match known {
-        Some(entry) => Some(entry),
-        None => tables::find(tx, &folded)?,
-    };
-    if let Some(entry) = &known
-        && entry.state == State::Tracked
-        && fold(&entry.spelled) != fold(&table.spelled)
-    {
-        return Err(refuse(Refusal::NameTaken(entry.spelled.clone())));
-    }
+    let (known, folded) = names::of_table(tx, &fold(&table.spelled))?;
     if known.as_ref().is_none_or(|entry| entry.state != State::Tracked) {
         eligibility::check_rows(tx, &table)?.map_err(refuse)?;
     }
@@ -85,6 +69,8 @@ fn track_one(tx: &Transaction<'_>, name: &str, options: &TableOptions, now: i64)
         (_, Some(definition)) => definition.renames(),
         _ => Renames::new(),
     };
+    let retired = defined.as_ref().map(Definition::retired_columns).unwrap_or_default();
+    let renames = column_changes::rename_apart(&table, &retired, known.as_ref(), renames);
     table.rename(&renames);
     let stated = stated_kinds(&table, options).map_err(refuse)?;
     let agreed = match &known {
@@ -172,85 +158,6 @@ pub(crate) fn set_kind(
     let mut definition =
         definition.unwrap_or_else(|| definitions::Definition::of(&entry.name, &table, &entry.options));
     definition.kinds = Some(kinds::to_text(&entry.options.kinds));
-    definitions::put(tx, &definition, now)?;
-    // A running engine looks at its tables again when the schema has changed.
-    reconcile::install(tx, entry.id, &table, false)
-}
-
-/// Tells that a column was renamed, here and, when they hear of it, on all replicas of the space: it goes on travelling
-/// under its first name. Renames it in the table if that has not been done.
-pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &str, now: i64) -> Result<()> {
-    let not_tracked = || Error::NotTracked(name.to_owned());
-    let known = tables::called(tx, &fold(name))?.filter(|entry| entry.state == State::Tracked);
-    let mut entry = known.ok_or_else(not_tracked)?;
-    let refuse = |refusal| Error::NotTrackable { table: name.to_owned(), refusal };
-    let look =
-        |tx| -> Result<Table> { introspect::table(tx, name)?.ok_or_else(not_tracked)?.map_err(refuse) };
-    let cannot = |why: &str| Error::CannotRename {
-        table: entry.spelled.clone(),
-        old: old.to_owned(),
-        new: new.to_owned(),
-        why: why.to_owned(),
-    };
-    let mut table = look(tx)?;
-    let (from, to) = (fold(old), fold(new));
-    let (here, there) = (table.called(&from), table.called(&to));
-    match (here, there) {
-        _ if from == to => return Err(cannot("that is the same name")),
-        _ if to.is_empty() || to.contains(['\t', '\n', '\r']) || to.len() > MAX_COLUMN_BYTES => {
-            return Err(cannot("that is no name for it"));
-        }
-        (Some(_), Some(_)) => return Err(cannot("the table has both columns")),
-        (None, None) => return Err(cannot("the table has neither column")),
-        (None, Some(_)) => {
-            let known = entry.renames.iter().find(|(now, _)| *now == to).map(|(_, travels)| travels);
-            let travels =
-                entry.renames.iter().find(|(now, _)| *now == from).map_or(&from, |(_, travels)| travels);
-            let may_be = match known {
-                Some(known) => known == travels,
-                None => reconcile::may_be_renamed(&entry, &from, &to),
-            };
-            if !may_be {
-                return Err(cannot(
-                    "the one is not there and the other is another column, as far as is known",
-                ));
-            }
-        }
-        (Some(at), None) => {
-            if table.key.iter().any(|key| key.at == at) {
-                return Err(cannot(
-                    "it is part of the primary key, by which rows are known everywhere; make a new table",
-                ));
-            }
-            let sql = format!(
-                "ALTER TABLE main.{} RENAME COLUMN {} TO {}",
-                quote(&table.spelled),
-                quote(old),
-                quote(new)
-            );
-            tx.execute_batch(&sql).doing("renaming a column")?;
-            table = look(tx)?;
-        }
-    }
-    if table.called(&to).is_some_and(|at| table.key.iter().any(|key| key.at == at)) {
-        return Err(cannot(
-            "it is part of the primary key, by which rows are known everywhere; make a new table",
-        ));
-    }
-    let travels =
-        entry.renames.iter().find(|(now, _)| *now == from).map_or(from, |(_, travels)| travels.clone());
-    entry.renames.retain(|(now, _)| *now != to);
-    if travels != to {
-        entry.renames.push((to, travels));
-    }
-    entry.renames.sort();
-    reconcile::settle_hint(&mut entry, old, new);
-    tables::update(tx, &entry)?;
-    table.rename(&entry.renames);
-    let mut definition = definitions::Definition::of(&entry.name, &table, &entry.options);
-    definition.renames = Some(renames::to_text(&entry.renames));
-    // What was written under one of the names shows under the other.
-    backlog::refresh_table(tx, entry.id)?;
     definitions::put(tx, &definition, now)?;
     // A running engine looks at its tables again when the schema has changed.
     reconcile::install(tx, entry.id, &table, false)

@@ -48,6 +48,15 @@ impl Collation {
             .find_map(|(known, collation)| name.eq_ignore_ascii_case(known).then_some(collation))
     }
 
+    /// SQLite's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "BINARY",
+            Self::NoCase => "NOCASE",
+            Self::RTrim => "RTRIM",
+        }
+    }
+
     fn fold<'a>(self, text: &'a [u8]) -> Cow<'a, [u8]> {
         match self {
             Self::Binary => Cow::Borrowed(text),

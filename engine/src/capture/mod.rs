@@ -9,7 +9,7 @@ mod row;
 mod seal;
 mod texts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_protocol::changeset::{Body, BodyBuilder};
 use driftless_protocol::{KeyError, ReplicaId, RowKey, Value, WriterId};
@@ -18,11 +18,11 @@ use rusqlite::Transaction;
 use crate::apply::TouchedRows;
 use crate::changes::ChangedRow;
 use crate::error::{Doing, Error, Result};
-use crate::schema::{Catalog, Tracked};
-use crate::store::dirty::{self, Mark};
+use crate::schema::{Catalog, Tracked, rebuilt};
+use crate::store::dirty::{self, Mark, Why};
 use crate::store::parked::Reason;
-use crate::store::tables::{self, DEFINITIONS};
-use crate::store::{Bind, backlog, bases, identity, parked, settled, writers};
+use crate::store::tables::{self, DEFINITIONS, Rebuilt};
+use crate::store::{Bind, backlog, bases, documents, identity, parked, settled, writers};
 use row::{DocumentUpdate, Row};
 pub(crate) use seal::publish;
 use seal::seal;
@@ -48,6 +48,8 @@ pub(crate) struct Limits {
 pub(crate) struct Captured {
     /// Marks consumed, those of the backlog included.
     pub(crate) marks: usize,
+    /// The tables in which rows were marked.
+    pub(crate) written: BTreeSet<i64>,
     /// Rows that had changed.
     pub(crate) changed: Vec<ChangedRow>,
     /// Whether nothing is left to capture: only then may anything be applied.
@@ -69,6 +71,7 @@ pub(crate) fn run(
     let drained = marks.len() < limits.rows;
     if let Some(last) = marks.last().map(|mark| mark.id) {
         captured.marks = marks.len();
+        captured.written = marks.iter().map(|mark| mark.table.abs()).collect();
         let bodies = capture_marks(
             tx,
             catalog,
@@ -149,7 +152,7 @@ fn capture_settled(
     for (table, key, column) in columns {
         // A row document of ours has been under this key.
         let Ok(key) = RowKey::from_bytes(&key) else { continue };
-        marks.push(Mark { id: 0, table, at: now, key: key.values() });
+        marks.push(Mark { id: 0, table, at: now, why: Why::Again, key: key.values() });
         settled.entry((table, key)).or_default().push(column);
     }
     if marks.is_empty() {
@@ -185,7 +188,7 @@ fn capture_marks(
 ) -> Result<Vec<Body>> {
     // Each row once, with the time of its last mark, in the order of the keys: that is the order of the index.
     let mut rows: BTreeMap<(i64, RowKey), Mark> = BTreeMap::new();
-    for mut mark in marks {
+    for mut mark in rebuilt::with_evicted(tx, catalog, marks)? {
         let Some(tracked) = catalog.get(mark.table) else { continue };
         mark.key.truncate(tracked.table.key.len());
         match tracked.table.row_key(&mark.key) {
@@ -210,6 +213,7 @@ fn capture_marks(
         let Some(tracked) = catalog.get(table) else { continue };
         let settled = settled.get(&(table, key.clone())).map_or(&[][..], Vec::as_slice);
         let row = Row { tracked, key: &key, mark: &mark, kind, now, lost: has.lost, settled };
+        let was_known = mark.why == Why::Rebuilt && documents::get(tx, table, key.as_bytes())?.is_some();
         let updates = match row::capture_row(tx, row, author, has, &mut captured.touched) {
             Err(error @ (Error::RowDoc(_) | Error::TextDoc(_))) => {
                 row::anew(tx, row, author, has, &mut captured.touched, &error)?
@@ -218,6 +222,9 @@ fn capture_marks(
         };
         if updates.is_empty() {
             continue;
+        }
+        if mark.why == Why::Rebuilt {
+            count_rebuilt(tx, tracked, &key, was_known)?;
         }
         body.author(author.writer, author.replica);
         for update in updates {
@@ -240,6 +247,21 @@ fn capture_marks(
         writers::remember(tx, author.writer, author.replica)?;
     }
     Ok(bodies)
+}
+
+/// Counts a row that was found otherwise than its document in a table that had been rebuilt.
+fn count_rebuilt(tx: &Transaction<'_>, tracked: &Tracked, key: &RowKey, was_known: bool) -> Result<()> {
+    let doing = "reading a row to capture it";
+    let key_values = key.values();
+    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
+    let is_there = select.exists(rusqlite::params_from_iter(key_values.iter().map(Bind))).doing(doing)?;
+    let mut found = Rebuilt::default();
+    match (is_there, was_known) {
+        (false, _) => found.deleted = 1,
+        (true, false) => found.inserted = 1,
+        (true, true) => found.edited = 1,
+    }
+    tables::count_rebuilt(tx, tracked.id, &found)
 }
 
 /// Lists a row whose key cannot travel among the parked ones, under a digest of the key; takes it off when it is gone.

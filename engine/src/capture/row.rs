@@ -14,16 +14,13 @@ use crate::row_doc::diff::{self, Current};
 use crate::row_doc::resolve::RowState;
 use crate::row_doc::{self, Lanes};
 use crate::schema::Tracked;
-use crate::store::dirty::Mark;
+use crate::store::dirty::{Mark, Why};
 use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
 use crate::store::{Bind, bases, claims, conflicts, documents, identity, parked, value, writers};
 
 /// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
 const MAX_ROW_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
-
-/// What marks the backlog's entries of a table that was never shown what the documents hold.
-pub(super) const FIRST: i64 = 1;
 
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
@@ -99,8 +96,13 @@ pub(super) fn capture_row(
     let stored = documents::get(tx, tracked.id, key.as_bytes())?;
     let base = if has.bases { bases::get(tx, tracked.id, key.as_bytes())? } else { None };
     // Never shown what the documents hold: what stands here was found apart from them.
-    let apart = kind == Kind::Found && mark.at == FIRST && stored.is_some() && base.is_none();
-    let shown = base.as_deref().or(stored.as_ref().map(|stored| &stored.body[..]));
+    let apart = kind == Kind::Found && mark.why == Why::First && stored.is_some() && base.is_none();
+    // What the table showed: of a row that has come since it was last shown anything, nothing.
+    let shown = match &base {
+        Some(base) => Some(&base[..]).filter(|base| !base.is_empty()),
+        None => stored.as_ref().map(|stored| &stored.body[..]),
+    };
+    let is_new = shown.is_none();
     let lanes = shown.map(row_doc::lanes).transpose()?;
     let lanes = lanes.map(|lanes: Lanes<'_>| lanes.renamed(&tracked.renames));
     let mut state = lanes.as_ref().map(|lanes| lanes.state(tracked.options.deletes_win));
@@ -129,6 +131,13 @@ pub(super) fn capture_row(
                     && real == f64::from(real as i32)
                 {
                     value = Value::Integer(real as i64);
+                }
+                // A value that is other than it was written only because of the column's type was not written here.
+                if let Some(written) = state.as_ref().and_then(|state| state.value(&column.name))
+                    && *written != value
+                    && column.shows_for(tx, written, &value)?
+                {
+                    value = written.clone().into_owned();
                 }
                 columns.push(Current { column: &column.name, kind: tracked.kinds[at], value, implied });
             }
@@ -208,22 +217,20 @@ pub(super) fn capture_row(
     };
     if !seeing.is_empty() {
         let (writer, time) = match kind {
-            _ if stored.is_none() && tracked.id == DEFINITIONS => {
-                (finder(&tracked.name, key, &seeing, &new_texts), 0)
-            }
-            Kind::Found if stored.is_none() => (finder(&tracked.name, key, &seeing, &new_texts), found_at),
-            // Found changed, as after the table was made anew: nobody knows when it was written.
-            Kind::Found => (author.writer, now),
+            _ if is_new && tracked.id == DEFINITIONS => (finder(&tracked.name, key, &seeing, &new_texts), 0),
+            Kind::Found if is_new => (finder(&tracked.name, key, &seeing, &new_texts), found_at),
             Kind::Written if planted!(TimeOfCapture) => (author.writer, now),
-            Kind::Written => (author.writer, mark.at),
+            Kind::Written | Kind::Found => (author.writer, mark.at),
         };
-        if let Some(base) = &base {
-            // Until the row is shown, which may be turns later, what the user writes next goes on from this.
-            let shown = row_doc::write_seeing(Some(base), writer, time, seeing.clone(), &tracked.renames)?;
-            bases::renew(tx, tracked.id, key.as_bytes(), &shown.document)?;
+        let written = row_doc::write_seeing(shown, writer, time, seeing, &tracked.renames)?;
+        if base.is_some() {
+            // Until the row is shown, which may be turns later, what the user writes next goes on from this. What others
+            // wrote meanwhile the user has not seen.
+            bases::renew(tx, tracked.id, key.as_bytes(), &written.document)?;
+            document = Some(row_doc::merge(document.as_deref(), &written.update)?);
+        } else {
+            document = Some(written.document);
         }
-        let written = row_doc::write_seeing(document.as_deref(), writer, time, seeing, &tracked.renames)?;
-        document = Some(written.document);
         updates.push(DocumentUpdate::Row(written.update));
     }
     if !beside.is_empty()

@@ -127,7 +127,8 @@ impl<'a> Materializer<'a> {
         while let Some(first) = touched.peek() {
             let table = first.table;
             let of_table = std::iter::from_fn(|| touched.next_if(|row| row.table == table));
-            let Some(tracked) = self.catalog.get(table) else {
+            // Of one that is in the making all documents are shown when it is compared with them.
+            let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else {
                 of_table.for_each(drop);
                 continue;
             };

@@ -172,9 +172,22 @@ pub(super) struct Orphan {
     pub(super) values: Vec<Value<'static>>,
 }
 
+/// The references that can be judged: not those to a table in the making, which may lack rows only for now.
+fn judged<'a>(catalog: &'a Catalog, tracked: &'a Tracked) -> impl Iterator<Item = usize> + 'a {
+    let in_the_making =
+        |reference: &Reference| catalog.named(&reference.parent).is_some_and(|parent| parent.settling);
+    let references = tracked.table.references.iter().enumerate();
+    references.filter(move |(_, reference)| !in_the_making(reference)).map(|(at, _)| at)
+}
+
 /// Looks for the parents of one row.
-pub(super) fn orphan(tx: &Transaction<'_>, tracked: &Tracked, key: &RowKey) -> Result<Option<Orphan>> {
-    for at in 0..tracked.table.references.len() {
+pub(super) fn orphan(
+    tx: &Transaction<'_>,
+    catalog: &Catalog,
+    tracked: &Tracked,
+    key: &RowKey,
+) -> Result<Option<Orphan>> {
+    for at in judged(catalog, tracked) {
         let sql = orphans_sql(tracked, at, &tracked.table.key_condition());
         let key_values = key.values();
         let values = tx
@@ -192,10 +205,10 @@ pub(super) fn orphan(tx: &Transaction<'_>, tracked: &Tracked, key: &RowKey) -> R
 }
 
 /// Looks for the parents of all rows of a table. A row that lacks several is listed once.
-pub(super) fn orphans(tx: &Transaction<'_>, tracked: &Tracked) -> Result<Vec<Orphan>> {
+pub(super) fn orphans(tx: &Transaction<'_>, catalog: &Catalog, tracked: &Tracked) -> Result<Vec<Orphan>> {
     let doing = "looking for what the rows of a table refer to";
     let mut all: BTreeMap<RowKey, Orphan> = BTreeMap::new();
-    for at in 0..tracked.table.references.len() {
+    for at in judged(catalog, tracked) {
         let mut select = tx.prepare_cached(&orphans_sql(tracked, at, "1")).doing(doing)?;
         let mut rows = select.query([]).doing(doing)?;
         while let Some(row) = rows.next().doing(doing)? {

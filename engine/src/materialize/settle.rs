@@ -11,7 +11,7 @@ use crate::store::{claims, documents, fold, parked, quote};
 impl Materializer<'_> {
     /// Looks for the parents of all rows of a table, and of all rows that refer to it, when the turn ends.
     pub(crate) fn judge_all(&mut self, table: i64) {
-        let Some(tracked) = self.catalog.get(table) else { return };
+        let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else { return };
         if !tracked.table.references.is_empty() {
             self.pending.check_all(table);
         }
@@ -38,13 +38,15 @@ impl Materializer<'_> {
             if let Some(gone) = self.pending.next_gone() {
                 references::look_for_children(self.tx, self.catalog, &mut self.pending, &gone)?;
             } else if let Some((table, check)) = self.pending.next_check() {
-                let Some(tracked) = self.catalog.get(table) else { continue };
+                let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else {
+                    continue;
+                };
                 let orphans = match check {
-                    Check::All => references::orphans(self.tx, tracked)?,
+                    Check::All => references::orphans(self.tx, self.catalog, tracked)?,
                     Check::Rows(keys) => {
                         let mut orphans = Vec::new();
                         for key in &keys {
-                            orphans.extend(references::orphan(self.tx, tracked, key)?);
+                            orphans.extend(references::orphan(self.tx, self.catalog, tracked, key)?);
                         }
                         orphans
                     }
@@ -62,7 +64,9 @@ impl Materializer<'_> {
     /// Puts a row back that waited for what it refers to; whether it may stay is found out afterwards. Of its UNIQUE values
     /// it has kept hold, but a trigger of the user's may have made a row that is in its way.
     pub(super) fn revive(&mut self, table: i64, key: &[u8]) -> Step<()> {
-        let Some(tracked) = self.catalog.get(table) else { return Ok(()) };
+        let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else {
+            return Ok(());
+        };
         let mut queue = Queue::new();
         self.push(tracked, key, &mut queue)?;
         self.judge_queue(tracked, queue)

@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use super::{Materializer, Step};
 use crate::apply::Touched;
 use crate::error::{Doing, Result};
+use crate::schema::rebuilt;
 use crate::store::{dirty, documents, parked};
 
 impl Materializer<'_> {
@@ -25,7 +26,7 @@ impl Materializer<'_> {
             let Some(last) = marks.last() else { return Ok(()) };
             dirty::forget(self.tx, last.id)?;
             let mut rows = BTreeSet::new();
-            for mut mark in marks {
+            for mut mark in rebuilt::with_evicted(self.tx, self.catalog, marks)? {
                 let Some(tracked) = self.catalog.get(mark.table) else { continue };
                 mark.key.truncate(tracked.table.key.len());
                 rows.extend(tracked.table.row_key(&mark.key).ok().map(|key| (mark.table, key)));
@@ -54,7 +55,7 @@ impl Materializer<'_> {
         let mut touched = Vec::with_capacity(rows.len());
         self.announce()?;
         for (table, key) in rows {
-            let Some(tracked) = self.catalog.get(table) else { continue };
+            let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else { continue };
             if documents::get(self.tx, table, key.as_bytes())?.is_some() {
                 touched.push(Touched::again(table, key));
             } else if !parked::is_listed(self.tx, table, &key)? {

@@ -86,7 +86,10 @@ pub(super) fn write(
                     {
                         continue;
                     }
-                    if value(row.get_ref(*at)?) != **wanted {
+                    let is = value(row.get_ref(*at)?);
+                    if is != **wanted
+                        && !tracked.table.columns[*at].shows_for(tx, wanted, &is).unwrap_or(false)
+                    {
                         differs.push((*at, wanted));
                     }
                 }

@@ -29,8 +29,9 @@ use crate::materialize::{Materializer, RolledBack};
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
+use crate::schema::settling::Settling;
 use crate::schema::{Catalog, reconcile};
-use crate::store::{self, backlog, bases, identity, outbox, parked, progress, tables, writers};
+use crate::store::{self, backlog, bases, columns, identity, outbox, parked, progress, tables, writers};
 use crate::time::{is_virtual, now};
 use crate::tracking;
 
@@ -43,6 +44,10 @@ const FIRST_TURN_BYTES: usize = 64 << 10;
 /// After so many turns that left a transaction half captured, one takes all that there is.
 const MOST_PARTIAL_TURNS: u32 = 1000;
 
+/// How long to wait at a time for a table that was rebuilt to be left alone.
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
 /// What a turn did.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turn {
@@ -50,6 +55,8 @@ pub(crate) struct Turn {
     pub(crate) marks: usize,
     /// Whether there is more to do right now.
     pub(crate) more: bool,
+    /// In how long a table that was rebuilt may be compared with its documents; `None` if none waits.
+    pub(crate) settles_in: Option<Duration>,
 }
 
 /// One database file, opened by the engine.
@@ -62,6 +69,8 @@ pub(crate) struct Replica {
     replica: ReplicaId,
     writer: WriterId,
     catalog: Catalog,
+    /// The tables that wait to be left alone.
+    settling: Settling,
     /// SQLite's `schema_version` when the catalog was made.
     schema_version: Option<i64>,
     /// `data_version` at the end of the last turn: whether others have committed since.
@@ -99,6 +108,8 @@ impl Replica {
         if identity::hard_links(path)? > 1 {
             return Err(Error::HardLinked(path.to_owned()));
         }
+        // Before anything of ours is written to it.
+        let last_write = last_write(path);
         // Before the lock leaves its file beside something that is no database.
         drop(store::open_to_read(path, config.busy_timeout)?);
         let lock = EngineLock::take(path)?;
@@ -137,6 +148,7 @@ impl Replica {
             replica,
             writer: if let Some((reused, _)) = reused { reused } else { fresh::writer() },
             catalog: Catalog::default(),
+            settling: Settling::new(config.rebuild_quiet, last_write),
             schema_version: None,
             data_version: 0,
             turn_rows,
@@ -177,7 +189,8 @@ impl Replica {
             && backlog::is_empty(connection)?
             && store::settled::is_empty(connection)?
             && backlog::refresh_is_empty(connection)?
-            && !tables::any_unjudged(connection)?)
+            && !tables::any_unjudged(connection)?
+            && !tables::any_rebuilt(connection)?)
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -199,7 +212,7 @@ impl Replica {
 
     /// Ceases to track tables, all or none. What was written before is captured first.
     pub(crate) fn untrack(&mut self, names: &[&str]) -> Result<Vec<String>> {
-        self.capture_all()?;
+        self.capture_settled()?;
         let tx = begin(&mut self.connection)?;
         let untracked = tracking::untrack(&tx, names)?;
         tx.commit().doing("untracking tables")?;
@@ -212,16 +225,32 @@ impl Replica {
         Ok(data_version(&self.connection)? != self.data_version)
     }
 
-    /// Captures everything that is committed now. Returns how many marks were consumed.
-    pub(crate) fn capture_all(&mut self) -> Result<usize> {
-        let mut marks = 0;
+    /// Captures everything that is committed now, but for what was done to a table that was rebuilt and is not left alone
+    /// yet. Returns in how long that may be captured; `None` if nothing is left.
+    pub(crate) fn capture_all(&mut self) -> Result<Option<Duration>> {
         loop {
             let turn = self.turn(&mut VecDeque::new())?;
-            marks += turn.marks;
             if !turn.more {
-                return Ok(marks);
+                return Ok(turn.settles_in);
             }
         }
+    }
+
+    /// Captures everything that is committed now, and waits until tables that were rebuilt have been left alone. Where a
+    /// test sets the time, which does not pass by itself, it does not wait.
+    pub(crate) fn capture_settled(&mut self) -> Result<()> {
+        while let Some(wait) = self.capture_all()? {
+            if is_virtual() {
+                break;
+            }
+            std::thread::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT));
+        }
+        Ok(())
+    }
+
+    /// Whether a table that was rebuilt may be compared with its documents now.
+    pub(crate) fn is_settling_due(&self) -> bool {
+        self.settling.due_in(now()).is_some_and(|wait| wait.is_zero())
     }
 
     /// One turn. Takes what it has time for from the front of `incoming`: applied, or kept in the inbox. When the turn
@@ -320,8 +349,9 @@ impl Replica {
         let author = Author { replica, writer };
 
         // 1 reconcile
-        if moved || mended {
-            self.catalog = reconcile::run(&tx, now())?;
+        let due = self.settling.due_in(now()).is_some_and(|wait| wait.is_zero());
+        if moved || mended || due {
+            self.catalog = look_at_tables(&tx, &mut self.settling)?;
             if !parked::is_empty(&tx)? {
                 backlog::refresh_parked(&tx)?;
             }
@@ -329,7 +359,9 @@ impl Replica {
 
         // 2 capture
         let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
-        let mut turn = Turn { marks: captured.marks, more: !captured.drained };
+        captured.written.iter().for_each(|table| self.settling.touch(*table, now()));
+        let settles_in = self.settling.due_in(now());
+        let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in };
 
         // 3 apply and 4 materialize, never over an edit that is not captured yet
         let mut merge = Merge {
@@ -360,7 +392,7 @@ impl Replica {
         }
         let mut renewed = definitions_changed && adopt_options(&tx)?;
         if captured.drained && backlog::refresh_is_empty(&tx)? {
-            renewed |= tables::clear_fresh(&tx)?;
+            renewed |= columns::clear_fresh(&tx)?;
             if !bases::is_empty(&tx)? {
                 bases::forget_shown(&tx)?;
             }
@@ -376,6 +408,43 @@ impl Replica {
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
         Ok(Ok((turn, captured.changed, changed)))
     }
+}
+
+/// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.
+fn look_at_tables(tx: &Transaction<'_>, settling: &mut Settling) -> Result<Catalog> {
+    let found = reconcile::run(tx, settling, now())?;
+    if found.took_a_name.is_empty() {
+        return Ok(found.catalog);
+    }
+    for (name, options) in found.took_a_name {
+        match tracking::track(tx, &[&name], options, now()) {
+            Ok(_) => tracing::info!(
+                table = name,
+                "a new table has the name of a renamed one, and is tracked apart from it"
+            ),
+            Err(error @ (Error::NotTrackable { .. } | Error::Contradiction { .. })) => {
+                tracing::warn!(table = name, %error, "a new table has the name of a renamed one, and is not tracked");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(reconcile::run(tx, settling, now())?.catalog)
+}
+
+/// When a database was last written, in milliseconds since 1970; `None` where the system does not tell, or time is not its
+/// own.
+fn last_write(path: &Path) -> Option<i64> {
+    if is_virtual() {
+        return None;
+    }
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let written = |path: &Path| {
+        let modified = std::fs::metadata(path).ok()?.modified().ok()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
+    };
+    written(path).max(written(Path::new(&log)))
 }
 
 fn schema_version(connection: &Connection) -> Result<i64> {

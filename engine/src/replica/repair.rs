@@ -70,7 +70,7 @@ impl Replica {
 
     /// Tries again what was set aside. Returns how much of it is applied now.
     pub(crate) fn try_again(&mut self) -> Result<usize> {
-        self.capture_all()?;
+        self.capture_settled()?;
         let before = quarantine::all(&self.connection)?;
         let count = before.len();
         let readable = before.into_iter().filter(|aside| aside.from.is_some()).filter_map(|aside| {
@@ -105,7 +105,7 @@ impl Replica {
 
     /// Sends the documents of some rows whole, as changesets of ours.
     pub(crate) fn publish(&mut self, rows: &BTreeSet<(String, RowKey)>) -> Result<()> {
-        self.capture_all()?;
+        self.capture_settled()?;
         let author = Author { replica: self.replica, writer: self.writer };
         let bytes = self.config.changeset_bytes;
         let tx = begin(&mut self.connection)?;

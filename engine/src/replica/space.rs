@@ -5,10 +5,14 @@ use rusqlite::Transaction;
 use super::Replica;
 use crate::config::{ColumnKind, TableOptions};
 use crate::error::Result;
-use crate::schema::definitions;
+use crate::schema::{column_changes, definitions};
+use crate::store::renames::Renames;
 use crate::store::tables::State;
 use crate::store::{backlog, kinds, renames, tables};
 use crate::time::now;
+
+/// What is said of a table that is gone from the space for good.
+const RETIRED: &str = "the table is gone for good: somebody said so with `driftless forget`";
 
 impl Replica {
     /// Makes the tables that the space defines and that are not here, and tracks them. Returns their names.
@@ -16,7 +20,8 @@ impl Replica {
         let defined = definitions::all(&self.connection)?;
         let mut made = Vec::new();
         for definition in defined {
-            if crate::schema::introspect::table(&self.connection, definition.called())?.is_some() {
+            let is_there = crate::schema::introspect::table(&self.connection, definition.called())?.is_some();
+            if definition.retired || is_there {
                 continue;
             }
             definitions::create(&mut self.connection, &definition)?;
@@ -74,14 +79,35 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             tables::update(tx, &entry)?;
             renewed = true;
         }
-        if definition.renames.is_some() && entry.renames != renames {
+        // A column that has been here all along is still the one that others have given up.
+        let known = |now: &str| entry.columns.iter().any(|known| known.name == now && known.place.is_some());
+        let own = |(now, travels): &&(String, String)| {
+            let rename = entry.renames.iter().any(|(known, name)| known == now && name == travels);
+            rename || !column_changes::is_named_apart(now, travels) || !known(now)
+        };
+        let here: Renames = renames.iter().filter(own).cloned().collect();
+        if definition.renames.is_some() && entry.renames != here {
             tracing::info!(table = %entry.spelled, "columns of this table were renamed in the space");
-            entry.renames.clone_from(&renames);
-            entry.hint = None;
+            entry.renames = here;
+            for column in &mut entry.columns {
+                column.was =
+                    column.was.take().filter(|_| !renames.iter().any(|(now, _)| *now == column.name));
+            }
             tables::update(tx, &entry)?;
             // What was written under one of the names shows under the other.
             backlog::refresh_table(tx, entry.id)?;
             renewed = true;
+        }
+        let mut retired = definition.retired_columns();
+        for other in definitions::standing(tx, &definition.name, "retired_columns")? {
+            retired.extend(definitions::parse_retired(&other));
+        }
+        if retired != definition.retired_columns() {
+            said.retire_columns(&retired);
+        }
+        if definition.retired && entry.state == State::Missing && entry.reason.as_deref() != Some(RETIRED) {
+            entry.reason = Some(RETIRED.to_owned());
+            tables::update(tx, &entry)?;
         }
         if kinds != definition.kinds() {
             said.kinds = Some(kinds::to_text(&kinds));

@@ -1,6 +1,8 @@
 //! The tables of the space as they travel: rows of `_driftless_definitions`, made from CREATE statements, and
 //! tables made from those by a clone.
 
+use std::collections::BTreeSet;
+
 use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::ValueRef;
@@ -28,6 +30,10 @@ pub(crate) struct Definition {
     pub(crate) kinds: Option<String>,
     /// The columns that were renamed, as they are written down; `None` while there are none.
     pub(crate) renames: Option<String>,
+    /// Whether the table is gone from the space for good.
+    pub(crate) retired: bool,
+    /// The columns that are gone for good, as they are written down; `None` while there are none.
+    pub(crate) retired_columns: Option<String>,
 }
 
 impl Definition {
@@ -46,7 +52,21 @@ impl Definition {
             },
             kinds: None,
             renames: None,
+            retired: false,
+            retired_columns: None,
         }
+    }
+
+    /// The columns that are gone from the space for good, by the names that they travelled by. Others may have written
+    /// them, so what says nothing is passed over.
+    pub(crate) fn retired_columns(&self) -> BTreeSet<String> {
+        parse_retired(self.retired_columns.as_deref().unwrap_or("[]"))
+    }
+
+    /// Says which columns are gone for good.
+    pub(crate) fn retire_columns(&mut self, columns: &BTreeSet<String>) {
+        let names = columns.iter().map(|name| name.as_str().into()).collect();
+        self.retired_columns = (!columns.is_empty()).then(|| serde_json::Value::Array(names).to_string());
     }
 
     /// What the table is called by those who make it anew.
@@ -63,6 +83,12 @@ impl Definition {
     pub(crate) fn kinds(&self) -> Kinds {
         kinds::from_text(self.kinds.as_deref().unwrap_or(""))
     }
+}
+
+/// From a list of retired columns as it is written down.
+pub(crate) fn parse_retired(text: &str) -> BTreeSet<String> {
+    let names: Vec<serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+    names.iter().filter_map(|name| name.as_str()).map(str::to_owned).collect()
 }
 
 /// Written by others, so whatever is there counts as a text or none, as yes or no.
@@ -83,10 +109,13 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
         options: TableOptions { deletes_win: flag(3)?, allow_integer_key: flag(4)?, kinds: Kinds::new() },
         kinds: text(5)?,
         renames: text(7)?,
+        retired: flag(8)?,
+        retired_columns: text(9)?,
     })
 }
 
-const COLUMNS: &str = "name, sql, indexes, deletes_win, integer_key, kinds, spelled, renames";
+const COLUMNS: &str =
+    "name, sql, indexes, deletes_win, integer_key, kinds, spelled, renames, retired, retired_columns";
 
 /// The definition of a table, by folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
@@ -140,12 +169,18 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
     if definition.renames.is_none() {
         definition.renames = before.as_ref().and_then(|before| before.renames.clone());
     }
+    if let Some(before) = &before {
+        definition.retired |= before.retired;
+        let columns = &definition.retired_columns() | &before.retired_columns();
+        definition.retire_columns(&columns);
+    }
     if before.as_ref() == Some(&definition) {
         return Ok(());
     }
     tx.execute(
         &format!(
-            "INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+            "INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS})
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
         ),
         (
             &definition.name,
@@ -157,6 +192,8 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
             &definition.kinds,
             &definition.spelled,
             &definition.renames,
+            definition.retired.then_some(true),
+            &definition.retired_columns,
         ),
     )
     .doing("writing the definitions of the space")?;

@@ -1,13 +1,17 @@
 //! What the user's tables look like, which of them can be tracked, and how we watch them.
 
+pub(crate) mod column_changes;
 pub(crate) mod constraints;
 pub(crate) mod definitions;
 pub(crate) mod effects;
 pub(crate) mod eligibility;
 pub(crate) mod introspect;
 mod keys;
+pub(crate) mod rebuilt;
 pub(crate) mod reconcile;
+pub(crate) mod settling;
 pub(crate) mod sql_text;
+mod storage;
 pub(crate) mod triggers;
 pub(crate) mod warnings;
 
@@ -208,6 +212,9 @@ pub(crate) struct Tracked {
     pub(crate) kinds: Vec<ColumnKind>,
     /// Columns that were renamed: what was written under their new names counts as theirs.
     pub(crate) renames: Renames,
+    /// Whether it was rebuilt and is not compared with its documents yet: what its user writes is captured, and nothing is
+    /// written into it or judged by it.
+    pub(crate) settling: bool,
     /// Columns that have just appeared and may not show yet what the documents hold.
     pub(crate) fresh: Vec<String>,
     pub(crate) table: Table,
@@ -240,6 +247,7 @@ impl Tracked {
             renames: Renames::new(),
             watched: false,
             meddles: false,
+            settling: false,
             fresh: Vec::new(),
             targets: Vec::new(),
             select: format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
@@ -334,15 +342,17 @@ impl Catalog {
         Self { tables }
     }
 
-    /// Their numbers, each after those that its rows refer to, as far as they do not refer in rings: rows that are
-    /// written in this order find their parents.
+    /// The numbers of those that can be written to, each after those that its rows refer to, as far as they do not refer in
+    /// rings: rows that are written in this order find their parents.
     pub(crate) fn parents_first(&self) -> Vec<i64> {
         let mut ordered: Vec<i64> = Vec::with_capacity(self.tables.len());
-        let mut left: Vec<&Tracked> = self.tables.iter().collect();
+        let mut left: Vec<&Tracked> = self.tables.iter().filter(|table| !table.settling).collect();
         while !left.is_empty() {
             let is_free = |table: &&Tracked| {
                 let parents = table.table.references.iter().filter_map(|key| self.named(&key.parent));
-                parents.into_iter().all(|parent| parent.id == table.id || ordered.contains(&parent.id))
+                parents
+                    .into_iter()
+                    .all(|parent| parent.settling || parent.id == table.id || ordered.contains(&parent.id))
             };
             let next = left.iter().position(is_free).unwrap_or(0);
             ordered.push(left.remove(next).id);

@@ -10,6 +10,8 @@
 //!   marked by the INSERT itself; one under another key, reached through a UNIQUE column, by a BEFORE trigger.
 //! - A table whose key is no alias of the rowid has a hidden one, which a statement may name: REPLACE evicts through it
 //!   too. Its own BEFORE triggers fire only where a rowid is given or moved.
+//! - Only the triggers for UNIQUE columns name the table in their bodies: where `legacy_alter_table` is on, `RENAME TABLE`
+//!   leaves that name as it was, and every write fails until the engine has looked.
 //! - An UPDATE of the key marks the old key and the new; the old only if it differs, which `IS NOT` decides with the
 //!   column's own collation.
 //! - BEFORE triggers do not see defaults of the rowid, so keys are marked AFTER.
@@ -62,7 +64,7 @@ pub(crate) fn all(id: i64, table: &Table, watched: bool) -> Vec<Trigger> {
         triggers.push(trigger("replace_update", "BEFORE UPDATE", "", &evicted));
     }
     if let Some(rowid) = table.rowid {
-        let evicted = mark_rowid(id, table, rowid);
+        let evicted = mark_rowid(id);
         let given = format!("NEW.{rowid} IS NOT -1 AND ");
         triggers.push(trigger("rowid_insert", "BEFORE INSERT", &given, &evicted));
         let moved = format!("NEW.{rowid} IS NOT OLD.{rowid} AND ");
@@ -155,15 +157,12 @@ fn computed_from_fallbacks<'a>(table: &'a Table, columns: &[&'a str]) -> BTreeSe
     found
 }
 
-/// Marks the row that sits at the new rowid, were it to be evicted. Before an insert that names no rowid `NEW.rowid` is
-/// -1; a row that really is inserted at -1 evicts at most the one there, and is not looked for.
-fn mark_rowid(id: i64, table: &Table, rowid: &str) -> String {
-    let (columns, key) = (key_list(table.key.len()), table.key_columns());
-    let name = quote(&table.spelled);
-    format!(
-        "INSERT INTO _driftless_dirty (tbl, at, {columns}) SELECT {id}, {NOW}, {key} FROM {name} \
-         WHERE {rowid} = NEW.{rowid};"
-    )
+/// Marks that a row may be evicted which sits at the new rowid, without saying which: to look for it would take a query that
+/// names the table, and a SQLite with `legacy_alter_table` on, as macOS has it, does not rename the table in a trigger, so
+/// that the next write would fail. The engine looks for the row instead. Before an insert that names no rowid `NEW.rowid`
+/// is -1; a row that really is inserted at -1 evicts at most the one there, and is not looked for.
+fn mark_rowid(id: i64) -> String {
+    format!("INSERT INTO _driftless_dirty (tbl, at) VALUES (-{id}, {NOW});")
 }
 
 #[cfg(test)]

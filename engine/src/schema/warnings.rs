@@ -8,16 +8,16 @@ use super::{Catalog, Tracked, introspect};
 use crate::error::{Doing, Result};
 use crate::store::fold;
 
-/// Everything worth a warning about one table; `effects`: the tables that its triggers write into, `hint`: what was
-/// noticed when its columns last changed.
+/// Everything worth a warning about one table; `effects`: the tables that its triggers write into, `notes`: what there is
+/// to say of its names.
 pub(crate) fn about(
     tx: &Transaction<'_>,
     catalog: &Catalog,
     tracked: &Tracked,
     effects: Option<&BTreeSet<String>>,
-    hint: Option<String>,
+    notes: Vec<String>,
 ) -> Result<Option<String>> {
-    let mut warnings: Vec<String> = hint.into_iter().collect();
+    let mut warnings = notes;
     for reference in &tracked.table.references {
         if catalog.named(&reference.parent).is_none() {
             warnings.push(format!(

@@ -5,7 +5,7 @@ use driftless_protocol::{RowKey, Value};
 use rusqlite::{Connection, Transaction};
 
 use super::Bind;
-use super::dirty::key_list;
+use super::dirty::{Why, key_list};
 use crate::error::{Doing, Result};
 
 /// Forgets all entries of the backlog up to `id`.
@@ -50,8 +50,19 @@ pub(crate) fn refresh_parked(tx: &Transaction<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The keys of a table's documents that are still to be materialized anew.
+pub(crate) fn to_refresh(connection: &Connection, table: i64) -> Result<Vec<Vec<u8>>> {
+    let doing = "reading what to materialize anew";
+    let mut statement =
+        connection.prepare_cached("SELECT key FROM _driftless_refresh WHERE tbl = ?1").doing(doing)?;
+    statement.query_map([table], |row| row.get(0)).and_then(|keys| keys.collect()).doing(doing)
+}
+
+/// The requests that can be met: nothing is written into a table that was rebuilt and is not compared yet.
+const CAN_BE_MET: &str = "tbl NOT IN (SELECT id FROM _driftless_tables WHERE rebuilt IS NOT NULL)";
+
 /// Takes up to `limit` requests, those of the tables named first in `order` first: (table, key bytes). Requests for
-/// tables that it does not name are forgotten.
+/// tables that it does not name are forgotten, unless they cannot be met yet.
 pub(crate) fn take_refresh(
     tx: &Transaction<'_>,
     order: impl IntoIterator<Item = i64>,
@@ -82,7 +93,7 @@ pub(crate) fn take_refresh(
             return Ok(requests);
         }
     }
-    tx.execute("DELETE FROM _driftless_refresh", []).doing(doing)?;
+    tx.execute(&format!("DELETE FROM _driftless_refresh WHERE {CAN_BE_MET}"), []).doing(doing)?;
     Ok(requests)
 }
 
@@ -94,26 +105,26 @@ pub(crate) fn is_to_refresh(connection: &Connection, table: i64, key: &[u8]) -> 
         .doing("reading what to materialize anew")
 }
 
-/// Whether nothing is to be materialized anew.
+/// Whether nothing is to be materialized anew that can be.
 pub(crate) fn refresh_is_empty(connection: &Connection) -> Result<bool> {
     connection
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_refresh)")
+        .prepare_cached(&format!("SELECT NOT EXISTS (SELECT 1 FROM _driftless_refresh WHERE {CAN_BE_MET})"))
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .doing("reading what to materialize anew")
 }
 
-/// Lists one row to be looked at again, by its key's columns as they are.
-pub(crate) fn look_at(tx: &Transaction<'_>, table: i64, key: &[Value<'_>]) -> Result<()> {
+/// Lists one row to be looked at, by its key's columns as they are. `at`: the time that an edit which is found gets.
+pub(crate) fn look_at(tx: &Transaction<'_>, table: i64, key: &[Value<'_>], why: Why, at: i64) -> Result<()> {
     let columns = key_list(key.len());
-    let places: Vec<String> = (2..key.len() + 2).map(|n| format!("?{n}")).collect();
+    let places: Vec<String> = (4..key.len() + 4).map(|n| format!("?{n}")).collect();
     let sql = format!(
-        "INSERT INTO _driftless_backlog (tbl, first, {columns}) VALUES (?1, 0, {})",
+        "INSERT INTO _driftless_backlog (tbl, first, at, {columns}) VALUES (?1, ?2, ?3, {})",
         places.join(", ")
     );
-    let table = Value::Integer(table);
+    let first = [Value::Integer(table), Value::Integer(why.number()), Value::Integer(at)];
     tx.prepare_cached(&sql)
         .and_then(|mut statement| {
-            statement.execute(rusqlite::params_from_iter(std::iter::once(&table).chain(key).map(Bind)))
+            statement.execute(rusqlite::params_from_iter(first.iter().chain(key).map(Bind)))
         })
         .doing("listing a row to be looked at")?;
     Ok(())

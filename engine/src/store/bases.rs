@@ -1,10 +1,12 @@
-//! `_driftless_bases`: documents as their table showed them when it ceased to be tracked.
+//! `_driftless_bases`: documents as their table shows them, while it is not shown what comes in: it is not tracked, or
+//! was rebuilt just now.
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Doing, Result};
 
-/// Keeps a row's document as it was before the first write of others that the table does not show.
+/// Keeps a row's document as it was before the first write of others that the table does not show: empty for a row that
+/// had none.
 pub(crate) fn keep(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
     tx.prepare_cached("INSERT OR IGNORE INTO _driftless_bases (tbl, key, body) VALUES (?1, ?2, ?3)")
         .and_then(|mut statement| statement.execute((table, key, body)))
@@ -60,7 +62,8 @@ pub(crate) fn text(connection: &Connection, table: i64, key: &[u8], column: &str
         .doing("reading a kept text")
 }
 
-/// What the table shows of a row, where that is not its document.
+/// What the table shows of a row, where that is not its document: the document as it was, empty where the table shows
+/// nothing of it.
 pub(crate) fn get(connection: &Connection, table: i64, key: &[u8]) -> Result<Option<Vec<u8>>> {
     connection
         .prepare_cached("SELECT body FROM _driftless_bases WHERE tbl = ?1 AND key = ?2")
@@ -76,11 +79,11 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
         .doing("reading the kept documents")
 }
 
-/// Forgets those of tables that are tracked: they show what their documents hold.
+/// Forgets those of tables that show what their documents hold: all that are tracked and were not rebuilt just now.
 pub(crate) fn forget_shown(tx: &Transaction<'_>) -> Result<()> {
     for table in ["_driftless_bases", "_driftless_text_bases"] {
         tx.prepare_cached(&format!(
-            "DELETE FROM {table} WHERE tbl IN (SELECT id FROM _driftless_tables WHERE state = 'tracked')"
+            "DELETE FROM {table} WHERE tbl IN (SELECT id FROM _driftless_tables WHERE state = 'tracked' AND rebuilt IS NULL)"
         ))
         .and_then(|mut statement| statement.execute([]))
         .doing("forgetting kept documents")?;

@@ -12,11 +12,39 @@ use crate::error::{Doing, Result};
 pub(crate) struct Mark {
     pub(crate) id: i64,
     pub(crate) table: i64,
-    /// When, in milliseconds since 1970; in the backlog 1 for rows of a table that was never shown what the documents
-    /// hold, else 0.
+    /// When, in milliseconds since 1970.
     pub(crate) at: i64,
+    /// Of an entry of the backlog: why the row is looked at.
+    pub(crate) why: Why,
     /// The key's columns; shorter keys than the longest leave NULLs at the end.
     pub(crate) key: Vec<Value<'static>>,
+}
+
+/// Why a row is looked at that no trigger marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Why {
+    /// It is compared with its document again.
+    #[default]
+    Again,
+    /// Its table was never shown what the documents hold.
+    First,
+    /// Its table was rebuilt.
+    Rebuilt,
+}
+
+impl Why {
+    /// As the backlog keeps it.
+    pub(crate) fn number(self) -> i64 {
+        match self {
+            Self::Again => 0,
+            Self::First => 1,
+            Self::Rebuilt => 2,
+        }
+    }
+
+    fn parse(number: i64) -> Self {
+        [Self::First, Self::Rebuilt].into_iter().find(|why| why.number() == number).unwrap_or_default()
+    }
 }
 
 /// Adds key columns to the log and to the backlog until they hold `columns`.
@@ -47,12 +75,17 @@ pub(crate) fn key_list(columns: usize) -> String {
 
 /// The oldest `limit` marks.
 pub(crate) fn read(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
-    read_log(connection, "SELECT id, tbl, at, * FROM _driftless_dirty ORDER BY id LIMIT ?1", limit, 6)
+    read_log(connection, "SELECT id, tbl, at, 0, * FROM _driftless_dirty ORDER BY id LIMIT ?1", limit, 7)
 }
 
 /// The oldest `limit` entries of the backlog.
 pub(crate) fn read_backlog(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
-    read_log(connection, "SELECT id, tbl, first, * FROM _driftless_backlog ORDER BY id LIMIT ?1", limit, 6)
+    read_log(
+        connection,
+        "SELECT id, tbl, at, first, * FROM _driftless_backlog ORDER BY id LIMIT ?1",
+        limit,
+        8,
+    )
 }
 
 /// `skip`: how many columns stand before `k0`, those named and those that `*` repeats.
@@ -69,6 +102,7 @@ fn read_log(connection: &Connection, sql: &str, limit: usize, skip: usize) -> Re
             id: row.get(0).doing(doing)?,
             table: row.get(1).doing(doing)?,
             at: row.get(2).doing(doing)?,
+            why: Why::parse(row.get(3).doing(doing)?),
             key: key.collect::<rusqlite::Result<_>>().doing(doing)?,
         });
     }

@@ -26,6 +26,15 @@ pub(crate) fn get(connection: &Connection, table: i64, key: &[u8]) -> Result<Opt
         .doing("reading a row document")
 }
 
+/// The keys of all rows of a table that have a document, ascending.
+pub(crate) fn keys(connection: &Connection, table: i64) -> Result<Vec<Vec<u8>>> {
+    let doing = "reading the keys of documents";
+    let mut statement = connection
+        .prepare_cached("SELECT key FROM _driftless_rows WHERE tbl = ?1 ORDER BY key")
+        .doing(doing)?;
+    statement.query_map([table], |row| row.get(0)).and_then(|keys| keys.collect()).doing(doing)
+}
+
 /// Stores the document of a row that has none.
 pub(crate) fn insert(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
     let id = tx

@@ -91,7 +91,7 @@ fn expected() -> Result<(Vec<Object>, Columns)> {
         return Ok(expected.clone());
     }
     let model = Connection::open_in_memory().doing("reading the schema")?;
-    model.execute_batch(migrations::FORMAT_1).doing("reading the schema")?;
+    model.execute_batch(migrations::SCHEMA).doing("reading the schema")?;
     let expected = schema_of(&model)?;
     Ok(EXPECTED.get_or_init(|| expected).clone())
 }

@@ -67,6 +67,10 @@ pub(crate) fn inode_of(path: &Path) -> Result<Option<i64>> {
     return Ok(metadata.is_file().then_some(0).filter(|_| false));
 }
 
+pub(super) fn set_format(tx: &Transaction<'_>, format: i64) -> Result<()> {
+    set(tx, "format", format)
+}
+
 pub(crate) fn format(connection: &Connection) -> Result<i64> {
     get(connection, "format")?
         .ok_or(Error::Damaged { table: "_driftless_meta", what: "the format is missing".into() })
@@ -79,9 +83,14 @@ pub(crate) fn replica(connection: &Connection) -> Result<ReplicaId> {
     Ok(ReplicaId::from_slice(&bytes.ok_or_else(missing)?)?)
 }
 
+/// The version of the side tables, unless it is lost or damaged.
+pub(crate) fn format_if_known(connection: &Connection) -> Option<i64> {
+    get(connection, "format").ok().flatten()
+}
+
 /// Whether the version of the side tables is known.
 pub(crate) fn has_format(connection: &Connection) -> Result<bool> {
-    Ok(get::<i64>(connection, "format").ok().flatten().is_some())
+    Ok(format_if_known(connection).is_some())
 }
 
 /// This file's id, unless it is lost or damaged.

@@ -9,10 +9,10 @@ use super::identity;
 use crate::error::{Doing, Error, Result};
 
 /// The format that this version writes, in `_driftless_meta` under `format`.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
-/// What the view of the tracked rows' conflicts, and the other views, are made from.
-pub(super) const FORMAT_1: &str = "
+/// The side tables and views of the newest format.
+pub(super) const SCHEMA: &str = "
 -- What is known about this file: one value a name. See identity.rs.
 CREATE TABLE _driftless_meta (
   name TEXT PRIMARY KEY,
@@ -29,14 +29,32 @@ CREATE TABLE _driftless_tables (
   reason TEXT,                      -- of 'missing' and 'unfit': for status
   deletes_win INTEGER NOT NULL DEFAULT 0,
   integer_key INTEGER NOT NULL DEFAULT 0,
-  kinds TEXT NOT NULL DEFAULT '',   -- columns that are no registers: 'counter likes', a line each, sorted
-  renames TEXT NOT NULL DEFAULT '', -- columns that were renamed: name now, tab, name that it travels by; a line each
-  hint TEXT,                        -- what may have been a rename that nobody told
-  fresh TEXT,                       -- columns that have just appeared, a line each: until the table shows what the
-                                    -- documents hold of them, a default in one is nobody's write
-  shape TEXT,                       -- what reconcile compares: the table's columns, key and triggers as recorded
-  unjudged INTEGER NOT NULL DEFAULT 0 -- 1: rows were written here that nobody has compared with what they refer to
+  rules TEXT,                       -- a digest of what the table demands of its rows, as it was looked at last
+  unjudged INTEGER NOT NULL DEFAULT 0, -- 1: rows were written here that nobody has compared with what they refer to
+  rebuilt INTEGER,                  -- not NULL: the table lost our triggers and waits to be compared with its documents;
+                                    -- the time that edits which are found then get, milliseconds since 1970
+  compared INTEGER,                 -- when that was last done, milliseconds since 1970, and how many rows had been
+  deleted INTEGER NOT NULL DEFAULT 0,  -- deleted,
+  inserted INTEGER NOT NULL DEFAULT 0, -- inserted and
+  edited INTEGER NOT NULL DEFAULT 0    -- edited without our triggers
 );
+
+-- The columns of those tables, also those that a table no longer has. See columns.rs.
+CREATE TABLE _driftless_columns (
+  tbl INTEGER NOT NULL,
+  name TEXT NOT NULL,               -- folded, as the table calls it, or called it last
+  travels TEXT NOT NULL,            -- folded, as it travels: its first name anywhere
+  kind TEXT NOT NULL,               -- 'register', 'text' or 'counter'
+  place INTEGER,                    -- its place in the table; NULL while the table has no such column
+  key INTEGER,                      -- its place in the primary key; NULL for other columns
+  collation TEXT,                   -- of a key column; NULL where the key is an alias of the rowid
+  came INTEGER,                     -- with which change of the table's columns it came; NULL if it was never here
+  went INTEGER,                     -- with which change it went; NULL while it is here
+  was TEXT,                         -- the column that went when it came: perhaps it was renamed
+  fresh INTEGER NOT NULL,           -- 1: it has just appeared, and until the table shows what the documents hold of it
+                                    -- a default in it is nobody's write
+  PRIMARY KEY (tbl, name)
+) WITHOUT ROWID;
 
 -- The dirty log. The triggers append to it in the writer's own transaction. More key columns (k1, k2 ...) are added
 -- when a table with a longer key is tracked.
@@ -51,7 +69,9 @@ CREATE TABLE _driftless_dirty (
 CREATE TABLE _driftless_backlog (
   id INTEGER PRIMARY KEY,
   tbl INTEGER NOT NULL,
-  first INTEGER NOT NULL,           -- 1: the table was never shown what the documents hold; 0: it is looked at again
+  first INTEGER NOT NULL,           -- 1: the table was never shown what the documents hold; 0: it is looked at again;
+                                    -- 2: it was rebuilt
+  at INTEGER NOT NULL,              -- the time that an edit which is found gets, milliseconds since 1970
   k0
 );
 
@@ -99,12 +119,12 @@ CREATE TABLE _driftless_text_updates (
   body BLOB NOT NULL                -- a Yrs update, v1: the first makes a whole document, the others go on from there
 );
 
--- Documents as the table showed them when it ceased to be tracked, of rows that others have written since: what the
--- user changed meanwhile is what differs from these.
+-- Documents as their table shows them, while it is not shown what comes in (it is not tracked, or was rebuilt just now), of
+-- rows that others have written since: what the user changed meanwhile is what differs from these.
 CREATE TABLE _driftless_bases (
   tbl INTEGER NOT NULL,
   key BLOB NOT NULL,
-  body BLOB NOT NULL,
+  body BLOB NOT NULL,               -- as in _driftless_documents; empty where there was no document
   PRIMARY KEY (tbl, key)
 ) WITHOUT ROWID;
 
@@ -223,20 +243,30 @@ CREATE TABLE _driftless_definitions (
   indexes TEXT,                     -- CREATE INDEX ...; one after the other, by name
   deletes_win INTEGER,
   integer_key INTEGER,
-  renames TEXT,                     -- columns that were renamed, as in _driftless_tables; NULL while there are none
-  kinds TEXT                        -- columns that are no registers: 'counter likes', a line each, sorted; NULL while
-                                    -- nobody has stated any
+  renames TEXT,                     -- columns that were renamed: a JSON object, name now to name that it travels by;
+                                    -- NULL while there are none
+  kinds TEXT,                       -- columns that are no registers: a JSON object, name to kind; NULL while nobody has
+                                    -- stated any
+  retired INTEGER,                  -- 1: the table is gone from the space for good
+  retired_columns TEXT              -- a JSON array of the columns that are gone for good, by the names that they travel by;
+                                    -- NULL while there are none
 ) WITHOUT ROWID;
 
 INSERT INTO _driftless_tables (id, name, spelled, state)
 VALUES (1, '_driftless_definitions', '_driftless_definitions', 'tracked');
 
+-- Without subqueries that name an outer table: in one of a view SQLite 3.40 does not find that again when somebody renames a
+-- table or a column, and the ALTER TABLE fails.
 CREATE VIEW driftless_conflicts AS
-SELECT t.spelled AS \"table\", c.pk AS \"key\", c.col AS \"column\", c.value AS value, c.shown AS shown,
+SELECT t.spelled AS \"table\", c.pk AS \"key\",
+       coalesce(o.name, n.name, c.col) AS \"column\",
+       c.value AS value, c.shown AS shown,
        CASE WHEN c.at <= 0 THEN NULL ELSE strftime('%Y-%m-%dT%H:%M:%fZ', c.at / 1000.0, 'unixepoch') END AS written_at,
        lower(hex(w.replica)) AS replica
 FROM _driftless_conflicts c
 JOIN _driftless_tables t ON t.id = c.tbl
+LEFT JOIN _driftless_columns o ON o.tbl = c.tbl AND o.name = c.col AND o.place IS NOT NULL
+LEFT JOIN _driftless_columns n ON o.name IS NULL AND n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
 LEFT JOIN _driftless_writers w ON w.writer = c.writer
 WHERE c.tbl <> 1;
 
@@ -244,7 +274,9 @@ WHERE c.tbl <> 1;
 CREATE TRIGGER driftless_settle INSTEAD OF DELETE ON driftless_conflicts BEGIN
   INSERT OR IGNORE INTO _driftless_settled (tbl, key, col)
   SELECT c.tbl, c.key, c.col FROM _driftless_conflicts c JOIN _driftless_tables t ON t.id = c.tbl
-  WHERE t.spelled = OLD.\"table\" AND c.pk = OLD.\"key\" AND c.col = OLD.\"column\";
+  LEFT JOIN _driftless_columns o ON o.tbl = c.tbl AND o.name = c.col AND o.place IS NOT NULL
+  LEFT JOIN _driftless_columns n ON o.name IS NULL AND n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
+  WHERE t.spelled = OLD.\"table\" AND c.pk = OLD.\"key\" AND coalesce(o.name, n.name, c.col) = OLD.\"column\";
 END;
 
 CREATE VIEW driftless_parked AS
@@ -268,9 +300,15 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path) -> Result<bool> {
     match found {
         FORMAT => Ok(false),
         0 => {
-            tx.execute_batch(FORMAT_1).doing("creating the side tables")?;
+            tx.execute_batch(SCHEMA).doing("creating the side tables")?;
             identity::initialize(tx, path, FORMAT)?;
             tracing::info!(path = %path.display(), format = FORMAT, "side tables created");
+            Ok(true)
+        }
+        1 => {
+            super::format_1::upgrade(tx)?;
+            identity::set_format(tx, FORMAT)?;
+            tracing::info!(path = %path.display(), format = FORMAT, "side tables brought to a newer format");
             Ok(true)
         }
         newer => Err(Error::NewerFormat { path: path.to_owned(), found: newer, known: FORMAT }),

@@ -8,9 +8,11 @@
 pub(crate) mod backlog;
 pub(crate) mod bases;
 pub(crate) mod claims;
+pub(crate) mod columns;
 pub(crate) mod conflicts;
 pub(crate) mod dirty;
 pub(crate) mod documents;
+mod format_1;
 pub(crate) mod health;
 pub(crate) mod identity;
 pub(crate) mod inbox;
@@ -113,10 +115,16 @@ fn readonly_or(path: &Path, doing: &'static str, source: rusqlite::Error) -> Err
     }
 }
 
-/// Whether the engine's tables are in this file. Fails with [`Error::Damaged`] if only some are.
+/// Whether the engine's tables are in this file. Fails with [`Error::OlderFormat`] if an older version made them, and with
+/// [`Error::Damaged`] if only some are there.
 pub(crate) fn is_initialized(connection: &Connection) -> Result<bool> {
     let any = health::any(connection)?;
     if any {
+        if let Some(found) = identity::format_if_known(connection).filter(|found| *found < migrations::FORMAT)
+        {
+            let path = connection.path().unwrap_or_default().into();
+            return Err(Error::OlderFormat { path, found, known: migrations::FORMAT });
+        }
         health::check_readable(connection)?;
     }
     Ok(any)

@@ -47,6 +47,14 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
         .doing("reading the parked rows")
 }
 
+/// The keys of the parked rows of a table.
+pub(crate) fn keys(connection: &Connection, table: i64) -> Result<Vec<Vec<u8>>> {
+    let doing = "reading the parked rows";
+    let mut statement =
+        connection.prepare_cached("SELECT key FROM _driftless_parked WHERE tbl = ?1").doing(doing)?;
+    statement.query_map([table], |row| row.get(0)).and_then(|keys| keys.collect()).doing(doing)
+}
+
 /// Parks a row, or renews the reason. `row`: its values, a JSON object.
 pub(crate) fn put(
     tx: &Transaction<'_>,

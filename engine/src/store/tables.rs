@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::renames::{self, Renames};
-use super::{fold, kinds};
+use super::columns::{self, Columns, KnownColumn};
+use super::fold;
+use super::renames::Renames;
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
 
@@ -45,7 +46,7 @@ impl State {
     }
 }
 
-/// One row of `_driftless_tables`.
+/// One row of `_driftless_tables`, with what is known of the table's columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) id: i64,
@@ -55,17 +56,28 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
     pub(crate) options: TableOptions,
-    /// Columns that have just appeared.
-    pub(crate) fresh: Vec<String>,
-    pub(crate) shape: Option<String>,
+    /// A digest of what the table demands of its rows, as it was looked at last.
+    pub(crate) rules: Option<String>,
+    /// The table lost our triggers and waits to be compared with its documents: the time that edits get which are found
+    /// then.
+    pub(crate) rebuilt: Option<i64>,
+    /// The columns that it has, in its order, and then those that it had.
+    pub(crate) columns: Vec<KnownColumn>,
     pub(crate) renames: Renames,
-    /// What may have been a rename that nobody told.
-    pub(crate) hint: Option<String>,
+    /// The names under which columns travel that have just appeared.
+    pub(crate) fresh: Vec<String>,
 }
 
-const COLUMNS: &str =
-    "id, name, spelled, state, reason, deletes_win, integer_key, shape, fresh, kinds, renames, hint";
+impl Entry {
+    /// Whether its table is not shown what comes in, although it was before: what it shows is to be known until it is.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.rebuilt.is_some() || matches!(self.state, State::Untracked | State::Missing | State::Unfit)
+    }
+}
 
+const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, rules, rebuilt";
+
+/// Reads an entry; what is known of its columns is added by [`complete`].
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
     let state: String = row.get(3)?;
     let entry = Entry {
@@ -74,28 +86,35 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
         spelled: row.get(2)?,
         state: State::Unknown,
         reason: row.get(4)?,
-        options: TableOptions {
-            deletes_win: row.get(5)?,
-            allow_integer_key: row.get(6)?,
-            kinds: kinds::from_text(&row.get::<_, String>(9)?),
-        },
-        shape: row.get(7)?,
-        renames: renames::from_text(&row.get::<_, String>(10)?),
-        hint: row.get(11)?,
-        fresh: row.get::<_, Option<String>>(8)?.unwrap_or_default().lines().map(str::to_owned).collect(),
+        options: TableOptions { deletes_win: row.get(5)?, allow_integer_key: row.get(6)?, kinds: Vec::new() },
+        rules: row.get(7)?,
+        rebuilt: row.get(8)?,
+        columns: Vec::new(),
+        renames: Renames::new(),
+        fresh: Vec::new(),
     };
     Ok((entry, state))
 }
 
+fn complete((mut entry, state): (Entry, String), columns: Columns) -> Result<Entry> {
+    entry.state = State::parse(&state)?;
+    entry.options.kinds = columns.kinds;
+    (entry.columns, entry.renames, entry.fresh) = (columns.known, columns.renames, columns.fresh);
+    Ok(entry)
+}
+
 /// Every known table, by number.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Entry>> {
+    let doing = "reading _driftless_tables";
+    let mut columns = columns::all(connection)?;
     let mut statement = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_tables ORDER BY id"))
-        .doing("reading _driftless_tables")?;
-    let rows = statement.query_map([], entry).doing("reading _driftless_tables")?;
+        .doing(doing)?;
+    let rows = statement.query_map([], entry).doing(doing)?;
     rows.map(|row| {
-        let (entry, state) = row.doing("reading _driftless_tables")?;
-        Ok(Entry { state: State::parse(&state)?, ..entry })
+        let row = row.doing(doing)?;
+        let columns = columns.remove(&row.0.id).unwrap_or_default();
+        complete(row, columns)
     })
     .collect()
 }
@@ -106,7 +125,12 @@ pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Entry>>
         .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_tables WHERE name = ?1"))
         .and_then(|mut statement| statement.query_row([name], entry).optional())
         .doing("reading _driftless_tables")?;
-    found.map(|(entry, state)| Ok(Entry { state: State::parse(&state)?, ..entry })).transpose()
+    found
+        .map(|row| {
+            let columns = columns::of(connection, row.0.id)?;
+            complete(row, columns)
+        })
+        .transpose()
 }
 
 /// The table that is called so here, by folded name: of those that were renamed the one that has the name now.
@@ -156,7 +180,7 @@ pub(crate) fn regain(
 pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
     tx.prepare_cached(
         "UPDATE _driftless_tables SET spelled = ?2, state = ?3, reason = ?4, deletes_win = ?5, integer_key = ?6,
-         shape = ?7, fresh = ?8, kinds = ?9, renames = ?10, hint = ?11 WHERE id = ?1",
+         rules = ?7, rebuilt = ?8 WHERE id = ?1",
     )
     .and_then(|mut statement| {
         statement.execute((
@@ -166,23 +190,67 @@ pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
             &entry.reason,
             entry.options.deletes_win,
             entry.options.allow_integer_key,
-            &entry.shape,
-            (!entry.fresh.is_empty()).then(|| entry.fresh.join("\n")),
-            kinds::to_text(&entry.options.kinds),
-            renames::to_text(&entry.renames),
-            &entry.hint,
+            &entry.rules,
+            entry.rebuilt,
         ))
+    })
+    .doing("writing _driftless_tables")?;
+    let columns = Columns {
+        known: entry.columns.clone(),
+        renames: entry.renames.clone(),
+        kinds: entry.options.kinds.clone(),
+        fresh: entry.fresh.clone(),
+    };
+    columns::put(tx, entry.id, &columns)
+}
+
+/// What was found when a table that had been rebuilt was compared with its documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Rebuilt {
+    /// When, in milliseconds since 1970.
+    pub(crate) compared: i64,
+    pub(crate) deleted: u64,
+    pub(crate) inserted: u64,
+    pub(crate) edited: u64,
+}
+
+/// Notes that a table that had been rebuilt is being compared with its documents now.
+pub(crate) fn begin_comparison(tx: &Transaction<'_>, id: i64, now: i64) -> Result<()> {
+    tx.execute(
+        "UPDATE _driftless_tables SET rebuilt = NULL, compared = ?2, deleted = 0, inserted = 0, edited = 0 WHERE id = ?1",
+        (id, now),
+    )
+    .doing("writing _driftless_tables")?;
+    Ok(())
+}
+
+/// Counts rows that were found otherwise than their documents in a table that had been rebuilt.
+pub(crate) fn count_rebuilt(tx: &Transaction<'_>, id: i64, found: &Rebuilt) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE _driftless_tables SET deleted = deleted + ?2, inserted = inserted + ?3, edited = edited + ?4 WHERE id = ?1",
+    )
+    .and_then(|mut statement| {
+        statement.execute((id, found.deleted as i64, found.inserted as i64, found.edited as i64))
     })
     .doing("writing _driftless_tables")?;
     Ok(())
 }
 
-/// Every table shows what its documents hold: no column is fresh any more. Returns whether one was.
-pub(crate) fn clear_fresh(tx: &Transaction<'_>) -> Result<bool> {
-    tx.prepare_cached("UPDATE _driftless_tables SET fresh = NULL WHERE fresh IS NOT NULL")
-        .and_then(|mut statement| statement.execute([]))
-        .map(|cleared| cleared > 0)
-        .doing("writing _driftless_tables")
+/// What was found when a table was last rebuilt; `None` if it never was.
+pub(crate) fn rebuilt(connection: &Connection, id: i64) -> Result<Option<Rebuilt>> {
+    connection
+        .prepare_cached(
+            "SELECT compared, deleted, inserted, edited FROM _driftless_tables WHERE id = ?1 AND compared IS NOT NULL",
+        )
+        .and_then(|mut statement| {
+            let count = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(|count| count.max(0) as u64);
+            let read = |row: &rusqlite::Row<'_>| {
+                let (deleted, inserted, edited) = (count(row, 1)?, count(row, 2)?, count(row, 3)?);
+                Ok(Rebuilt { compared: row.get(0)?, deleted, inserted, edited })
+            };
+            statement.query_row([id], read).optional()
+        })
+        .doing("reading _driftless_tables")
 }
 
 /// Notes that rows of a table were written that nobody has compared with what they refer to.
@@ -198,6 +266,16 @@ pub(crate) fn set_unjudged(tx: &Transaction<'_>, id: i64) -> Result<()> {
 pub(crate) fn any_unjudged(connection: &Connection) -> Result<bool> {
     connection
         .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE unjudged = 1)", [], |row| row.get(0))
+        .doing("reading _driftless_tables")
+}
+
+/// Whether any table was rebuilt and is not compared with its documents yet.
+#[cfg(feature = "sim")]
+pub(crate) fn any_rebuilt(connection: &Connection) -> Result<bool> {
+    connection
+        .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE rebuilt IS NOT NULL)", [], |row| {
+            row.get(0)
+        })
         .doing("reading _driftless_tables")
 }
 

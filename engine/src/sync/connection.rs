@@ -27,7 +27,7 @@ use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 use crate::merge::Incoming;
-use crate::replica::{Replica, Verdict};
+use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT, Verdict};
 use crate::snapshot;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.
@@ -255,11 +255,16 @@ impl Connection {
         self.waiting.push((id, waiter));
         let worker = self.worker.clone();
         self.pending.push(Box::pin(async move {
-            let captured = worker.call(|replica| {
-                replica.capture_all()?;
-                replica.last_seq()
-            });
-            Event::Captured(id, captured.await)
+            loop {
+                let captured = worker.call(|replica| Ok((replica.capture_all()?, replica.last_seq()?)));
+                match captured.await {
+                    // A table was rebuilt just now: what was done to it is known once it has been left alone.
+                    Ok((Some(wait), _)) => {
+                        tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)).await;
+                    }
+                    captured => return Event::Captured(id, captured.map(|(_, last)| last)),
+                }
+            }
         }));
     }
 

@@ -190,7 +190,8 @@ impl Thread {
                 }
                 Some(Command::Nudge) => {
                     self.nudged.store(false, Ordering::Release);
-                    more |= self.replica.has_foreign_commits().unwrap_or(true);
+                    more |=
+                        self.replica.has_foreign_commits().unwrap_or(true) || self.replica.is_settling_due();
                 }
                 Some(Command::Stop) => break,
                 None if more => match self.take_turn() {

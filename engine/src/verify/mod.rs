@@ -178,7 +178,7 @@ fn own(
     verification: &mut Verification,
 ) -> Result<()> {
     tell("capturing");
-    let mended = replica.capture_all().map(|_| ());
+    let mended = replica.capture_settled();
     let mut found = look(path, tell)?;
     if let Err(error) = &mended {
         let check = found.check("side tables");
@@ -232,7 +232,7 @@ fn own(
 
 fn look_with_lock(path: &Path, tell: &mut dyn FnMut(&str)) -> Result<Vec<Check>> {
     let mut replica = Replica::open(path, Config::default())?;
-    replica.capture_all()?;
+    replica.capture_settled()?;
     let mut found = look(path, tell)?;
     parked::check(&mut replica, &mut found)?;
     Ok(found.checks)

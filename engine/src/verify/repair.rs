@@ -6,8 +6,10 @@ use rusqlite::Transaction;
 
 use crate::error::{Doing, Result};
 use crate::replica::Replica;
+use crate::store::dirty::Why;
 use crate::store::tables::{self, State};
 use crate::store::{Bind, backlog, outbox, quote, texts};
+use crate::time::now;
 
 /// One remedy.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ pub(super) fn apply(replica: &mut Replica, remedies: &[Remedy]) -> Result<Vec<St
         }
         Ok(remedies.iter().any(|remedy| matches!(remedy, Remedy::StartOver)))
     })?;
-    replica.capture_all()?;
+    replica.capture_settled()?;
     if remedies.iter().any(|remedy| matches!(remedy, Remedy::TryAgain)) {
         done.healed = replica.try_again()? as u64;
     }
@@ -95,7 +97,7 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
     match remedy {
         Remedy::Look { table, key } => {
             done.captured += 1;
-            backlog::look_at(tx, *table, key)
+            backlog::look_at(tx, *table, key, Why::Again, now())
         }
         Remedy::Show { table, key } => {
             done.shown += 1;

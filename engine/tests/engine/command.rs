@@ -179,7 +179,19 @@ fn golden_keys_of_status() {
     let table = &status["tables"][0];
     assert_keys(
         table,
-        &["deletes_win", "documents", "kinds", "local_only", "parked", "pending", "reason", "state", "table"],
+        &[
+            "deletes_win",
+            "documents",
+            "kinds",
+            "local_only",
+            "parked",
+            "pending",
+            "reason",
+            "rebuilt",
+            "settling",
+            "state",
+            "table",
+        ],
     );
     assert_eq!((&table["table"], &table["state"]), (&Json::from("t"), &Json::from("tracked")));
     assert_eq!((table["documents"].as_u64(), table["pending"].as_u64()), (Some(2), Some(1)));

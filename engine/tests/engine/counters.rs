@@ -268,11 +268,11 @@ fn a_definition_says_nothing_of_kinds_that_nobody_stated() {
         lanes[0].cell("kinds").map(|cell| cell.content.value().expect("a value").to_string())
     };
     assert_eq!(says(&File::tracked(T, &["t"])), None);
-    assert_eq!(says(&counting(T)).as_deref(), Some("'counter n'"));
+    assert_eq!(says(&counting(T)).as_deref(), Some("'{\"n\":\"counter\"}'"));
     let file = File::new(T);
     track(&file, &["t"], TableOptions::default().kind("n", ColumnKind::Register)).expect("tracked");
     file.capture();
-    assert_eq!(says(&file).as_deref(), Some("''"), "stated, and none");
+    assert_eq!(says(&file).as_deref(), Some("'{}'"), "stated, and none");
     // A change of the table leaves what was stated.
     let file = counting(T);
     file.run("ALTER TABLE t ADD COLUMN w");
@@ -281,5 +281,5 @@ fn a_definition_says_nothing_of_kinds_that_nobody_stated() {
         .iter()
         .filter_map(|lane| Some(lane.cell("kinds")?.content.value()?.to_string()))
         .collect();
-    assert_eq!(kinds, ["'counter n'"]);
+    assert_eq!(kinds, ["'{\"n\":\"counter\"}'"]);
 }

@@ -113,6 +113,41 @@ fn a_dump_restores_into_a_file_that_goes_on() {
     );
 }
 
+/// A file as format 1 left it, with renamed columns, kinds, a name with a comma in it, and writes that wait.
+#[test]
+fn a_file_of_format_1_goes_on_with_all_that_was_known_of_it() {
+    let file = File::new("SELECT 1");
+    let old = file.beside("old.db");
+    let user = rusqlite::Connection::open(&old).expect("a connection");
+    user.execute_batch(include_str!("format_1.sql")).expect("restored");
+    assert!(matches!(driftless::status(&old), Err(Error::OlderFormat { found: 1, known: 2, .. })));
+    let engine = Engine::open(&old, Config::default()).expect("opens");
+    engine.capture().expect("captured");
+    engine.close();
+    let status = driftless::status(&old).expect("a status");
+    let [t, i] = &status.tables[..] else { panic!("{:?}", status.tables) };
+    assert_eq!((t.table.as_str(), t.state, t.pending, t.documents), ("t", "tracked", 0, 2));
+    assert_eq!((i.table.as_str(), i.state, i.pending, i.documents), ("i", "tracked", 0, 1));
+    let kinds: Vec<_> = t.kinds.iter().map(|(column, kind)| format!("{column} {kind}")).collect();
+    assert_eq!(kinds, ["body text", "n counter"]);
+    let reason = t.reason.as_deref().expect("a question");
+    assert!(reason.contains("column 'most' went and 'last' came"), "{reason}");
+    let columns = |what: &str| -> String {
+        let sql = format!(
+            "SELECT group_concat({what}, '|') FROM (SELECT * FROM _driftless_columns WHERE tbl = 2 AND place >= 0 ORDER BY place)"
+        );
+        user.query_row(&sql, [], |row| row.get(0)).expect("the columns")
+    };
+    assert_eq!(columns("name"), "k|n|body|x, y|renamed|last");
+    assert_eq!(columns("travels"), "k|n|body|x, y|old|last");
+    let check: String = user.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("checked");
+    assert_eq!(check, "ok");
+    // What is found to have been renamed can still be told.
+    driftless::rename_column(&old, "t", "most", "last").expect("told");
+    Engine::open(&old, Config::default()).and_then(|engine| engine.capture()).expect("captured");
+    assert_eq!(driftless::status(&old).expect("a status").tables[0].reason, None);
+}
+
 #[test]
 fn a_file_keeps_its_id_and_its_copy_takes_another() {
     let file = File::tracked(T, &["t"]);

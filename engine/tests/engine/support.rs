@@ -70,8 +70,11 @@ impl File {
         self.user().execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// An engine that compares tables that were rebuilt with what was known of them at once.
     pub(crate) fn engine(&self) -> Engine {
-        Engine::open(&self.path, Config::default()).expect("the engine opens")
+        let mut config = Config::default();
+        config.rebuild_quiet = Duration::ZERO;
+        Engine::open(&self.path, config).expect("the engine opens")
     }
 
     /// Lets an engine capture what there is, and says which rows travel that did not before, as `table[key]`, once

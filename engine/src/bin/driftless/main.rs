@@ -2,6 +2,7 @@
 
 mod clone;
 mod conflicts;
+mod forget;
 mod output;
 mod parked;
 mod status;
@@ -51,6 +52,8 @@ enum Command {
     SetKind(track::SetKindArgs),
     /// Tell that a column was renamed, on all replicas; renames it in this file if that has not been done
     RenameColumn(track::RenameColumnArgs),
+    /// Give a table, or a column of it, up for the whole space, after it was dropped: new copies no longer get it
+    Forget(forget::ForgetArgs),
     /// Cease to track tables; what others write is kept and shows when they are tracked again
     Untrack(track::UntrackArgs),
     /// Keep a file in agreement with a space on a relay, until interrupted (or once)
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Track(args) => track::track(args),
         Command::SetKind(args) => track::set_kind(args),
         Command::RenameColumn(args) => track::rename_column(args),
+        Command::Forget(args) => forget::run(args),
         Command::Untrack(args) => track::untrack(args),
         Command::Sync(args) => sync::run(args),
         Command::Status(args) => status::run(&args.file, args.json),
@@ -109,6 +113,7 @@ impl Command {
             Self::Track(args) => &args.file,
             Self::SetKind(args) => &args.file,
             Self::RenameColumn(args) => &args.file,
+            Self::Forget(args) => &args.file,
             Self::Untrack(args) => &args.file,
             Self::Sync(args) => &args.file,
             Self::Status(args) | Self::Conflicts(args) | Self::Parked(args) => &args.file,
@@ -147,11 +152,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NotInitialized(_)
             | Error::ReadOnly(_)
             | Error::NewerFormat { .. }
+            | Error::OlderFormat { .. }
             | Error::NotTrackable { .. }
             | Error::NotTracked(_)
             | Error::NoSuchColumn(_)
             | Error::KindRefused { .. }
             | Error::CannotRename { .. }
+            | Error::CannotForget { .. }
             | Error::Contradiction { .. },
         ) => 3,
         Some(Error::Locked { .. }) => 4,

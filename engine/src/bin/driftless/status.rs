@@ -112,7 +112,25 @@ fn table_lines(tables: &[TableStatus]) -> Vec<String> {
             line += &format!("  {}", kinds.collect::<Vec<_>>().join(", "));
         }
         lines.push(line);
+        lines.extend(rebuilt(table).map(|note| format!("{:width$}  ! {note}", "")));
         lines.extend(table.reason.iter().map(|reason| format!("{:width$}  ! {reason}", "")));
     }
     lines
+}
+
+/// What there is to say of a table that was dropped and made anew.
+fn rebuilt(table: &TableStatus) -> Option<String> {
+    let name = &table.table;
+    if table.settling {
+        return Some(format!(
+            "table {name} was rebuilt; it is compared with what was known of it once it has been left alone"
+        ));
+    }
+    let found = table.rebuilt?;
+    let counts = [(found.deleted, "deleted"), (found.inserted, "inserted"), (found.edited, "edited")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> =
+        counts.map(|(count, what)| format!("{} {what}", output::count(count, "row"))).collect();
+    let counts = if counts.is_empty() { "no row differed".to_owned() } else { counts.join(", ") };
+    Some(format!("table {name} was rebuilt: {counts} ({})", output::ago(found.at)))
 }

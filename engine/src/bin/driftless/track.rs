@@ -139,7 +139,7 @@ pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {
 
 /// Captures what there is to capture, or waits until the running engine has. Returns whether all is captured; `false`
 /// when the running engine did not get on with it for a while.
-fn capture(file: &Path) -> anyhow::Result<bool> {
+pub(crate) fn capture(file: &Path) -> anyhow::Result<bool> {
     /// How long the running engine may make no progress before it is left to itself.
     const PATIENCE: Duration = Duration::from_secs(10);
     let engine = match Engine::open(file, Config::default()) {

@@ -1,0 +1,212 @@
+//! The names under which tables and columns travel: those that they were first tracked by anywhere. What is renamed goes on
+//! under its first name. Where that is taken, by a table that was renamed away or by one that is gone from the space for
+//! good, the next of the name travels as `name#2`, and so on: the same on all replicas that come to it by the same way.
+
+use driftless_protocol::lane::MAX_COLUMN_BYTES;
+use rusqlite::Transaction;
+
+use crate::error::{Doing, Error, Result};
+use crate::schema::column_changes;
+use crate::schema::definitions::{self, Definition};
+use crate::schema::{Table, introspect, reconcile};
+use crate::store::renames;
+use crate::store::tables::{self, Entry, State};
+use crate::store::{backlog, fold, quote};
+
+/// The name under which the table travels that is called `local` (folded) here, and what is known of it.
+pub(crate) fn of_table(tx: &Transaction<'_>, local: &str) -> Result<(Option<Entry>, String)> {
+    let is_retired = |name: &str| -> Result<bool> {
+        Ok(definitions::find(tx, name)?.is_some_and(|definition| definition.retired))
+    };
+    if let Some(entry) = tables::called(tx, local)?
+        && (entry.state == State::Tracked || !is_retired(&entry.name)?)
+    {
+        let name = entry.name.clone();
+        return Ok((Some(entry), name));
+    }
+    if let Some(definition) = definitions::named(tx, local)?.filter(|definition| !definition.retired) {
+        return Ok((tables::find(tx, &definition.name)?, definition.name));
+    }
+    for n in 1.. {
+        let name = column_changes::nth_name(local, n);
+        let entry = tables::find(tx, &name)?;
+        // One that is called otherwise here was renamed, and its name is taken.
+        let taken = entry
+            .as_ref()
+            .is_some_and(|entry| entry.state != State::Unknown && fold(&entry.spelled) != local);
+        if !taken && !is_retired(&name)? {
+            return Ok((entry, name));
+        }
+    }
+    unreachable!("there are more names than tables")
+}
+
+/// What is known of a tracked table, and what it looks like.
+fn tracked(tx: &Transaction<'_>, name: &str) -> Result<(Entry, Table)> {
+    let not_tracked = || Error::NotTracked(name.to_owned());
+    let known = tables::called(tx, &fold(name))?.filter(|entry| entry.state == State::Tracked);
+    let entry = known.ok_or_else(not_tracked)?;
+    Ok((entry, look(tx, name)?))
+}
+
+fn look(tx: &Transaction<'_>, name: &str) -> Result<Table> {
+    let refuse = |refusal| Error::NotTrackable { table: name.to_owned(), refusal };
+    introspect::table(tx, name)?.ok_or_else(|| Error::NotTracked(name.to_owned()))?.map_err(refuse)
+}
+
+/// Tells that a column was renamed, here and, when they hear of it, on all replicas of the space: it goes on travelling
+/// under its first name. Renames it in the table if that has not been done.
+pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &str, now: i64) -> Result<()> {
+    let (mut entry, mut table) = tracked(tx, name)?;
+    let (from, to) = (fold(old), fold(new));
+    check_rename(&entry, &table, old, new)?;
+    if table.called(&from).is_some() {
+        let sql = format!(
+            "ALTER TABLE main.{} RENAME COLUMN {} TO {}",
+            quote(&table.spelled),
+            quote(old),
+            quote(new)
+        );
+        tx.execute_batch(&sql).doing("renaming a column")?;
+        table = look(tx, name)?;
+    }
+    let travels =
+        entry.renames.iter().find(|(now, _)| *now == from).map_or(&from, |(_, travels)| travels).clone();
+    entry.renames.retain(|(now, _)| *now != to);
+    if travels != to {
+        entry.renames.push((to.clone(), travels));
+    }
+    entry.renames.sort();
+    column_changes::answer(&mut entry, &from, &to);
+    // It is the same column, under another name: none went, and none came.
+    let is_new = entry.columns.iter().all(|known| known.name != to);
+    if let Some(column) = entry.columns.iter_mut().find(|known| known.name == from && known.place.is_some())
+        && is_new
+    {
+        column.name = to;
+    }
+    tables::update(tx, &entry)?;
+    table.rename(&entry.renames);
+    let definition = Definition {
+        renames: Some(renames::to_text(&entry.renames)),
+        ..Definition::of(&entry.name, &table, &entry.options)
+    };
+    // What was written under one of the names shows under the other.
+    backlog::refresh_table(tx, entry.id)?;
+    definitions::put(tx, &definition, now)?;
+    // A running engine looks at its tables again when the schema has changed.
+    reconcile::install(tx, entry.id, &table, false)
+}
+
+/// Whether it can be told that the column `old` is called `new`.
+fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()> {
+    let cannot = |why: String| {
+        Err(Error::CannotRename {
+            table: entry.spelled.clone(),
+            old: old.to_owned(),
+            new: new.to_owned(),
+            why,
+        })
+    };
+    let (from, to) = (fold(old), fold(new));
+    if from == to {
+        return cannot("that is the same name".to_owned());
+    }
+    if to.is_empty() || to.len() > MAX_COLUMN_BYTES {
+        return cannot(format!("a column's name has 1 to {MAX_COLUMN_BYTES} bytes"));
+    }
+    match (table.called(&from), table.called(&to)) {
+        (Some(_), Some(_)) => cannot("the table has both columns".to_owned()),
+        (Some(_), None) => Ok(()),
+        (None, _) => {
+            let travels = |name: &str| {
+                entry.renames.iter().find(|(now, _)| now == name).map(|(_, travels)| travels.clone())
+            };
+            let known = entry.columns.iter().any(|column| column.name == from) || travels(&from).is_some();
+            if !known {
+                return cannot(format!("the table never had a column '{old}'"));
+            }
+            let is_listed = entry.columns.iter().any(|column| column.name == to);
+            if table.called(&to).is_none() && !is_listed {
+                return cannot(format!("the table has neither '{old}' nor '{new}'"));
+            }
+            let may_be = match travels(&to) {
+                Some(known) => known == travels(&from).unwrap_or(from),
+                None => column_changes::may_be_renamed(entry, &from, &to),
+            };
+            if may_be {
+                Ok(())
+            } else {
+                cannot(format!("the table had both at one time, so '{new}' is another column"))
+            }
+        }
+    }
+}
+
+/// Gives a table up for the whole space: clones no longer make it, and a later table of that name begins empty. Its rows
+/// stay in files that still have it. Returns what it was called.
+///
+/// Fails with [`Error::CannotForget`] while this file has the table, and with [`Error::NotTracked`] if the space knows no
+/// such table.
+pub(crate) fn forget_table(tx: &Transaction<'_>, name: &str, now: i64) -> Result<String> {
+    let local = fold(name);
+    let cannot = |why: &str| Error::CannotForget { what: format!("table '{name}'"), why: why.to_owned() };
+    if introspect::table(tx, name)?.is_some() {
+        return Err(cannot("this file still has it; drop it first"));
+    }
+    let entry = tables::called(tx, &local)?;
+    let definition = match &entry {
+        Some(entry) => definitions::find(tx, &entry.name)?,
+        None => definitions::named(tx, &local)?,
+    };
+    let definition = definition.ok_or_else(|| Error::NotTracked(name.to_owned()))?;
+    if definition.retired {
+        return Err(cannot("that has been done"));
+    }
+    let name = definition.called().to_owned();
+    definitions::put(tx, &Definition { retired: true, ..definition }, now)?;
+    Ok(name)
+}
+
+/// Gives a column of a tracked table up for the whole space: a later column of that name begins empty, and nobody is asked
+/// any more whether it was renamed. Files that still have it keep it. Returns the table's name.
+///
+/// Fails with [`Error::NotTracked`] on a table that is not tracked here, and with [`Error::CannotForget`] while it has the
+/// column, or if it never had it.
+pub(crate) fn forget_column(tx: &Transaction<'_>, name: &str, column: &str, now: i64) -> Result<String> {
+    let (mut entry, mut table) = tracked(tx, name)?;
+    let local = fold(column);
+    let cannot = |why: String| Error::CannotForget {
+        what: format!("column '{column}' of table '{}'", entry.spelled),
+        why,
+    };
+    if table.called(&local).is_some() {
+        return Err(cannot("the table still has it; drop it first".to_owned()));
+    }
+    if entry.columns.iter().all(|known| known.name != local) {
+        return Err(cannot("the table never had it".to_owned()));
+    }
+    let travels =
+        entry.renames.iter().find(|(now, _)| *now == local).map_or(&local, |(_, travels)| travels).clone();
+    table.rename(&entry.renames);
+    if table.columns.iter().any(|column| column.name == travels) {
+        let now =
+            table.columns.iter().find(|column| column.name == travels).map_or("", |column| &column.spelled);
+        return Err(cannot(format!("it was renamed: it is '{now}' now")));
+    }
+    let mut definition = definitions::find(tx, &entry.name)?
+        .unwrap_or_else(|| Definition::of(&entry.name, &table, &entry.options));
+    let mut retired = definition.retired_columns();
+    if !retired.insert(travels) {
+        return Err(cannot("that has been done".to_owned()));
+    }
+    definition.retire_columns(&retired);
+    for known in &mut entry.columns {
+        known.was = known.was.take().filter(|was| *was != local);
+    }
+    tables::update(tx, &entry)?;
+    definitions::put(tx, &definition, now)?;
+    // A running engine looks at its tables again when the schema has changed.
+    reconcile::install(tx, entry.id, &table, false)?;
+    Ok(entry.spelled)
+}

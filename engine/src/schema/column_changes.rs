@@ -1,0 +1,291 @@
+//! How the columns of a table changed since they were last looked at: which came, which went, and which of those that came
+//! may be one that went under another name.
+//!
+//! SQLite tells nobody that a column was renamed. Where a key column is, the primary key itself says so: a row is known by
+//! its place in it, so a column that stands where another stood is that one. Of other columns somebody has to say so
+//! (`rename-column`), and may do so at any later time.
+
+use std::collections::BTreeSet;
+
+use super::Table;
+use crate::store::columns::KnownColumn;
+use crate::store::fold;
+use crate::store::renames::Renames;
+use crate::store::tables::Entry;
+
+/// What changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Names by which columns travel that came, in the order of the table.
+    pub(super) came: Vec<String>,
+    /// Names by which columns travel that went.
+    pub(super) went: Vec<String>,
+    /// Whether the columns that stayed are in another order.
+    reordered: bool,
+}
+
+impl Change {
+    pub(super) fn is_none(&self) -> bool {
+        self.came.is_empty() && self.went.is_empty() && !self.reordered
+    }
+}
+
+/// The name by which a column travels that the table called so at the last look.
+fn travels<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
+    let has = |name: &str| entry.columns.iter().any(|known| known.place.is_some() && known.name == name);
+    match entry.renames.iter().find(|(now, _)| now == name) {
+        Some((_, travels)) if !has(travels) => travels,
+        _ => name,
+    }
+}
+
+/// The columns as they were at the last look, by the names that they travel by, in the order of the table.
+fn recorded(entry: &Entry) -> Vec<&str> {
+    let present = entry.columns.iter().filter(|known| known.place.is_some());
+    present.map(|known| travels(entry, &known.name)).collect()
+}
+
+/// Compares a table, whose columns have the names that they travel by, with what was known of them.
+pub(super) fn since_last_look(entry: &Entry, table: &Table) -> Change {
+    let (before, now) = (recorded(entry), table.columns.iter().map(|column| &*column.name));
+    let now: Vec<&str> = now.collect();
+    let without = |all: &[&str], others: &[&str]| -> Vec<String> {
+        all.iter().filter(|name| !others.contains(name)).map(|name| (*name).to_owned()).collect()
+    };
+    let (came, went) = (without(&now, &before), without(&before, &now));
+    let stayed = |all: &[&str], others: &[&str]| -> Vec<String> {
+        all.iter().filter(|name| others.contains(name)).map(|name| (*name).to_owned()).collect()
+    };
+    let reordered = stayed(&before, &now) != stayed(&now, &before);
+    Change { came, went, reordered }
+}
+
+/// The primary key as it was at the last look: the names by which its columns travel, and their collations.
+fn recorded_key(entry: &Entry) -> Vec<(&str, Option<&str>)> {
+    let mut key: Vec<_> = entry
+        .columns
+        .iter()
+        .filter_map(|known| Some((known.key.as_ref()?, known)).filter(|_| known.place.is_some()))
+        .collect();
+    key.sort_by_key(|((place, _), _)| *place);
+    key.into_iter()
+        .map(|((_, collation), known)| (travels(entry, &known.name), collation.as_deref()))
+        .collect()
+}
+
+fn key_of(table: &Table) -> Vec<(&str, Option<&str>)> {
+    let collation = |key: &super::KeyColumn| (!table.integer_key).then_some(key.collation.name());
+    table.key.iter().map(|key| (&*table.columns[key.at].name, collation(key))).collect()
+}
+
+/// What became of a table's primary key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// It is as it was.
+    Same,
+    /// Columns of it were renamed: the names now, and those that they travel by.
+    Renamed(Renames),
+    /// It is another key; both as text.
+    Other { before: String, now: String },
+}
+
+/// Compares a table's primary key with the one that was known.
+pub(super) fn of_key(entry: &Entry, table: &Table) -> Key {
+    let (before, now) = (recorded_key(entry), key_of(table));
+    if entry.columns.is_empty() || before == now {
+        return Key::Same;
+    }
+    let alike = before.len() == now.len()
+        && before.iter().zip(&now).all(|((_, before), (_, now))| before == now)
+        && before.iter().zip(&now).all(|((before, _), (now, _))| {
+            // The one went and the other came: neither may be another column of the table, then or now.
+            before == now
+                || table.columns.iter().all(|column| column.name != *before)
+                    && recorded(entry).iter().all(|known| known != now)
+        });
+    if !alike {
+        let text = |key: &[(&str, Option<&str>)]| {
+            let columns = key.iter().map(|(name, collation)| match collation {
+                Some("BINARY") => (*name).to_owned(),
+                Some(collation) => format!("{name} COLLATE {collation}"),
+                None => format!("{name} INTEGER"),
+            });
+            columns.collect::<Vec<_>>().join(", ")
+        };
+        return Key::Other { before: text(&before), now: text(&now) };
+    }
+    let renamed = table.key.iter().zip(&before).filter_map(|(key, (travels, _))| {
+        let column = &table.columns[key.at];
+        (column.name != *travels).then(|| (fold(&column.spelled), (*travels).to_owned()))
+    });
+    Key::Renamed(renamed.collect())
+}
+
+/// Which of the columns that came may be one that went under another name: (came, went). A column that is renamed keeps its
+/// place, so those are paired that stand between the same columns that stayed.
+fn pairs(before: &[&str], now: &[&str]) -> Vec<(String, String)> {
+    // The column before which each stands, of those that stayed.
+    let gap = |all: &[&str], others: &[&str], at: usize| -> Option<String> {
+        all[..at].iter().rev().find(|name| others.contains(name)).map(|name| (*name).to_owned())
+    };
+    let in_gaps = |all: &[&str], others: &[&str]| -> Vec<(Option<String>, String)> {
+        let absent = all.iter().enumerate().filter(|(_, name)| !others.contains(name));
+        absent.map(|(at, name)| (gap(all, others, at), (*name).to_owned())).collect()
+    };
+    let (mut came, mut went) = (in_gaps(now, before), in_gaps(before, now));
+    let mut pairs = Vec::new();
+    came.retain(|(gap, came)| match went.iter().position(|(known, _)| known == gap) {
+        Some(at) => {
+            pairs.push((came.clone(), went.remove(at).1));
+            false
+        }
+        None => true,
+    });
+    if let ([(_, came)], [(_, went)]) = (&came[..], &went[..]) {
+        pairs.push((came.clone(), went.clone()));
+    }
+    pairs
+}
+
+/// Records a table's columns as they are now.
+pub(super) fn record(entry: &mut Entry, table: &Table) {
+    let pairs =
+        pairs(&recorded(entry), &table.columns.iter().map(|column| &*column.name).collect::<Vec<_>>());
+    let was = |travels: &str| pairs.iter().find(|(came, _)| came == travels).map(|(_, went)| went.clone());
+    let before = std::mem::take(&mut entry.columns);
+    let first = before.is_empty();
+    let latest = before.iter().flat_map(|known| [Some(known.came), known.went]).flatten().max().unwrap_or(-1);
+    let present: BTreeSet<String> = table.columns.iter().map(|column| fold(&column.spelled)).collect();
+    let local = |travels: String| -> String {
+        let renamed = entry.renames.iter().find(|(now, known)| *known == travels && !present.contains(now));
+        let known = before.iter().find(|known| known.name == travels);
+        match (known, renamed) {
+            (None, Some((now, _))) => now.clone(),
+            _ => travels,
+        }
+    };
+    for (at, column) in table.columns.iter().enumerate() {
+        let name = fold(&column.spelled);
+        let key = table.key.iter().position(|key| key.at == at);
+        let collation =
+            |place: usize| (!table.integer_key).then(|| table.key[place].collation.name().to_owned());
+        let known = before.iter().find(|known| known.name == name);
+        let stayed = known.filter(|known| known.place.is_some());
+        entry.columns.push(KnownColumn {
+            place: Some(at),
+            key: key.map(|place| (place, collation(place))),
+            came: stayed.map_or(latest + 1, |known| known.came),
+            went: None,
+            was: match stayed {
+                Some(known) => known.was.clone(),
+                None if first => None,
+                None => was(&column.name).map(&local),
+            },
+            name,
+        });
+    }
+    for known in before.into_iter().filter(|known| !present.contains(&known.name)) {
+        let went = known.went.or(Some(latest + 1));
+        entry.columns.push(KnownColumn { place: None, key: None, went, ..known });
+    }
+}
+
+/// The n-th name of what is called so: the first is the name itself.
+pub(crate) fn nth_name(name: &str, n: u32) -> String {
+    if n <= 1 { name.to_owned() } else { format!("{name}#{n}") }
+}
+
+/// Whether a column travels under another name only because one of its name is gone for good.
+pub(crate) fn is_named_apart(now: &str, travels: &str) -> bool {
+    let number = travels.strip_prefix(now).and_then(|rest| rest.strip_prefix('#'));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// What has to be added to `renames`, so that a column which is new in a table does not travel under the name of one that
+/// is gone for good.
+pub(crate) fn rename_apart(
+    table: &Table,
+    retired: &BTreeSet<String>,
+    entry: Option<&Entry>,
+    mut renames: Renames,
+) -> Renames {
+    for column in &table.columns {
+        let local = fold(&column.spelled);
+        let is_known = entry.is_some_and(|entry| {
+            entry.columns.iter().any(|known| known.name == local && known.place.is_some())
+        });
+        let travels = renames.iter().find(|(now, _)| *now == local).map_or(&local, |(_, travels)| travels);
+        if is_known || !retired.contains(travels) {
+            continue;
+        }
+        let free = (2..).map(|n| nth_name(&local, n)).find(|name| !retired.contains(name));
+        renames.retain(|(now, _)| *now != local);
+        renames.extend(free.map(|free| (local, free)));
+        renames.sort();
+    }
+    renames
+}
+
+/// Whether one column may be what the other was called before, both folded: they were never in the table together, and
+/// the table has had the one.
+pub(crate) fn may_be_renamed(entry: &Entry, old: &str, new: &str) -> bool {
+    let known = |name: &str| entry.columns.iter().find(|known| known.name == name);
+    match (known(old), known(new)) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => {
+            let end = |known: &KnownColumn| known.went.unwrap_or(i64::MAX);
+            new.came >= end(old) || old.came >= end(new)
+        }
+    }
+}
+
+/// It was told that a column is another under a new name: that need not be asked about any more.
+pub(crate) fn answer(entry: &mut Entry, old: &str, new: &str) {
+    for known in &mut entry.columns {
+        if known.name == new || known.was.as_deref() == Some(old) {
+            known.was = None;
+        }
+    }
+}
+
+/// What to ask the user about columns that may have been renamed.
+pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
+    let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);
+    let asked: Vec<(&str, &str)> = entry
+        .columns
+        .iter()
+        .filter(|known| known.place.is_some() && !renamed(&known.name))
+        .filter_map(|known| Some((known.was.as_deref()?, &*known.name)))
+        .collect();
+    let sentences = asked.into_iter().map(|(went, came)| {
+        format!(
+            "column '{went}' went and '{came}' came, which was taken for a dropped and an added column: if it was renamed, say \
+             so with `driftless rename-column FILE {table} {went} {came}`, or what others write in '{went}' does not show here; \
+             if '{went}' is gone for good, `driftless forget FILE {table} {went}`"
+        )
+    });
+    let sentences: Vec<String> = sentences.collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(before: &str, now: &str) -> Vec<String> {
+        let (before, now): (Vec<&str>, Vec<&str>) = (before.split(' ').collect(), now.split(' ').collect());
+        pairs(&before, &now).into_iter().map(|(came, went)| format!("{went}>{came}")).collect()
+    }
+
+    #[test]
+    fn what_came_is_paired_with_what_went_from_the_same_place() {
+        assert_eq!(pair("k a b", "k x b"), ["a>x"]);
+        assert_eq!(pair("k a b c", "k x b y"), ["a>x", "c>y"]);
+        assert_eq!(pair("k a b", "k x b e f"), ["a>x"], "e and f were added");
+        assert_eq!(pair("k a b c", "k b x"), ["c>x"], "a was dropped");
+        assert_eq!(pair("k a b", "x a b"), ["k>x"]);
+        assert_eq!(pair("k a b", "k b x"), ["a>x"], "one went and one came, wherever they stand");
+        assert!(pair("k a", "k a b").is_empty() && pair("k a b", "k a").is_empty());
+    }
+}
