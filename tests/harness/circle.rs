@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use std::time::Duration;
+
 use driftless::sim::Replica;
 use driftless::{Config, TableOptions};
 use tempfile::TempDir;
@@ -36,7 +38,9 @@ impl Circle {
         let number = self.nodes.len();
         let path = self.folder.path().join(format!("{number}.db"));
         create_database(&path, statements);
-        self.nodes.push(Replica::open(&path, Config::default()).expect("opened"));
+        let mut config = Config::default();
+        config.rebuild_quiet = Duration::ZERO;
+        self.nodes.push(Replica::open(&path, config).expect("opened"));
         self.read.iter_mut().for_each(|read| read.push(0));
         self.read.push(vec![0; number + 1]);
         number

@@ -264,6 +264,7 @@ impl std::fmt::Display for Case {
 
 fn settings() -> Config {
     let mut config = Config::default();
+    config.rebuild_quiet = Duration::ZERO;
     // Nobody waits for the write lock here.
     config.turn_gap = Duration::ZERO;
     config

@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use std::time::Duration;
+
 use driftless::Config;
 use driftless::sim::{self, Link, Replica};
 use driftless_protocol::{ClientMessage, SpaceId};
@@ -151,6 +153,7 @@ impl World {
         }
         if node.engine.is_none() {
             let mut config = Config::default();
+            config.rebuild_quiet = Duration::ZERO;
             config.turn_rows = node.spec.turn_rows;
             config.changeset_bytes = node.spec.changeset_bytes;
             let path = node.path.clone();
