@@ -122,6 +122,11 @@ fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()
             let travels = |name: &str| {
                 entry.renames.iter().find(|(now, _)| now == name).map(|(_, travels)| travels.clone())
             };
+            let called_now =
+                |(now, travels): &&(String, String)| *travels == from && table.called(now).is_some();
+            if let Some((now, _)) = entry.renames.iter().find(called_now).filter(|(now, _)| *now != to) {
+                return cannot(format!("it was renamed before: it is '{now}' now"));
+            }
             let known = entry.columns.iter().any(|column| column.name == from) || travels(&from).is_some();
             if !known {
                 return cannot(format!("the table never had a column '{old}'"));

@@ -15,6 +15,7 @@ mod parking;
 mod planted;
 mod presence;
 mod real_data;
+mod rebuilt;
 mod renames;
 mod schema_rollout;
 mod soak;

@@ -1,7 +1,6 @@
 //! Replicas of one space without a relay, which exchange everything when they meet.
 
-use std::path::Path;
-
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use driftless::sim::Replica;
@@ -14,6 +13,7 @@ use crate::database::{create_database, query, sql};
 #[derive(Debug)]
 pub struct Circle {
     nodes: Vec<Replica>,
+    config: Config,
     /// How much each has read of each.
     read: Vec<Vec<u64>>,
     folder: TempDir,
@@ -22,8 +22,22 @@ pub struct Circle {
 impl Circle {
     /// So many files of these statements, with these tables tracked, in agreement.
     pub fn new(count: usize, statements: &str, tracked: &[&str], options: &TableOptions) -> Self {
+        Self::with_quiet(Duration::ZERO, count, statements, tracked, options)
+    }
+
+    /// The same, of replicas that compare a table which was rebuilt with what was known of it when it has been left alone
+    /// for so long.
+    pub fn with_quiet(
+        quiet: Duration,
+        count: usize,
+        statements: &str,
+        tracked: &[&str],
+        options: &TableOptions,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut circle = Self { nodes: Vec::new(), read: Vec::new(), folder };
+        let mut config = Config::default();
+        config.rebuild_quiet = quiet;
+        let mut circle = Self { nodes: Vec::new(), config, read: Vec::new(), folder };
         for _ in 0..count {
             circle.join(statements);
             let node = circle.nodes.last_mut().expect("the one that joined");
@@ -36,11 +50,9 @@ impl Circle {
     /// Another file, of these statements, of which nothing is tracked yet. Returns its number.
     pub fn join(&mut self, statements: &str) -> usize {
         let number = self.nodes.len();
-        let path = self.folder.path().join(format!("{number}.db"));
+        let path = self.file(number);
         create_database(&path, statements);
-        let mut config = Config::default();
-        config.rebuild_quiet = Duration::ZERO;
-        self.nodes.push(Replica::open(&path, config).expect("opened"));
+        self.nodes.push(Replica::open(&path, self.config.clone()).expect("opened"));
         self.read.iter_mut().for_each(|read| read.push(0));
         self.read.push(vec![0; number + 1]);
         number
@@ -56,9 +68,14 @@ impl Circle {
         self.nodes[number].path()
     }
 
+    /// Its file, closed or not.
+    fn file(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("{number}.db"))
+    }
+
     /// Runs statements at one, as an app would.
     pub fn sql(&self, number: usize, statements: &str) {
-        sql(self.path(number), statements);
+        sql(&self.file(number), statements);
     }
 
     /// Asks one.
@@ -79,6 +96,18 @@ impl Circle {
     /// Captures what was written at one.
     pub fn capture(&mut self, number: usize) {
         self.nodes[number].turn(Vec::new()).expect("captured");
+    }
+
+    /// Closes one, until it is opened again.
+    pub fn close(&mut self, number: usize) {
+        let nothing = self.folder.path().join("nothing.db");
+        create_database(&nothing, "");
+        self.nodes[number] = Replica::open(&nothing, self.config.clone()).expect("opened");
+    }
+
+    /// Opens the one again that was closed.
+    pub fn reopen(&mut self, number: usize) {
+        self.nodes[number] = Replica::open(self.file(number), self.config.clone()).expect("opened again");
     }
 
     /// One gets what it lacks of another.

@@ -123,7 +123,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// Lets renamed columns travel by their first names. A rename does not count while the table has columns of both
-    /// names, or another column that travels by the same. Returns those that do.
+    /// names, or another column that travels by the same. Returns those by which what was written under the one name is the
+    /// other's: not those that only set a column apart from one of its name that is gone for good.
     pub(crate) fn rename(&mut self, renames: &Renames) -> Renames {
         let has = |name: &str| self.columns.iter().any(|column| fold(&column.spelled) == name);
         let mut counting = Renames::new();
@@ -141,6 +142,7 @@ impl Table {
                 None => spelled,
             };
         }
+        counting.retain(|(now, travels)| !column_changes::is_named_apart(now, travels));
         counting
     }
 

@@ -1,0 +1,284 @@
+//! Tables that were rebuilt, as migrations do: what they hold then is what their app wants. Once an engine looked at such a
+//! table and showed every document that had no row again, so that rows which were left out on purpose came back everywhere.
+
+use std::time::Duration;
+
+use driftless::{TableOptions, sim};
+use driftless_tests::{Circle, later};
+
+const ITEMS: &str = "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT, qty INTEGER)";
+const ROWS: &str = "INSERT INTO items VALUES ('1', 'one', 1), ('2', 'two', 2), ('3', 'three', 3)";
+/// How long a table must have been left alone in these tests.
+const QUIET: Duration = Duration::from_secs(2);
+/// Some moment.
+const NOON: i64 = 1_800_000_000_000;
+
+/// What migration tools do: a new table, the rows that are kept, the old one dropped, the new one renamed.
+fn rebuild(columns: &str, select: &str) -> String {
+    format!(
+        "BEGIN; CREATE TABLE new_items ({columns}); INSERT INTO new_items {select}; DROP TABLE items;
+         ALTER TABLE new_items RENAME TO items; COMMIT;"
+    )
+}
+
+const COLUMNS: &str = "id TEXT PRIMARY KEY, name TEXT, qty INTEGER, kind TEXT NOT NULL DEFAULT 'x'";
+
+fn circle(count: usize) -> Circle {
+    let mut circle = Circle::new(count, ITEMS, &["items"], &TableOptions::default());
+    circle.sql(0, ROWS);
+    circle.meet();
+    circle
+}
+
+fn names(circle: &Circle) -> Vec<String> {
+    circle.query_all("SELECT id, name FROM items ORDER BY id")
+}
+
+#[test]
+fn rows_that_a_migration_leaves_out_are_deleted_everywhere() {
+    let mut circle = circle(3);
+    circle.sql(0, &rebuild(COLUMNS, "SELECT id, name, qty, 'y' FROM items WHERE id <> '2'"));
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'one'", "'3', 'three'"]);
+    let status = driftless::status(circle.path(0)).expect("a status");
+    let found = status.tables[0].rebuilt.expect("it was rebuilt");
+    assert_eq!((found.deleted, found.inserted), (1, 0), "{found:?}");
+}
+
+#[test]
+fn what_the_app_does_after_a_migration_and_before_anybody_looks_counts_too() {
+    let mut circle = circle(2);
+    circle.sql(0, &rebuild(COLUMNS, "SELECT *, 'y' FROM items"));
+    circle.sql(0, "DELETE FROM items WHERE id = '2'; UPDATE items SET name = 'ONE' WHERE id = '1'");
+    circle.sql(0, "INSERT INTO items VALUES ('4', 'four', 4, 'z')");
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'ONE'", "'3', 'three'", "'4', 'four'"]);
+}
+
+#[test]
+fn a_migration_that_rewrites_keys_leaves_no_row_twice() {
+    let mut circle = circle(2);
+    circle.sql(0, &rebuild(COLUMNS, "SELECT 'item-' || id, name, qty, 'y' FROM items"));
+    circle.meet();
+    assert_eq!(names(&circle), ["'item-1', 'one'", "'item-2', 'two'", "'item-3', 'three'"]);
+}
+
+#[test]
+fn the_same_migration_run_by_all_leaves_no_conflict() {
+    let mut circle = circle(3);
+    let select = "SELECT 'item-' || id, upper(name), qty, 'y' FROM items WHERE id <> '2'";
+    (0..3).for_each(|n| circle.sql(n, &rebuild(COLUMNS, select)));
+    circle.meet();
+    assert_eq!(names(&circle), ["'item-1', 'ONE'", "'item-3', 'THREE'"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+}
+
+#[test]
+fn an_edit_elsewhere_wins_over_a_row_that_was_left_out_as_over_any_delete() {
+    let mut circle = circle(2);
+    circle.sql(1, "UPDATE items SET name = 'edited' WHERE id = '2'");
+    circle.sql(0, &rebuild(COLUMNS, "SELECT *, 'y' FROM items WHERE id = '1'"));
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'one'", "'2', 'edited'"]);
+}
+
+#[test]
+fn a_table_that_was_made_again_empty_is_filled_again() {
+    let mut circle = circle(2);
+    circle.sql(0, &format!("DROP TABLE items; {ITEMS}"));
+    circle.sql(1, "UPDATE items SET name = 'edited' WHERE id = '2'");
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'one'", "'2', 'edited'", "'3', 'three'"]);
+}
+
+#[test]
+fn an_edit_that_no_trigger_saw_has_the_time_at_which_the_file_was_last_written() {
+    let mut circle = circle(2);
+    circle.close(0);
+    circle.sql(0, &rebuild(COLUMNS, "SELECT *, 'y' FROM items"));
+    circle.sql(0, "UPDATE items SET name = 'earlier'");
+    // A file's last write is told in ticks of the system, of a few milliseconds.
+    (0..20).for_each(|_| later());
+    circle.sql(1, "UPDATE items SET name = 'later' WHERE id = '1'");
+    circle.capture(1);
+    later();
+    circle.reopen(0);
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'later'", "'2', 'earlier'", "'3', 'earlier'"]);
+    let kept = circle.query_all("SELECT value FROM driftless_conflicts WHERE shown = 0");
+    assert_eq!(kept, ["'earlier'"], "and is kept");
+}
+
+/// Alembic's and Django's change of a column's type: '1' in the place of 1 is nobody's edit, and was taken for one that beat
+/// what somebody else had written, and then written to and fro.
+#[test]
+fn a_value_that_only_took_on_its_columns_new_type_is_no_edit() {
+    let mut circle = circle(2);
+    circle.sql(1, "UPDATE items SET qty = 50 WHERE id = '1'");
+    circle.capture(1);
+    later();
+    circle.sql(0, &rebuild("id TEXT PRIMARY KEY, name TEXT, qty TEXT", "SELECT * FROM items"));
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT qty FROM items ORDER BY id"), ["'50'", "'2'", "'3'"]);
+    assert_eq!(circle.query(1, "SELECT qty FROM items ORDER BY id"), ["50", "2", "3"]);
+    // An edit of another column takes nothing along.
+    circle.sql(0, "UPDATE items SET name = 'a' WHERE id = '2'; UPDATE items SET qty = '7' WHERE id = '3'");
+    circle.sql(1, "UPDATE items SET qty = 20 WHERE id = '2'");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT name, qty FROM items WHERE id = '2'"), ["'a', '20'"]);
+    let there = circle.query(1, "SELECT name, qty FROM items ORDER BY id");
+    assert_eq!(there, ["'one', 50", "'a', 20", "'three', 7"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+}
+
+/// Replicas whose clock stands still until a test sets it on.
+fn waiting_circle(count: usize, statements: &str, tables: &[&str]) -> Circle {
+    sim::set_clock(Some(NOON));
+    let mut circle = Circle::with_quiet(QUIET, count, statements, tables, &TableOptions::default());
+    circle.meet();
+    circle
+}
+
+/// So much later that a table which nobody has touched is decided about.
+fn leave_alone() {
+    sim::set_clock(Some(NOON + QUIET.as_millis() as i64));
+}
+
+/// An import drops the table, makes it anew and fills it bit by bit, while the engine looks all the time.
+#[test]
+fn an_import_half_way_deletes_nothing_anywhere_and_shows_nothing_of_others() {
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+    circle.sql(0, "DROP TABLE items");
+    circle.capture(0);
+    circle.sql(0, ITEMS);
+    circle.capture(0);
+    circle.sql(1, "INSERT INTO items VALUES ('9', 'new', 9); UPDATE items SET name = 'by b' WHERE id = '3'");
+    circle.fetch(0, 1);
+    for row in ["('1', 'one', 1)", "('3', 'three', 3)"] {
+        circle.sql(0, &format!("INSERT INTO items VALUES {row}"));
+        circle.fetch(1, 0);
+        circle.fetch(0, 1);
+        assert_eq!(circle.query(1, "SELECT count(*) FROM items"), ["4"], "the other sees no row go");
+    }
+    assert_eq!(circle.query(0, "SELECT id, name FROM items ORDER BY id"), ["'1', 'one'", "'3', 'three'"]);
+    assert!(driftless::status(circle.path(0)).expect("a status").tables[0].settling);
+    leave_alone();
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'one'", "'3', 'by b'", "'9', 'new'"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+    sim::set_clock(None);
+}
+
+/// What others wrote while a table was in the making its app has not seen: theirs was once taken for seen, and was gone.
+#[test]
+fn what_two_write_while_a_table_is_in_the_making_is_in_conflict() {
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+    circle.sql(0, &rebuild(COLUMNS, "SELECT *, 'y' FROM items"));
+    circle.capture(0);
+    circle.sql(
+        1,
+        "UPDATE items SET name = 'by b', qty = 7 WHERE id = '1'; INSERT INTO items VALUES ('8', 'b', 8)",
+    );
+    circle.fetch(0, 1);
+    later();
+    circle
+        .sql(0, "UPDATE items SET name = 'by a' WHERE id = '1'; INSERT INTO items VALUES ('8', 'a', 8, 'y')");
+    circle.capture(0);
+    leave_alone();
+    circle.meet();
+    let shown = circle.query_all("SELECT id, name, qty FROM items WHERE id IN ('1', '8') ORDER BY id");
+    assert_eq!(shown, ["'1', 'by a', 7", "'8', 'a', 8"]);
+    let kept =
+        circle.query_all("SELECT \"column\", value FROM driftless_conflicts WHERE shown = 0 ORDER BY 2");
+    assert_eq!(kept, ["'name', 'b'", "'name', 'by b'"]);
+    sim::set_clock(None);
+}
+
+#[test]
+fn rows_that_refer_to_a_table_in_the_making_stay() {
+    let schema =
+        "CREATE TABLE p (id TEXT PRIMARY KEY); CREATE TABLE c (id TEXT PRIMARY KEY, p REFERENCES p (id));
+                  INSERT INTO p VALUES ('1'), ('2'); INSERT INTO c VALUES ('a', '1'), ('b', '2')";
+    let mut circle = waiting_circle(2, schema, &["p", "c"]);
+    circle.sql(0, "PRAGMA foreign_keys = OFF; DROP TABLE p; CREATE TABLE p (id TEXT PRIMARY KEY, more TEXT)");
+    circle.capture(0);
+    circle.sql(0, "UPDATE c SET id = id || '!'");
+    circle.sql(1, "INSERT INTO c VALUES ('d', '2')");
+    circle.fetch(0, 1);
+    assert_eq!(circle.query(0, "SELECT id FROM c ORDER BY id"), ["'a!'", "'b!'", "'d'"]);
+    circle.sql(0, "INSERT INTO p (id) VALUES ('1')");
+    leave_alone();
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT id FROM p"), ["'1'"]);
+    assert_eq!(circle.query_all("SELECT id FROM c"), ["'a!'"]);
+    let parked = circle.query_all("SELECT count(*) FROM driftless_parked");
+    assert_eq!(parked, ["2"], "their parent is gone for good");
+    sim::set_clock(None);
+}
+
+/// The steps of migrations, with a look of the engine between any two of them or not: the outcome is the same.
+#[test]
+fn the_outcome_does_not_depend_on_when_the_engine_looked() {
+    let migrations: [&[&str]; 4] = [
+        &[
+            "CREATE TABLE new_items (id TEXT PRIMARY KEY, name TEXT, qty INTEGER, kind TEXT)",
+            "INSERT INTO new_items SELECT *, 'y' FROM items WHERE id <> '2'",
+            "DROP TABLE items",
+            "ALTER TABLE new_items RENAME TO items",
+            "UPDATE items SET name = 'ONE' WHERE id = '1'",
+        ],
+        &[
+            "ALTER TABLE items RENAME TO old_items",
+            "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT, qty TEXT)",
+            "INSERT INTO items SELECT * FROM old_items WHERE id <> '2'",
+            "DROP TABLE old_items",
+            "INSERT INTO items VALUES ('4', 'four', '4')",
+        ],
+        &[
+            "DROP TABLE items",
+            "CREATE TABLE items (id TEXT PRIMARY KEY, qty INTEGER)",
+            "INSERT INTO items VALUES ('3', 3)",
+            "INSERT INTO items VALUES ('1', 7)",
+        ],
+        &[
+            "ALTER TABLE items RENAME TO things",
+            "CREATE TABLE items (id TEXT PRIMARY KEY, other TEXT)",
+            "INSERT INTO items VALUES ('1', 'apart')",
+            "UPDATE things SET name = 'THREE' WHERE id = '3'",
+            "DELETE FROM things WHERE id = '2'",
+        ],
+    ];
+    for migration in migrations {
+        let outcomes: Vec<_> = (0..1u32 << migration.len()).map(|looks| outcome(migration, looks)).collect();
+        for (looks, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome, &outcomes[0], "{migration:#?} with looks after the steps {looks:#b}");
+        }
+    }
+}
+
+/// What all tables hold at both after these steps, with a look after each step whose bit is set in `looks`.
+fn outcome(migration: &[&str], looks: u32) -> Vec<String> {
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+    for (at, step) in migration.iter().enumerate() {
+        circle.sql(0, step);
+        if looks & 1 << at != 0 {
+            circle.fetch(1, 0);
+            circle.fetch(0, 1);
+        }
+    }
+    circle.capture(0);
+    leave_alone();
+    circle.capture(0);
+    circle.meet();
+    sim::set_clock(None);
+    let tables =
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%driftless%' ORDER BY name";
+    let mut outcome = Vec::new();
+    for node in 0..2 {
+        for table in circle.query(node, tables) {
+            let table = table.trim_matches('\'').to_owned();
+            outcome.extend(circle.query(node, &format!("SELECT '{table}', * FROM {table} ORDER BY 2")));
+        }
+    }
+    outcome
+}
