@@ -80,30 +80,29 @@ withTwo("a search finds the words that either has written, by their beginnings, 
 
 withTwo("everything can be done with the keyboard alone", async ({ ada, ben }) => {
   const { keyboard } = ada.page;
-  const focused = (id) => ada.page.waitForFunction((id) => document.activeElement?.dataset.testid === id, id);
   await keyboard.press("n");
-  await focused("title");
+  await ada.focused("title");
   await keyboard.type("Now");
   await keyboard.press("Enter");
-  await focused("body");
+  await ada.focused("body");
   await keyboard.type("n / n");
   await keyboard.press("Escape");
   await ada.at("editor").waitFor({ state: "hidden" });
   await ben.row("Now").waitFor();
   await keyboard.press("n");
-  await focused("title");
+  await ada.focused("title");
   await keyboard.type("Then");
   await keyboard.press("Escape");
   await ada.row("Then").waitFor();
 
   await keyboard.press("/");
-  await focused("search");
+  await ada.focused("search");
   await keyboard.type("now");
   await ada.counts(ada.at("row"), 1);
   await keyboard.press("Tab");
   await keyboard.press("Escape");
   await keyboard.press("/");
-  await focused("search");
+  await ada.focused("search");
   await keyboard.press("Escape");
   await ada.row("Then").waitFor();
   assert.equal(await ada.at("search").inputValue(), "", "Escape takes the search away");

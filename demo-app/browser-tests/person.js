@@ -139,6 +139,33 @@ export class Person {
     });
   }
 
+  // Waits until the keys go there.
+  async focused(id) {
+    await this.page.waitForFunction((id) => document.activeElement?.dataset.testid === id, id);
+  }
+
+  // From now on the server gets such requests and the page no answer, until it is given one: `next()` waits for a
+  // request and returns what answers it, `release()` answers all that was and will be asked.
+  async holds(method, path) {
+    const held = [];
+    const waiting = [];
+    let release;
+    const released = new Promise((done) => (release = done));
+    await this.page.route(`**/api/${path}`, async (route) => {
+      if (route.request().method() !== method) return route.continue();
+      const response = await route.fetch();
+      const answered = new Promise((done) => {
+        const answer = () => done();
+        if (waiting.length) waiting.shift()(answer);
+        else held.push(answer);
+      });
+      await Promise.race([answered, released]);
+      await route.fulfill({ response });
+    });
+    const next = () => (held.length ? held.shift() : new Promise((done) => waiting.push(done)));
+    return { next, release };
+  }
+
   // Waits until there are just so many.
   async counts(locator, count) {
     if (count) await locator.nth(count - 1).waitFor();

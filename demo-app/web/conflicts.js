@@ -26,7 +26,8 @@ export function drawConflicts(parent, conflicts, notebooks, within) {
     section.dataset.note = conflict.note;
     const what = (WHAT[conflict.column] ?? WHAT.other)(versions.length, conflict.column);
     setText(section.querySelector("h3 span"), within ? what : `${what}: “${conflict.title || "Untitled"}”`);
-    section.querySelector("ul").replaceChildren(...versions.map((version) => draw(conflict, version, notebooks, seen)));
+    const fill = (item, version) => draw(item, conflict, version, notebooks, seen);
+    each(section.querySelector("ul"), versions, ({ value, at }) => JSON.stringify([value, at]), () => stamp("t-version"), fill);
     section.querySelector(".open").hidden = within;
     section.querySelector(".open").href = `#note/${encodeURIComponent(conflict.note)}`;
   });
@@ -42,17 +43,15 @@ export async function showAllConflicts(notebooks) {
   else if (!byId("conflicts-dialog").open) byId("conflicts-dialog").showModal();
 }
 
-function draw(conflict, { value, at, who, colour, shown }, notebooks, seen) {
-  const item = stamp("t-version");
+function draw(item, conflict, { value, at, who, colour, shown }, notebooks, seen) {
   item.dataset.shown = String(Boolean(shown));
   item.style.setProperty("--colour", colour ?? "var(--ink-2)");
-  item.querySelector(".value").append(...inWords(conflict.column, value, notebooks));
+  item.querySelector(".value").replaceChildren(...inWords(conflict.column, value, notebooks));
   const parts = [who ?? (shown ? null : "Somebody"), at && ago(at), shown && "shown now"];
   setText(item.querySelector(".by"), parts.filter(Boolean).join(" · "));
   const button = item.querySelector("button");
   button.setAttribute("aria-label", `Keep “${item.querySelector(".value").textContent}”`);
-  button.addEventListener("click", () => attempt(api.choose(conflict.note, conflict.column, value, seen)));
-  return item;
+  button.onclick = () => attempt(api.choose(conflict.note, conflict.column, value, seen));
 }
 
 function inWords(column, value, notebooks) {

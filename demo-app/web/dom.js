@@ -32,6 +32,26 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// field → what it was last set to, and what it is to show when nobody is in it.
+const fields = new WeakMap();
+
+// Shows `text` in a field, but never under the hands of who is in it: then it is shown when they leave it, unless they have
+// typed.
+export function showIn(field, text) {
+  if (!fields.has(field)) {
+    fields.set(field, {});
+    field.addEventListener("blur", () => {
+      const { set, text } = fields.get(field);
+      if (field.value === set && set !== text) field.value = fields.get(field).set = text;
+    });
+  }
+  const state = fields.get(field);
+  state.text = text;
+  if (document.activeElement === field && field.value !== text) return;
+  state.set = text;
+  if (field.value !== text) field.value = text;
+}
+
 // Makes the children of `parent` one for each thing, in order, and keeps those that are there already, with their
 // focus. `make(thing)` builds one, `fill(element, thing)` shows the thing as it is now.
 export function each(parent, things, key, make, fill) {
@@ -40,11 +60,19 @@ export function each(parent, things, key, make, fill) {
   const staying = new Set(names);
   // What goes, goes first: to move what stays around it would take the focus from it.
   for (const [name, child] of old) if (!staying.has(name)) child.remove();
+  const focused = [...parent.children].find((child) => child.contains(document.activeElement));
   let next = parent.firstElementChild;
   for (const [index, thing] of things.entries()) {
     const child = old.get(names[index]) ?? make(thing);
     child.dataset.key = names[index];
     fill(child, thing);
+    // A browser takes focus and caret from an element that is moved: the others are moved out of its way, and are put into
+    // their places when it is their turn.
+    while (child === focused && next !== child) {
+      const other = next;
+      next = next.nextElementSibling;
+      parent.append(other);
+    }
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
   }

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { COLOURS, known } from "./colours.js";
 import { drawConflicts } from "./conflicts.js";
-import { byId, each, h, icon, pressedTwice, setText, stamp, toast } from "./dom.js";
+import { byId, each, h, icon, pressedTwice, setText, showIn, stamp, toast } from "./dom.js";
 import { OpenNote } from "./open-note.js";
 import { fillFace, makeFace } from "./status.js";
 import { TextField } from "./text-field.js";
@@ -38,6 +38,7 @@ export class Editor {
   #title = new TextField(byId("title"), (text) => this.#type(() => this.#open?.typeTitle(oneLine(text))));
   #body = new TextField(byId("body"), (text) => this.#type(() => this.#open?.typeBody(text)));
   #typed = 0;
+  #composing = false;
   #go;
 
   // `go` is called with the id of the note that is open from now on, or with null where the open one is no longer there.
@@ -64,6 +65,9 @@ export class Editor {
     const note = await api.note(id);
     // Another one was chosen while this was on its way.
     if (this.#wanted !== id) return;
+    // It was asked for twice, since it changed while it was on its way, and the other answer came first. To open it again
+    // would take away what has been typed into it; so it is loaded like any note that changed.
+    if (this.id === id) return this.#open.changed();
     this.close();
     this.#wanted = id;
     byId("blank").hidden = true;
@@ -178,6 +182,7 @@ export class Editor {
       this.#wanted = note.id;
       byId("editor").dataset.note = note.id;
       this.#open = new OpenNote({ ...made, ...begun }, api, this.#view(note.id));
+      if (this.#composing) this.#open.compose(true);
       this.#go(note.id);
       this.#tell(note.id);
       const now = { title: oneLine(byId("title").value), body: byId("body").value };
@@ -226,10 +231,15 @@ export class Editor {
       body.focus();
     });
     for (const area of [title, body]) {
-      area.addEventListener("compositionstart", () => this.#open?.compose(true));
-      area.addEventListener("compositionend", () => this.#open?.compose(false));
+      area.addEventListener("compositionstart", () => this.#compose(true));
+      area.addEventListener("compositionend", () => this.#compose(false));
       area.addEventListener("blur", () => this.#open?.flush());
     }
+  }
+
+  #compose(active) {
+    this.#composing = active;
+    this.#open?.compose(active);
   }
 
   #wireButtons() {
@@ -240,6 +250,8 @@ export class Editor {
     this.#disarm = pressedTwice(byId("delete"), () => this.#delete());
     byId("notebook").addEventListener("change", (event) => {
       const notebook = event.target.value || null;
+      // What redraws the names before the answer comes keeps the choice.
+      this.#note = { ...this.#note, notebook };
       this.#do((note) => api.patchNote(note.id, { notebook }));
     });
     byId("swatches").append(...COLOURS.map((colour) => this.#swatch(colour)));
@@ -318,7 +330,10 @@ export class Editor {
     const item = stamp("t-item");
     const [done, text, remove] = item.children;
     done.addEventListener("change", () => this.#do(() => api.patchItem(id, { done: done.checked })));
-    text.addEventListener("change", () => this.#do(() => api.patchItem(id, { text: text.value })));
+    text.addEventListener("change", () => {
+      const { value } = text;
+      this.#do(() => api.patchItem(id, { text: value }));
+    });
     text.addEventListener("keydown", (event) => this.#itemKey(event, id));
     remove.addEventListener("click", () => this.#do(() => api.deleteItem(id)));
     return item;
@@ -357,8 +372,8 @@ function fillItem(item, { text, done }) {
   box.setAttribute("aria-label", `Done: ${text}`);
   field.setAttribute("aria-label", text || "Empty item");
   remove.setAttribute("aria-label", `Delete ${text}`);
-  // What is being typed stays; it is saved when the field is left.
-  if (document.activeElement !== field) field.value = text;
+  // Saved when the field is left.
+  showIn(field, text);
 }
 
 // What was typed into a form's one field, which is empty afterwards.

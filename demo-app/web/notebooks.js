@@ -1,7 +1,7 @@
 // The dialog in which notebooks are added, renamed and deleted.
 
 import * as api from "./api.js";
-import { attempt, byId, each, h, icon, pressedTwice } from "./dom.js";
+import { attempt, byId, each, h, icon, pressedTwice, showIn } from "./dom.js";
 import { count } from "./words.js";
 
 export function setUpNotebooks() {
@@ -9,8 +9,10 @@ export function setUpNotebooks() {
   byId("notebook-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const input = byId("notebook-new");
-    const name = input.value.trim();
-    if (name && (await attempt(api.addNotebook(name))) !== undefined) input.value = "";
+    const typed = input.value;
+    if (!typed.trim() || (await attempt(api.addNotebook(typed.trim()))) === undefined) return;
+    // The next name may have been begun while this one was on its way.
+    if (input.value === typed) input.value = "";
   });
 }
 
@@ -23,16 +25,17 @@ function make({ id }) {
   const remove = h("button", { class: "plain", data: { testid: "notebook-delete" } }, icon("trash"));
   const row = h("li", { class: "item", data: { testid: "notebook", id } }, icon("books"), name, h("small"), remove);
   name.addEventListener("change", async () => {
-    const wanted = name.value.trim();
-    if (!wanted || (await attempt(api.renameNotebook(id, wanted))) === undefined) name.value = row.dataset.name;
+    const typed = name.value;
+    if (typed.trim() && (await attempt(api.renameNotebook(id, typed.trim()))) !== undefined) return;
+    // Refused. What was typed since is not taken away.
+    if (name.value === typed) name.value = row.dataset.name;
   });
   pressedTwice(remove, () => attempt(api.deleteNotebook(id)));
   return row;
 }
 
 function fill(row, { name, notes }) {
-  const input = row.querySelector("input");
-  if (document.activeElement !== input) input.value = name;
+  showIn(row.querySelector("input"), name);
   row.dataset.name = name;
   row.querySelector("small").textContent = count(notes, "note");
   const remove = row.querySelector("button");

@@ -157,10 +157,12 @@ export class OpenNote {
   async #load() {
     this.#stale = false;
     const note = await this.#api.note(this.id);
-    this.title.receive(note.title ?? "");
-    this.#receive(note.body ?? "");
     this.#show(note);
+    // A word was begun meanwhile: the texts are loaded again when it is done.
+    if (this.#composing) return void (this.#stale = true);
+    this.title.receive(note.title ?? "");
     this.#view.title(this.title.mine);
+    this.#receive(note.body ?? "");
   }
 
   async #saveTitle() {

@@ -309,6 +309,22 @@ test("the save of a title says what it was made of, with all that was sent and n
   assert.deepEqual(server.sent.title_bases, ["Party on Friday at 7"]);
 });
 
+// The caret jumped where a title was set while its first letter was being composed: nothing was typed yet, as far as one could see.
+test("a word that is begun while the note is loaded finds title and text as they were, until it is done", async () => {
+  const server = new Server("milk", "Shopping");
+  const { note, shown } = open(server);
+  Object.assign(server.row, { title: "Breakfast", body: "bread" });
+  note.changed();
+  note.compose(true);
+  await server.next("answer");
+  assert.deepEqual([shown.title, shown.body], ["Shopping", "milk"]);
+  assert.equal(shown.notes.at(-1).title, "Breakfast", "the rest of the note is drawn");
+  assert.deepEqual(server.log, ["load"], "it is not asked again and again meanwhile");
+  note.compose(false);
+  await server.all();
+  assert.deepEqual([shown.title, shown.body], ["Breakfast", "bread"]);
+});
+
 test("while a word is composed the text stays as it is; afterwards it has what came in", async () => {
   const server = new Server("text");
   const { note, shown } = open(server);

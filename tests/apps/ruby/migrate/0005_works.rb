@@ -1,0 +1,5 @@
+class Works < ActiveRecord::Migration[6.1]
+  def change
+    rename_table :books, :works
+  end
+end
