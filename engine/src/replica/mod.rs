@@ -29,10 +29,13 @@ use crate::materialize::{Materializer, RolledBack};
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
-use crate::schema::{Catalog, reconcile};
+use crate::notice::Notice;
+use crate::schema::{Catalog, reconcile, unchanged};
+use crate::status::{self, Status};
 use crate::store::{self, backlog, bases, identity, outbox, parked, progress, tables, writers};
 use crate::time::{is_virtual, now};
 use crate::tracking;
+use crate::tracking::rule::Newcomers;
 
 pub(crate) use conversation::Verdict;
 use space::adopt_options;
@@ -72,9 +75,11 @@ pub(crate) struct Replica {
     held: Duration,
     released: Instant,
     partial_turns: u32,
+    /// Tables that `track --all` is about to track.
+    newcomers: Newcomers,
     shunned: HashSet<RolledBack>,
     feed: broadcast::Sender<Changes>,
-    _lock: EngineLock,
+    lock: EngineLock,
 }
 
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
@@ -144,16 +149,27 @@ impl Replica {
             held: Duration::ZERO,
             released: Instant::now(),
             partial_turns: 0,
+            newcomers: Newcomers::default(),
             shunned: HashSet::new(),
             feed,
             config,
             connection,
-            _lock: lock,
+            lock,
         })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the engine says how it is.
+    pub(crate) fn notice(&self) -> &Notice {
+        self.lock.notice()
+    }
+
+    /// How the file is doing, by the connection that is open.
+    pub(crate) fn status(&self) -> Result<Status> {
+        status::read(&self.connection, &self.path)
     }
 
     /// This file's id.
@@ -207,9 +223,9 @@ impl Replica {
         Ok(untracked)
     }
 
-    /// Whether another connection has committed since the last turn.
+    /// Whether another connection has committed since the last turn, or a new table is to be looked at again.
     pub(crate) fn has_foreign_commits(&self) -> Result<bool> {
-        Ok(data_version(&self.connection)? != self.data_version)
+        Ok(data_version(&self.connection)? != self.data_version || self.newcomers.is_due(now()))
     }
 
     /// Captures everything that is committed now. Returns how many marks were consumed.
@@ -320,8 +336,16 @@ impl Replica {
         let author = Author { replica, writer };
 
         // 1 reconcile
+        if moved || mended || self.newcomers.is_due(now()) {
+            self.newcomers.look(&tx, now())?;
+        }
+        // Tables that are tracked only now have moved it on.
+        let moved = moved || self.schema_version != Some(schema_version(&tx)?);
         if moved || mended {
             self.catalog = reconcile::run(&tx, now())?;
+            if self.newcomers.wait() {
+                unchanged::forget(&tx)?;
+            }
             if !parked::is_empty(&tx)? {
                 backlog::refresh_parked(&tx)?;
             }
@@ -359,6 +383,12 @@ impl Replica {
             }
         }
         let mut renewed = definitions_changed && adopt_options(&tx)?;
+        if definitions_changed {
+            self.newcomers.space_changed();
+        }
+        if renewed {
+            unchanged::forget(&tx)?;
+        }
         if captured.drained && backlog::refresh_is_empty(&tx)? {
             renewed |= tables::clear_fresh(&tx)?;
             if !bases::is_empty(&tx)? {

@@ -2,13 +2,14 @@
 
 use rusqlite::Transaction;
 
-use super::Replica;
+use super::{Replica, begin};
 use crate::config::{ColumnKind, TableOptions};
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::schema::definitions;
 use crate::store::tables::State;
 use crate::store::{backlog, kinds, renames, tables};
 use crate::time::now;
+use crate::tracking::rule;
 
 impl Replica {
     /// Makes the tables that the space defines and that are not here, and tracks them. Returns their names.
@@ -30,6 +31,15 @@ impl Replica {
         }
         self.schema_version = None;
         Ok(made)
+    }
+}
+
+impl Replica {
+    /// Tracks tables that are made later and that the space knows: what a clone does.
+    pub(crate) fn follow_space(&mut self) -> Result<()> {
+        let tx = begin(&mut self.connection)?;
+        rule::set_space(&tx)?;
+        tx.commit().doing("writing the rule of a clone")
     }
 }
 

@@ -4,90 +4,117 @@
 //! table that was dropped keeps its documents; dropping a table is not deleting its rows. One that was made anew was
 //! written without our triggers watching, so all its rows are captured again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use super::definitions::{self, Definition};
 use super::eligibility::{self, Refusal};
 use super::introspect::{self, Look};
+use super::inventory::Inventory;
 use super::triggers::{self, Trigger};
 use super::{Catalog, Table, Tracked};
-use super::{effects, warnings};
+use super::{creation, effects, unchanged, warnings};
 use crate::error::{Doing, Result};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{backlog, dirty, fold, quote};
 
 /// Renews what is recorded of every table. Returns the tables to capture from and to materialize into.
 pub(crate) fn run(tx: &Transaction<'_>, now: i64) -> Result<Catalog> {
+    if let Some(catalog) = unchanged::catalog(tx)? {
+        return Ok(catalog);
+    }
+    let inventory = Inventory::read(tx)?;
+    let known = introspect::tables(tx, &inventory)?;
+    let own_triggers = inventory.own_triggers();
+    let entries = tables::all(tx)?;
+    let places = Places::new(&entries, &own_triggers);
     let mut looks = Vec::new();
-    for entry in tables::all(tx)?.into_iter().filter(|entry| entry.id != DEFINITIONS) {
+    for entry in entries.iter().filter(|entry| entry.id != DEFINITIONS) {
         if !matches!(entry.state, State::Untracked | State::Unknown) {
-            let looked = look(tx, &entry)?;
-            looks.push((entry, looked));
+            let name = look(entry, &known, &places);
+            looks.push((entry.clone(), name.and_then(|name| known.get(&name).cloned())));
         }
     }
     let mut effects = BTreeMap::new();
     for (entry, looked) in &looks {
-        if let Some(Ok(table)) = looked {
+        if let Some(Ok(table)) = looked
+            && inventory.has_foreign_triggers(&table.spelled)
+        {
             effects.insert(entry.id, effects::of_triggers(tx, table)?);
         }
     }
     let watched: BTreeSet<String> = effects.values().flatten().cloned().collect();
     let mut tracked = vec![own(tx)?];
     for (entry, looked) in looks {
-        tracked.extend(renew(tx, entry, looked, &watched, now)?);
+        let triggers = own_triggers.get(&entry.id).map_or(&[][..], Vec::as_slice);
+        tracked.extend(renew(tx, entry, looked, triggers, &watched, now)?);
     }
     let names: BTreeSet<String> = tracked.iter().map(|table| fold(&table.table.spelled)).collect();
     for table in &mut tracked {
         table.meddles = effects.get(&table.id).is_some_and(|written| !written.is_disjoint(&names));
     }
     let catalog = Catalog::new(tracked);
+    let children = warnings::children(&inventory);
     for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
         let hint = tables::find(tx, &table.name)?.and_then(|entry| entry.hint);
         let hint = hint.and_then(|hint| Hint::parse(&hint).sentence(&table.table.spelled));
-        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), hint)?;
+        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), hint, &children)?;
         tables::set_reason(tx, table.id, warning.as_deref())?;
     }
+    unchanged::note(tx)?;
     Ok(catalog)
 }
 
-/// Looks at the table that an entry stands for: the one that has its last name, unless our triggers have gone elsewhere.
-/// SQLite takes them along when a table is renamed. But a table that was made anew under the old name, as migrations do
-/// before they copy the rows over, is the one that is meant.
-fn look(tx: &Transaction<'_>, entry: &Entry) -> Result<Option<Look>> {
-    let doing = "reading the triggers";
-    let marked = format!("{}insert", triggers::name_prefix(entry.id));
-    let under: Option<String> = tx
-        .prepare_cached("SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name = ?1")
-        .and_then(|mut statement| statement.query_row([marked], |row| row.get(0)).optional())
-        .doing(doing)?;
-    let is_anothers = |name: &str| -> Result<bool> {
-        let other = tables::called(tx, &fold(name))?.is_some_and(|other| other.id != entry.id);
-        tx.prepare_cached(
-            "SELECT ?2 OR EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger'
-             AND tbl_name = ?1 COLLATE NOCASE AND name GLOB '_driftless_[0-9]*_insert')",
-        )
-        .and_then(|mut statement| statement.query_row((name, other), |row| row.get(0)))
-        .doing(doing)
-    };
-    if let Some(under) = under.as_deref().filter(|under| fold(under) != fold(&entry.spelled)) {
-        let made_anew = introspect::table(tx, &entry.spelled)?;
-        return match made_anew {
-            Some(look) if !is_anothers(&entry.spelled)? => Ok(Some(look)),
-            _ => introspect::table(tx, under),
+/// Where our triggers stand, and which names are whose.
+struct Places {
+    /// The table, folded, that the triggers of a number stand on.
+    by_id: HashMap<i64, String>,
+    marked: HashSet<String>,
+    /// The entry that a folded name stands for; as `tables::called` has it.
+    called: HashMap<String, i64>,
+}
+
+impl Places {
+    fn new(entries: &[Entry], own_triggers: &HashMap<i64, Vec<(&str, &Trigger)>>) -> Self {
+        let insert = |(id, triggers): (&i64, &Vec<(&str, &Trigger)>)| {
+            let name = format!("{}insert", triggers::name_prefix(*id));
+            let found = triggers.iter().find(|(_, trigger)| trigger.name == name);
+            found.map(|(table, _)| (*id, (*table).to_owned()))
         };
-    }
-    match introspect::table(tx, &entry.spelled)? {
-        Some(look) => Ok(Some(look)),
-        None if entry.name != fold(&entry.spelled) && !is_anothers(&entry.name)? => {
-            introspect::table(tx, &entry.name)
+        let by_id: HashMap<i64, String> = own_triggers.iter().filter_map(insert).collect();
+        let marked = by_id.values().cloned().collect();
+        let mut called = HashMap::new();
+        let mut known: Vec<&Entry> = entries.iter().filter(|entry| entry.state != State::Unknown).collect();
+        known.sort_by_key(|entry| entry.state != State::Tracked);
+        known.extend(entries.iter().filter(|entry| entry.state == State::Unknown));
+        for entry in known {
+            called.entry(fold(&entry.spelled)).or_insert(entry.id);
         }
-        None => Ok(None),
+        Self { by_id, marked, called }
+    }
+
+    fn is_anothers(&self, name: &str, id: i64) -> bool {
+        self.called.get(name).is_some_and(|other| *other != id) || self.marked.contains(name)
     }
 }
 
-fn own(connection: &Connection) -> Result<Tracked> {
+/// The folded name of the table that an entry stands for: the one that has its last name, unless our triggers have gone
+/// elsewhere. SQLite takes them along when a table is renamed. But a table that was made anew under the old name, as
+/// migrations do before they copy the rows over, is the one that is meant.
+fn look(entry: &Entry, known: &BTreeMap<String, Look>, places: &Places) -> Option<String> {
+    let last = fold(&entry.spelled);
+    if let Some(under) = places.by_id.get(&entry.id).filter(|under| **under != last) {
+        let made_anew = known.contains_key(&last) && !places.is_anothers(&last, entry.id);
+        return Some(if made_anew { last } else { under.clone() });
+    }
+    if known.contains_key(&last) {
+        return Some(last);
+    }
+    (entry.name != last && !places.is_anothers(&entry.name, entry.id)).then(|| entry.name.clone())
+}
+
+pub(super) fn own(connection: &Connection) -> Result<Tracked> {
     let table = definitions::own_table(connection)?;
     Ok(Tracked::new(DEFINITIONS, "_driftless_definitions".to_owned(), Default::default(), table))
 }
@@ -96,6 +123,7 @@ fn renew(
     tx: &Transaction<'_>,
     mut entry: Entry,
     looked: Option<Look>,
+    ours: &[(&str, &Trigger)],
     watched: &BTreeSet<String>,
     now: i64,
 ) -> Result<Option<Tracked>> {
@@ -130,7 +158,8 @@ fn renew(
     }
     let (columns, rules) = (column_shape(&table), rule_shape(&table));
     let watched = watched.contains(&fold(&table.spelled));
-    let (changed, present) = (columns != old_columns, triggers_present(tx, &entry, &table, watched)?);
+    let (changed, present) =
+        (columns != old_columns, triggers_present(ours, &entry, &table, watched));
     let back = entry.state != State::Tracked;
     let same_name = entry.spelled == table.spelled;
     if present == Presence::AsExpected && !changed && !back && same_name && rules == old_rules {
@@ -258,8 +287,8 @@ fn rule_shape(table: &Table) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Begins to track a table: its triggers, its rows as they are, and what others wrote in it already. `kinds`: those that
-/// were stated, as they are written down.
+/// Begins to track a table: its rows as they are, and what others wrote in it already. `kinds`: those that were stated, as
+/// they are written down. Its triggers are still to be made, in the same transaction: see [`install_all`].
 pub(crate) fn begin(
     tx: &Transaction<'_>,
     mut entry: Entry,
@@ -267,7 +296,7 @@ pub(crate) fn begin(
     kinds: Option<String>,
     now: i64,
 ) -> Result<()> {
-    install(tx, entry.id, table, false)?;
+    dirty::widen(tx, table.key.len())?;
     enqueue_all(tx, entry.id, table, entry.state == State::Unknown)?;
     backlog::refresh_table(tx, entry.id)?;
     tables::set_unjudged(tx, entry.id)?;
@@ -287,12 +316,12 @@ pub(crate) fn begin(
     }
 }
 
-/// Ceases to track a table. Its documents stay, and what others write in it goes on being merged into them.
+/// Ceases to track a table, for the reason that its entry gives. Its documents stay, and what others write in it goes on
+/// being merged into them.
 pub(crate) fn end(tx: &Transaction<'_>, mut entry: Entry) -> Result<()> {
     drop_triggers(tx, entry.id)?;
     backlog::forget_table(tx, entry.id)?;
     entry.state = State::Untracked;
-    entry.reason = None;
     tables::update(tx, &entry)
 }
 
@@ -305,17 +334,24 @@ enum Presence {
     Missing,
 }
 
-fn triggers_present(tx: &Transaction<'_>, entry: &Entry, table: &Table, watched: bool) -> Result<Presence> {
-    let recorded = recorded_triggers(tx, entry.id)?;
+fn triggers_present(
+    recorded: &[(&str, &Trigger)],
+    entry: &Entry,
+    table: &Table,
+    watched: bool,
+) -> Presence {
     let expected = triggers::all(entry.id, table, watched);
+    let is_there = |name: &str| recorded.iter().any(|(_, trigger)| trigger.name == name);
     let watching = ["insert", "update", "delete"]
         .iter()
-        .all(|kind| recorded.iter().any(|t| t.name == format!("{}{kind}", triggers::name_prefix(entry.id))));
-    Ok(match (watching, recorded.len() == expected.len() && expected.iter().all(|t| recorded.contains(t))) {
+        .all(|kind| is_there(&format!("{}{kind}", triggers::name_prefix(entry.id))));
+    let same = recorded.len() == expected.len()
+        && expected.iter().all(|trigger| recorded.iter().any(|(_, known)| *known == trigger));
+    match (watching, same) {
         (false, _) => Presence::Missing,
         (true, false) => Presence::Different,
         (true, true) => Presence::AsExpected,
-    })
+    }
 }
 
 fn recorded_triggers(tx: &Transaction<'_>, id: i64) -> Result<Vec<Trigger>> {
@@ -347,6 +383,23 @@ pub(crate) fn install(tx: &Transaction<'_>, id: i64, table: &Table, watched: boo
         tx.execute_batch(&trigger.sql).doing("creating a trigger")?;
     }
     Ok(())
+}
+
+/// Makes the triggers of tables that are tracked from now on; those that are there, as `inventory` knows, go first.
+pub(crate) fn install_all(
+    tx: &Transaction<'_>,
+    tables: &[(i64, Table)],
+    inventory: &Inventory,
+) -> Result<()> {
+    let there = inventory.own_triggers();
+    let mut made = Vec::new();
+    for (id, table) in tables {
+        if there.contains_key(id) {
+            drop_triggers(tx, *id)?;
+        }
+        made.extend(triggers::all(*id, table, false).into_iter().map(|trigger| (&*table.spelled, trigger)));
+    }
+    creation::create(tx, &made)
 }
 
 /// Compares every row of a table with its document again, every document with its row, and rows with what they refer to.
