@@ -65,7 +65,10 @@ pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
         let written = Written {
             value: value(row.get_ref(4).doing(doing)?).into_owned(),
             at: (at > 0).then_some(at),
-            replica: replica.map(|bytes| ReplicaId::from_slice(&bytes)).transpose().in_table("_driftless_writers")?,
+            replica: replica
+                .map(|bytes| ReplicaId::from_slice(&bytes))
+                .transpose()
+                .in_table("_driftless_writers")?,
         };
         if row.get(3).doing(doing)? {
             conflicts.push(Conflict { table, key, column, shown: written, kept: Vec::new() });

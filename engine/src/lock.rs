@@ -52,7 +52,8 @@ impl EngineLock {
             Err(TryLockError::Error(source)) => return Err(Error::Io { doing: "locking", path, source }),
         }
         // The lock itself does not depend on what is written there.
-        let written = file.try_clone().map_err(|source| Error::Io { doing: "opening the lock", path, source })?;
+        let written =
+            file.try_clone().map_err(|source| Error::Io { doing: "opening the lock", path, source })?;
         Ok(Self { notice: Notice::begin(written), file })
     }
 

@@ -112,7 +112,8 @@ impl Notice {
             let since = same.map_or_else(now, |before| before.since);
             // Connecting again is no news: what the last attempt failed with still holds.
             let why = if is_over { same.and_then(|before| before.why.clone()) } else { why };
-            said.connection = Some(RunningConnection { url: url.to_owned(), state: state.to_owned(), since, why });
+            said.connection =
+                Some(RunningConnection { url: url.to_owned(), state: state.to_owned(), since, why });
         });
     }
 
@@ -146,10 +147,7 @@ impl Open {
         let Some(file) = &mut self.file else { return };
         let Ok(text) = serde_json::to_string(&self.said) else { return };
         // For whoever looks; nothing depends on it. Cut short first: a reader in between finds nothing, not a mixture.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(text.as_bytes()));
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
     }
 }
 
@@ -180,7 +178,7 @@ mod tests {
         assert!(said().connection.is_some(), "written after the end");
 
         assert_eq!(RunningEngine::parse("4711\n").map(|engine| engine.pid), Some(4711));
-        for garbage in ["", "{", "\u{0}", "{\"pid\":-1}", "{\"pid\":\"x\"}", "[1]", "nonsense"] {
+        for garbage in ["", "{", "\u{0}", "{\"pid\":-1}", "{\"pid\":\"x\"}", "[]", "nonsense"] {
             assert_eq!(RunningEngine::parse(garbage), None, "{garbage}");
         }
     }

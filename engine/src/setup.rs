@@ -67,9 +67,8 @@ pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOption
                 let tables = tracking::track(tx, names, options, now())?;
                 let mut doubtful = Vec::new();
                 for table in &tables {
-                    doubtful.extend(
-                        tracking::is_bookkeeping(tx, table)?.map(|refusal| (table.clone(), refusal)),
-                    );
+                    doubtful
+                        .extend(tracking::is_bookkeeping(tx, table)?.map(|refusal| (table.clone(), refusal)));
                 }
                 Tracked { tables, left_out: Vec::new(), doubtful, switched_to_wal }
             }
@@ -87,13 +86,13 @@ pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOption
 /// Fails with [`Error::NotInitialized`] if Driftless has never worked on the file.
 pub fn end_track_all(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    change(path, open_initialized(path)?, |tx| tracking::rule::end(tx))
+    change(path, open_initialized(path)?, tracking::rule::end)
 }
 
 /// Ceases to track all tables, as [`untrack`] does, and ends the rule that [`Selection::All`] made. Returns their names.
 pub fn untrack_all(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = path.as_ref();
-    change(path, open_initialized(path)?, |tx| tracking::untrack_all(tx))
+    change(path, open_initialized(path)?, tracking::untrack_all)
 }
 
 /// Makes a column of a tracked table of another kind, whether or not an engine has the file. Every replica of the space

@@ -144,9 +144,8 @@ pub(crate) fn read(connection: &Connection, path: &Path) -> Result<Status> {
     let counts = Counts::read(&tx)?;
     let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
     let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS);
-    let tables: Vec<TableStatus> = entries
-        .map(|entry| table_status(&tx, entry, &counts, &inventory))
-        .collect::<Result<_>>()?;
+    let tables: Vec<TableStatus> =
+        entries.map(|entry| table_status(&tx, entry, &counts, &inventory)).collect::<Result<_>>()?;
     let untracked = rule::untracked(&tx, inventory)?.into_iter();
     Ok(Status {
         replica: identity::replica(&tx)?,

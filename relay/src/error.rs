@@ -102,7 +102,9 @@ pub enum LogError {
         known_as: Option<SpaceName>,
     },
     /// There is no such space, and the one that the file belongs to has another name here.
-    #[error("did you mean '{known_as}'? the file belongs to that space, and there is no space '{space}' here")]
+    #[error(
+        "did you mean '{known_as}'? the file belongs to that space, and there is no space '{space}' here"
+    )]
     OtherName {
         /// The name that was asked for.
         space: SpaceName,

@@ -18,6 +18,7 @@ mod real_data;
 mod renames;
 mod schema_rollout;
 mod soak;
+mod status;
 mod texts;
 mod three_replicas;
 mod transactions_whole;

@@ -19,62 +19,62 @@ pub(crate) enum Purpose {
 
 /// Names that nobody gives a table of data, folded.
 const MIGRATIONS: &[&str] = &[
-    "alembic_version",                         // SQLAlchemy
-    "schema_migrations",                       // Rails, Ecto, golang-migrate, dbmate
-    "ar_internal_metadata",                    // Rails
-    "django_migrations",                       // Django
-    "_prisma_migrations",                      // Prisma
-    "__drizzle_migrations",                    // Drizzle
-    "_sqlx_migrations",                        // SQLx
-    "__diesel_schema_migrations",              // Diesel
-    "seaql_migrations",                        // SeaORM
-    "__efmigrationshistory",                   // Entity Framework
-    "__efmigrationslock",                      // Entity Framework
-    "grdb_migrations",                         // GRDB
-    "refinery_schema_history",                 // refinery
-    "knex_migrations",                         // knex, Objection
-    "knex_migrations_lock",                    // knex
-    "kysely_migration",                        // Kysely
-    "kysely_migration_lock",                   // Kysely
-    "flyway_schema_history",                   // Flyway
-    "databasechangelog",                       // Liquibase
-    "databasechangeloglock",                   // Liquibase
-    "goose_db_version",                        // goose
-    "gorp_migrations",                         // sql-migrate
-    "bun_migrations",                          // Bun
-    "bun_migration_locks",                     // Bun
-    "atlas_schema_revisions",                  // Atlas
-    "darwin_migrations",                       // darwin
-    "phinxlog",                                // Phinx
-    "doctrine_migration_versions",             // Doctrine
-    "typeorm_metadata",                        // TypeORM
-    "sequelizemeta",                           // Sequelize
-    "sequelizedata",                           // Sequelize
-    "mikro_orm_migrations",                    // MikroORM
-    "umzug_migrations",                        // Umzug
-    "d1_migrations",                           // Cloudflare D1
-    "_cf_kv",                                  // Cloudflare D1
-    "_cf_metadata",                            // Cloudflare D1
-    "_litestream_seq",                         // Litestream
-    "_litestream_lock",                        // Litestream
-    "_yoyo_migration",                         // yoyo
-    "_yoyo_log",                               // yoyo
-    "_yoyo_version",                           // yoyo
-    "yoyo_lock",                               // yoyo
-    "migratehistory",                          // peewee-migrate
-    "aerich",                                  // Tortoise
-    "_sqlite_migrations",                      // sqlite-migrate
-    "_migrations_sqlite_utils",                // sqlite-migrate
-    "room_master_table",                       // Room
-    "android_metadata",                        // Android
-    "z_metadata",                              // Core Data
-    "z_modelcache",                            // Core Data
-    "z_primarykey",                            // Core Data
-    "schema_info",                             // Sequel
-    "schema_version_history",                  // Evolve
-    "schemaversions",                          // DbUp
-    "versioninfo",                             // FluentMigrator
-    "cakephp_phinxlog",                        // CakePHP
+    "alembic_version",             // SQLAlchemy
+    "schema_migrations",           // Rails, Ecto, golang-migrate, dbmate
+    "ar_internal_metadata",        // Rails
+    "django_migrations",           // Django
+    "_prisma_migrations",          // Prisma
+    "__drizzle_migrations",        // Drizzle
+    "_sqlx_migrations",            // SQLx
+    "__diesel_schema_migrations",  // Diesel
+    "seaql_migrations",            // SeaORM
+    "__efmigrationshistory",       // Entity Framework
+    "__efmigrationslock",          // Entity Framework
+    "grdb_migrations",             // GRDB
+    "refinery_schema_history",     // refinery
+    "knex_migrations",             // knex, Objection
+    "knex_migrations_lock",        // knex
+    "kysely_migration",            // Kysely
+    "kysely_migration_lock",       // Kysely
+    "flyway_schema_history",       // Flyway
+    "databasechangelog",           // Liquibase
+    "databasechangeloglock",       // Liquibase
+    "goose_db_version",            // goose
+    "gorp_migrations",             // sql-migrate
+    "bun_migrations",              // Bun
+    "bun_migration_locks",         // Bun
+    "atlas_schema_revisions",      // Atlas
+    "darwin_migrations",           // darwin
+    "phinxlog",                    // Phinx
+    "doctrine_migration_versions", // Doctrine
+    "typeorm_metadata",            // TypeORM
+    "sequelizemeta",               // Sequelize
+    "sequelizedata",               // Sequelize
+    "mikro_orm_migrations",        // MikroORM
+    "umzug_migrations",            // Umzug
+    "d1_migrations",               // Cloudflare D1
+    "_cf_kv",                      // Cloudflare D1
+    "_cf_metadata",                // Cloudflare D1
+    "_litestream_seq",             // Litestream
+    "_litestream_lock",            // Litestream
+    "_yoyo_migration",             // yoyo
+    "_yoyo_log",                   // yoyo
+    "_yoyo_version",               // yoyo
+    "yoyo_lock",                   // yoyo
+    "migratehistory",              // peewee-migrate
+    "aerich",                      // Tortoise
+    "_sqlite_migrations",          // sqlite-migrate
+    "_migrations_sqlite_utils",    // sqlite-migrate
+    "room_master_table",           // Room
+    "android_metadata",            // Android
+    "z_metadata",                  // Core Data
+    "z_modelcache",                // Core Data
+    "z_primarykey",                // Core Data
+    "schema_info",                 // Sequel
+    "schema_version_history",      // Evolve
+    "schemaversions",              // DbUp
+    "versioninfo",                 // FluentMigrator
+    "cakephp_phinxlog",            // CakePHP
 ];
 
 /// The same for sessions and caches.
@@ -95,55 +95,86 @@ const SHAPED: &[(&str, Purpose, &[&[&str]])] = &[
         "migrations",
         Purpose::Migrations,
         &[
-            &["id", "migration", "batch"],                    // Laravel
-            &["id", "timestamp", "name"],                     // TypeORM
-            &["id", "name"],                                  // node-sqlite
-            &["id", "name", "up", "down"],                    // sqlite (npm)
-            &["id", "name", "run_on"],                        // db-migrate
+            &["id", "migration", "batch"], // Laravel
+            &["id", "timestamp", "name"],  // TypeORM
+            &["id", "name"],               // node-sqlite
+            &["id", "name", "up", "down"], // sqlite (npm)
+            &["id", "name", "run_on"],     // db-migrate
             &["name", "applied_at"],
             &["id", "name", "applied_at"],
             &["version", "class", "group", "namespace", "time", "batch", "id"], // CodeIgniter
         ],
     ),
-    ("migration", Purpose::Migrations, &[
-        &["id", "name", "app_name", "ran_on"],                // Piccolo
-        &["version", "apply_time"],                           // Yii
-        &["id", "name", "timestamp"],
-    ]),
-    ("schema_version", Purpose::Migrations, &[
-        &["version"],
-        &["id", "version"],
-        &["version", "applied_at"],
-        &["version_rank", "installed_rank", "version", "description", "type", "script", "checksum",
-          "installed_by", "installed_on", "execution_time", "success"], // Flyway before 5
-    ]),
-    ("sessions", Purpose::Sessions, &[
-        &["sid", "sess", "expired"],                          // connect-session-knex, connect-sqlite3
-        &["sid", "sess", "expire"],
-        &["sid", "expired", "sess"],
-        &["sid", "expires", "data", "createdat", "updatedat"], // connect-session-sequelize
-        &["sid", "session", "expires"],
-        &["id", "session_id", "data", "created_at", "updated_at"], // Rails
-        &["id", "session_id", "data", "expiry"],              // Flask-Session
-        &["id", "user_id", "ip_address", "user_agent", "payload", "last_activity"], // Laravel
-        &["token", "data", "expiry"],                         // scs
-        &["id", "data", "expiry_date"],                       // tower-sessions
-        &["id", "expires", "session"],
-        &["session_id", "data"],
-        &["session_id", "atime", "data"],                     // web.py
-    ]),
-    ("session", Purpose::Sessions, &[
-        &["sid", "sess", "expire"],                           // connect-pg-simple's shape
-        &["sid", "expires", "data"],
-        &["id", "sid", "data", "expiresat"],                  // prisma-session-store
-        &["id", "expiredat", "json"],                         // connect-typeorm
-        &["id", "expiredat", "json", "destroyedat"],
-    ]),
-    ("cache", Purpose::Sessions, &[
-        &["key", "value", "expiration"],                      // Laravel
-        &["cache_key", "value", "expires"],                   // Django's cache table
-        &["id", "data", "expire"],                            // Yii
-    ]),
+    (
+        "migration",
+        Purpose::Migrations,
+        &[
+            &["id", "name", "app_name", "ran_on"], // Piccolo
+            &["version", "apply_time"],            // Yii
+            &["id", "name", "timestamp"],
+        ],
+    ),
+    (
+        "schema_version",
+        Purpose::Migrations,
+        &[
+            &["version"],
+            &["id", "version"],
+            &["version", "applied_at"],
+            &[
+                "version_rank",
+                "installed_rank",
+                "version",
+                "description",
+                "type",
+                "script",
+                "checksum",
+                "installed_by",
+                "installed_on",
+                "execution_time",
+                "success",
+            ], // Flyway before 5
+        ],
+    ),
+    (
+        "sessions",
+        Purpose::Sessions,
+        &[
+            &["sid", "sess", "expired"], // connect-session-knex, connect-sqlite3
+            &["sid", "sess", "expire"],
+            &["sid", "expired", "sess"],
+            &["sid", "expires", "data", "createdat", "updatedat"], // connect-session-sequelize
+            &["sid", "session", "expires"],
+            &["id", "session_id", "data", "created_at", "updated_at"], // Rails
+            &["id", "session_id", "data", "expiry"],                   // Flask-Session
+            &["id", "user_id", "ip_address", "user_agent", "payload", "last_activity"], // Laravel
+            &["token", "data", "expiry"],                              // scs
+            &["id", "data", "expiry_date"],                            // tower-sessions
+            &["id", "expires", "session"],
+            &["session_id", "data"],
+            &["session_id", "atime", "data"], // web.py
+        ],
+    ),
+    (
+        "session",
+        Purpose::Sessions,
+        &[
+            &["sid", "sess", "expire"], // connect-pg-simple's shape
+            &["sid", "expires", "data"],
+            &["id", "sid", "data", "expiresat"], // prisma-session-store
+            &["id", "expiredat", "json"],        // connect-typeorm
+            &["id", "expiredat", "json", "destroyedat"],
+        ],
+    ),
+    (
+        "cache",
+        Purpose::Sessions,
+        &[
+            &["key", "value", "expiration"],    // Laravel
+            &["cache_key", "value", "expires"], // Django's cache table
+            &["id", "data", "expire"],          // Yii
+        ],
+    ),
     ("cache_locks", Purpose::Sessions, &[&["key", "owner", "expiration"]]), // Laravel
 ];
 
@@ -160,7 +191,7 @@ pub(crate) fn purpose(table: &Object) -> Option<Purpose> {
     let fits = |shape: &&[&str]| {
         shape.len() == columns.len() && shape.iter().all(|column| columns.contains(*column))
     };
-    let known = SHAPED.iter().find(|(word, _, shapes)| *word == name && shapes.iter().any(|shape| fits(shape)));
+    let known = SHAPED.iter().find(|(word, _, shapes)| *word == name && shapes.iter().any(fits));
     known.map(|(_, purpose, _)| *purpose)
 }
 
@@ -185,7 +216,10 @@ mod tests {
         assert_eq!(of(laravel), Some(Purpose::Migrations));
         // Whales, for one, migrate.
         assert_eq!(of("CREATE TABLE migrations (id TEXT PRIMARY KEY, whale TEXT, began TEXT)"), None);
-        assert_eq!(of("CREATE TABLE sessions (sid TEXT PRIMARY KEY, expired, sess)"), Some(Purpose::Sessions));
+        assert_eq!(
+            of("CREATE TABLE sessions (sid TEXT PRIMARY KEY, expired, sess)"),
+            Some(Purpose::Sessions)
+        );
         assert_eq!(of("CREATE TABLE sessions (id TEXT PRIMARY KEY, trainer TEXT, starts_at TEXT)"), None);
     }
 

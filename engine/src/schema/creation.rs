@@ -54,8 +54,7 @@ fn write(connection: &Connection, triggers: &[(&str, Trigger)]) -> Result<()> {
     for (table, trigger) in triggers {
         insert.execute((&trigger.name, table, &trigger.sql)).doing(DOING)?;
     }
-    let version: i64 =
-        connection.query_row("PRAGMA schema_version", [], |row| row.get(0)).doing(DOING)?;
+    let version: i64 = connection.query_row("PRAGMA schema_version", [], |row| row.get(0)).doing(DOING)?;
     // Tells all other connections to read the schema again, as CREATE TRIGGER does.
     connection.execute_batch(&format!("PRAGMA schema_version = {}", version + 1)).doing(DOING)
 }
@@ -81,9 +80,7 @@ mod tests {
             let sql = "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master WHERE type = 'trigger'";
             let mut statement = connection.prepare(sql).expect("valid SQL");
             let rows = statement
-                .query_map([], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-                })
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
                 .expect("rows");
             rows.map(|row| row.expect("a row")).collect()
         };
@@ -97,8 +94,7 @@ mod tests {
             tx.commit().expect("committed");
             // Seen by a connection that had read the schema before.
             other.execute("INSERT INTO \"T t\" VALUES ('k')", []).expect("written");
-            let fired: i64 =
-                other.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("read");
+            let fired: i64 = other.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("read");
             assert_eq!(fired, MANY as i64);
             let well: String =
                 other.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("checked");
@@ -126,9 +122,8 @@ mod tests {
             let fired: i64 =
                 connection.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).expect("read");
             assert_eq!(fired, 0);
-            let left: bool = connection
-                .query_row("PRAGMA writable_schema", [], |row| row.get(0))
-                .expect("read");
+            let left: bool =
+                connection.query_row("PRAGMA writable_schema", [], |row| row.get(0)).expect("read");
             assert!(!left, "the schema stayed writable");
         }
     }

@@ -118,7 +118,8 @@ impl Inventory {
         let mut all = Self::default();
         all.read_objects(connection, only)?;
         // A virtual table has no root page; asking for its columns needs its module, which only the app may have.
-        let of_ordinary = "m.type = 'table' AND m.rootpage <> 0 AND (?1 IS NULL OR m.name = ?1 COLLATE NOCASE)";
+        let of_ordinary =
+            "m.type = 'table' AND m.rootpage <> 0 AND (?1 IS NULL OR m.name = ?1 COLLATE NOCASE)";
         let sql = format!(
             "SELECT m.name, p.cid, p.name, p.type, p.\"notnull\", p.dflt_value, p.pk, p.hidden
              FROM sqlite_master m JOIN pragma_table_xinfo(m.name, 'main') p WHERE {of_ordinary}"
@@ -205,12 +206,7 @@ impl Inventory {
         }
     }
 
-    fn read_indexes(
-        &mut self,
-        connection: &Connection,
-        only: Option<&str>,
-        of_ordinary: &str,
-    ) -> Result<()> {
+    fn read_indexes(&mut self, connection: &Connection, only: Option<&str>, of_ordinary: &str) -> Result<()> {
         let mut statements: HashMap<String, String> = HashMap::new();
         let sql = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL
                    AND (?1 IS NULL OR tbl_name = ?1 COLLATE NOCASE)";

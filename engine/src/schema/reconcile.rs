@@ -158,8 +158,7 @@ fn renew(
     }
     let (columns, rules) = (column_shape(&table), rule_shape(&table));
     let watched = watched.contains(&fold(&table.spelled));
-    let (changed, present) =
-        (columns != old_columns, triggers_present(ours, &entry, &table, watched));
+    let (changed, present) = (columns != old_columns, triggers_present(ours, &entry, &table, watched));
     let back = entry.state != State::Tracked;
     let same_name = entry.spelled == table.spelled;
     if present == Presence::AsExpected && !changed && !back && same_name && rules == old_rules {
@@ -334,12 +333,7 @@ enum Presence {
     Missing,
 }
 
-fn triggers_present(
-    recorded: &[(&str, &Trigger)],
-    entry: &Entry,
-    table: &Table,
-    watched: bool,
-) -> Presence {
+fn triggers_present(recorded: &[(&str, &Trigger)], entry: &Entry, table: &Table, watched: bool) -> Presence {
     let expected = triggers::all(entry.id, table, watched);
     let is_there = |name: &str| recorded.iter().any(|(_, trigger)| trigger.name == name);
     let watching = ["insert", "update", "delete"]

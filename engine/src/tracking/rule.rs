@@ -98,6 +98,8 @@ pub(crate) struct Newcomers {
     looked: Option<i64>,
     /// The space says something new of its tables.
     space_changed: bool,
+    /// A table does not fit for what is in it, which may change without the schema.
+    unfit: bool,
 }
 
 #[derive(Debug)]
@@ -136,7 +138,12 @@ impl Newcomers {
         }
         let known = Known::read(tx)?;
         let (mut begun, mut still) = (Vec::new(), BTreeMap::new());
+        self.unfit = false;
         for (name, table) in candidates(tx, &known, &rule)? {
+            if eligibility::check_rows(tx, &table)?.is_err() {
+                self.unfit = true;
+                continue;
+            }
             let last_row = last_row(tx, &table);
             let seen = self.waiting.remove(&name).unwrap_or(Seen { first: now, since: now, last_row });
             let since = if seen.last_row == last_row { seen.since } else { now };
@@ -153,11 +160,11 @@ impl Newcomers {
 
     /// Whether the next opening is to look at the tables again, whatever else has changed.
     pub(crate) fn wait(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.unfit
     }
 }
 
-/// The tables that are not tracked and that the rule is for, by folded name.
+/// The tables that are not tracked and that the rule is for, by folded name; what is in them is not looked at.
 fn candidates(tx: &Transaction<'_>, known: &Known, rule: &Rule) -> Result<Vec<(String, Table)>> {
     let mut candidates = Vec::new();
     for object in known.inventory.user_tables() {
@@ -169,7 +176,7 @@ fn candidates(tx: &Transaction<'_>, known: &Known, rule: &Rule) -> Result<Vec<(S
         }
         let Some(look @ Ok(table)) = known.looks.get(&name) else { continue };
         let options = rule.options(tx, known, &name)?;
-        if judge(tx, known, object, look, &options)?.is_ok() && eligibility::check_rows(tx, table)?.is_ok() {
+        if judge(tx, known, object, look, &options)?.is_ok() {
             candidates.push((name, table.clone()));
         }
     }

@@ -42,7 +42,11 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.check {
         return check(args, &status);
     }
-    if args.json { output::json(&to_json(&status))? } else { output::line(&to_text(&status))? }
+    if args.json {
+        output::json(&to_json(&status))?
+    } else {
+        output::line(&to_text(&status))?
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,7 +99,8 @@ fn lateness(status: &Status, most: Duration) -> Vec<Finding> {
     }
     let lag = Duration::from_millis(status.lag_ms);
     if lag > most {
-        findings.push((BEHIND, format!("the oldest write that no relay has is {} old", output::duration(lag))));
+        findings
+            .push((BEHIND, format!("the oldest write that no relay has is {} old", output::duration(lag))));
     }
     findings
 }
@@ -106,7 +111,8 @@ fn to_look_at(status: &Status) -> Vec<String> {
     if let Some(engine) = &status.engine
         && engine.health == "ailing"
     {
-        sentences.push(format!("the engine's turns fail: {}", engine.why.as_deref().unwrap_or("see its log")));
+        sentences
+            .push(format!("the engine's turns fail: {}", engine.why.as_deref().unwrap_or("see its log")));
     }
     if status.quarantined > 0 {
         let aside = output::count(status.quarantined, "changeset");
@@ -150,7 +156,8 @@ pub(crate) fn untracked(status: &Status) -> Vec<String> {
 fn engine_lines(status: &Status) -> Vec<String> {
     let Some(engine) = &status.engine else {
         return vec![
-            "engine        not running; what is written is captured and sent when `driftless sync` runs".to_owned(),
+            "engine        not running; what is written is captured and sent when `driftless sync` runs"
+                .to_owned(),
         ];
     };
     let process = match engine.pid {

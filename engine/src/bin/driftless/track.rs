@@ -86,8 +86,7 @@ pub(crate) struct UntrackArgs {
 }
 
 /// What whoever clones should know of the tables that `track --all` leaves out.
-pub(crate) const BOOKKEEPING_STAYS: &str =
-    "tables of migration tools, sessions and caches are no part of a space: tell your app's migration tool that the \
+pub(crate) const BOOKKEEPING_STAYS: &str = "tables of migration tools, sessions and caches are no part of a space: tell your app's migration tool that the \
      tables are there already, before it makes them again (migrate --fake, alembic stamp head and the like)";
 
 /// The exit code where tables were left out because they cannot be tracked as they are.
@@ -96,7 +95,9 @@ const LEFT_OUT: u8 = 9;
 pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<ExitCode> {
     if args.off {
         driftless::end_track_all(&args.file)?;
-        output::line("tables that are made from now on are not tracked by themselves; those that are stay so")?;
+        output::line(
+            "tables that are made from now on are not tracked by themselves; those that are stay so",
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
@@ -130,7 +131,9 @@ pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<ExitCode> {
     let tables = output::count(tracked.tables.len() as u64, "table");
     output::line(&format!("tracking {tables}: {}", tracked.tables.join(", ")))?;
     if args.all {
-        output::line("tables that are made later are tracked too; `driftless track FILE --all --off` ends that")?;
+        output::line(
+            "tables that are made later are tracked too; `driftless track FILE --all --off` ends that",
+        )?;
     }
     if !captured {
         output::line("the engine that has the file goes on capturing the rows that are there")?;

@@ -222,9 +222,12 @@ fn open(
         let stored = SpaceId::from_bytes(stored)
             .map_err(|_| rusqlite::Error::InvalidColumnType(0, "uuid".into(), rusqlite::types::Type::Blob))?;
         return match known {
-            Some(known) if known != stored => {
-                Err(LogError::WrongSpace { space: name.clone(), stored, known, known_as: name_of(tx, known)? })
-            }
+            Some(known) if known != stored => Err(LogError::WrongSpace {
+                space: name.clone(),
+                stored,
+                known,
+                known_as: name_of(tx, known)?,
+            }),
             _ => Ok(stored),
         };
     }
