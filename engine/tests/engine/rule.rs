@@ -169,3 +169,38 @@ fn a_table_that_does_not_fit_yet_is_named_and_tracked_once_it_does() {
     assert_eq!(file.capture(), ["child['c']", "t['x']"]);
     assert_eq!(untracked(&file), []);
 }
+
+/// So many triggers are made in another way than a few.
+#[test]
+fn many_tables_that_are_tracked_at_once_are_captured_like_one() {
+    let table = |n| format!("CREATE TABLE t{n} (k TEXT PRIMARY KEY, u TEXT UNIQUE);");
+    let file = File::new(&(0..40).map(table).collect::<String>());
+    let app = file.user();
+    app.execute("INSERT INTO t7 VALUES ('before', 1)", []).expect("written");
+    assert_eq!(track_all(&file, TableOptions::default()).tables.len(), 40);
+    // The app's connection, which has read the schema before, runs the triggers.
+    app.execute("INSERT INTO t39 VALUES ('after', 1)", []).expect("written");
+    assert_eq!(file.capture(), ["t39['after']", "t7['before']"]);
+    app.execute("INSERT OR REPLACE INTO t39 VALUES ('instead', 1)", []).expect("written");
+    assert_eq!(file.capture(), ["t39['after']", "t39['instead']"]);
+    let well: String = app.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("checked");
+    assert_eq!(well, "ok");
+}
+
+/// Opening a file is cheap where nothing of its schema has changed: what was found before is recorded.
+#[test]
+fn the_schema_at_which_a_file_was_reconciled_is_recorded_and_forgotten_when_side_tables_are_mended() {
+    let file = File::tracked(T, &["t"]);
+    let recorded = "SELECT CAST(value AS INTEGER) FROM _driftless_meta WHERE name = 'reconciled'";
+    assert_eq!(file.number(recorded), file.number("PRAGMA schema_version"));
+    // Without an engine: the triggers go, and a row is written that nobody marks.
+    file.run("DROP TRIGGER _driftless_2_insert; INSERT INTO t VALUES ('unmarked', 1)");
+    assert_ne!(file.number(recorded), file.number("PRAGMA schema_version"));
+    assert_eq!(file.capture(), ["t['unmarked']"]);
+    assert_eq!(file.number(recorded), file.number("PRAGMA schema_version"));
+    // The list of tables is lost and made anew, which is no change of the schema.
+    file.run("DELETE FROM _driftless_tables");
+    file.capture();
+    file.run("INSERT INTO t VALUES ('marked', 1)");
+    assert_eq!(file.capture(), ["t['marked']"]);
+}
