@@ -13,9 +13,10 @@ use crate::error::{Doing, Error, Result};
 use crate::lock;
 use crate::notice::RunningEngine;
 use crate::schema::eligibility::Refusal;
-use crate::schema::inventory::{Inventory, Object};
+use crate::schema::inventory::Inventory;
+use crate::schema::{Catalog, Table, introspect};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
-use crate::store::{self, identity, inbox, outbox, progress, quarantine, quote};
+use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 use crate::time::now;
 use crate::tracking::rule::{self, Rule};
 
@@ -127,11 +128,11 @@ pub struct Contact {
 /// worked on the file.
 pub fn status(path: impl AsRef<Path>) -> Result<Status> {
     let path = path.as_ref();
-    read(&store::open_to_read(path, Config::default().busy_timeout)?, path)
+    read(&store::open_to_read(path, Config::default().busy_timeout)?, path, None)
 }
 
-/// Reads how the file is doing that a connection has open.
-pub(crate) fn read(connection: &Connection, path: &Path) -> Result<Status> {
+/// Reads how the file is doing that a connection has open. `catalog`: the tracked tables, where they are known.
+pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalog>) -> Result<Status> {
     // One read transaction: the numbers fit together.
     let tx = connection.unchecked_transaction().doing("reading the status")?;
     if !store::is_initialized(&tx)? {
@@ -140,13 +141,25 @@ pub(crate) fn read(connection: &Connection, path: &Path) -> Result<Status> {
     let acked = identity::acked(&tx)?;
     let (changesets, bytes) = outbox::waiting(&tx, acked)?;
     let entries = tables::all(&tx)?;
-    let inventory = Inventory::read_users(&tx)?;
+    let known = match catalog {
+        Some(_) => BTreeMap::new(),
+        None => introspect::tables(&tx, &Inventory::read_users(&tx)?)?,
+    };
+    let table_of = |entry: &Entry| match catalog {
+        Some(catalog) => catalog.get(entry.id).map(|tracked| &tracked.table),
+        None => known.get(&fold(&entry.spelled)).and_then(|look| look.as_ref().ok()),
+    };
     let counts = Counts::read(&tx)?;
     let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
     let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS);
-    let tables: Vec<TableStatus> =
-        entries.map(|entry| table_status(&tx, entry, &counts, &inventory)).collect::<Result<_>>()?;
-    let untracked = rule::untracked(&tx, inventory)?.into_iter();
+    let tables: Vec<TableStatus> = entries
+        .map(|entry| {
+            let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
+            let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
+            Ok(table_status(entry, &counts, local_only))
+        })
+        .collect::<Result<_>>()?;
+    let untracked = rule::untracked(&tx)?.into_iter();
     Ok(Status {
         replica: identity::replica(&tx)?,
         space: identity::space(&tx)?,
@@ -205,41 +218,29 @@ impl Counts {
     }
 }
 
-fn table_status(
-    connection: &Connection,
-    entry: Entry,
-    counts: &Counts,
-    inventory: &Inventory,
-) -> Result<TableStatus> {
+fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
     let of = |counts: &HashMap<i64, u64>| counts.get(&entry.id).copied().unwrap_or_default();
-    let object = inventory.get(&entry.spelled).filter(|_| entry.state == State::Tracked);
-    Ok(TableStatus {
+    TableStatus {
         documents: of(&counts.documents),
         pending: of(&counts.dirty) + of(&counts.backlog),
         parked: of(&counts.parked),
-        local_only: object.map_or(Ok(0), |object| local_only(connection, object))?,
+        local_only,
         table: entry.spelled,
         state: entry.state.name(),
         deletes_win: entry.options.deletes_win,
         kinds: entry.options.kinds.into_iter().collect(),
         reason: entry.reason,
-    })
+    }
 }
 
 /// How many rows have a NULL in their key.
-fn local_only(connection: &Connection, object: &Object) -> Result<u64> {
-    // SQLite enforces NOT NULL by itself in the key of a table without rowid; an alias of the rowid is never NULL.
-    let has_index = object.indexes.iter().any(|index| index.of_key);
-    if object.without_rowid || !has_index {
+fn local_only(connection: &Connection, table: &Table) -> Result<u64> {
+    if !table.nullable_key {
         return Ok(0);
     }
-    let key = object.columns.iter().filter(|column| column.key > 0 && !column.not_null);
-    let null: Vec<String> = key.map(|column| format!("{} IS NULL", quote(&column.name))).collect();
-    if null.is_empty() {
-        return Ok(0);
-    }
-    let sql = format!("SELECT count(*) FROM main.{} WHERE {}", quote(&object.name), null.join(" OR "));
-    count(connection, &sql)
+    let null = table.key.iter().map(|key| format!("{} IS NULL", quote(&table.columns[key.at].spelled)));
+    let null = null.collect::<Vec<_>>().join(" OR ");
+    count(connection, &format!("SELECT count(*) FROM main.{} WHERE {null}", quote(&table.spelled)))
 }
 
 fn lag(connection: &Connection, acked: u64) -> Result<u64> {

@@ -71,7 +71,12 @@ pub(crate) fn track(
     options: TableOptions,
     now: i64,
 ) -> Result<Vec<String>> {
-    track_known(tx, &Known::read(tx)?, names, options, now)
+    let known = match names {
+        // A clone tracks its tables one by one.
+        [name] => Known::with(tx, Inventory::read_one(tx, name)?)?,
+        _ => Known::read(tx)?,
+    };
+    track_known(tx, &known, names, options, now)
 }
 
 fn track_known(

@@ -117,6 +117,13 @@ fn a_table_that_two_apps_make_later_is_shared_by_the_first_file_and_its_clone() 
     eventually("b has it", || (query(&b, "SELECT count(*) FROM tags") == ["2"]).then_some(()));
     assert_eq!(live.stop().code, Some(0));
     once(&a, &url);
+    // The same without a running engine: b hears of the table when its sync is over.
+    let marks = "CREATE TABLE marks (id TEXT PRIMARY KEY)";
+    sql(&b, marks);
+    once(&b, &url);
+    sql(&a, &format!("{marks}; INSERT INTO marks VALUES ('a')"));
+    [&a, &b, &b].into_iter().for_each(|file| once(file, &url));
+    assert_eq!(query(&b, "SELECT id FROM marks"), ["'a'"]);
     for file in [&a, &b] {
         assert_eq!(query(file, "SELECT name FROM tags ORDER BY id"), ["'from a'", "'from b'"]);
     }

@@ -67,6 +67,8 @@ pub(crate) struct Replica {
     catalog: Catalog,
     /// SQLite's `schema_version` when the catalog was made.
     schema_version: Option<i64>,
+    /// The same when the side tables were looked at, before the first turn.
+    side_tables_at: Option<i64>,
     /// `data_version` at the end of the last turn: whether others have committed since.
     data_version: i64,
     turn_rows: usize,
@@ -133,6 +135,7 @@ impl Replica {
         // Always something: the commit waits for the disk. SQLite may have found a commit in the log whose author died before
         // the disk had it, and what is sent from here on must not be lost to the next loss of power.
         identity::set_opened(&tx, crate::time::now())?;
+        let side_tables_at = schema_version(&tx)?;
         tx.commit().doing("opening the database")?;
         let turn_rows = config.turn_rows.min(FIRST_TURN_ROWS);
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
@@ -143,6 +146,7 @@ impl Replica {
             writer: if let Some((reused, _)) = reused { reused } else { fresh::writer() },
             catalog: Catalog::default(),
             schema_version: None,
+            side_tables_at: Some(side_tables_at),
             data_version: 0,
             turn_rows,
             turn_bytes: FIRST_TURN_BYTES,
@@ -169,7 +173,8 @@ impl Replica {
 
     /// How the file is doing, by the connection that is open.
     pub(crate) fn status(&self) -> Result<Status> {
-        status::read(&self.connection, &self.path)
+        let is_current = self.schema_version == Some(schema_version(&self.connection)?);
+        status::read(&self.connection, &self.path, is_current.then_some(&self.catalog))
     }
 
     /// This file's id.
@@ -328,7 +333,9 @@ impl Replica {
 
         // Are the side tables all there? Asked where somebody else may have touched them.
         let moved = self.schema_version != Some(schema_version(&tx)?);
-        let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, moved)?;
+        // At the opening they were looked at already.
+        let whole = moved && self.side_tables_at.take() != Some(schema_version(&tx)?);
+        let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, whole)?;
         let replica = if mended { identity::replica(&tx)? } else { self.replica };
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
@@ -384,9 +391,8 @@ impl Replica {
         }
         let mut renewed = definitions_changed && adopt_options(&tx)?;
         if definitions_changed {
+            // A table that is here may be one that the space knows only now: this engine looks, or the next.
             self.newcomers.space_changed();
-        }
-        if renewed {
             unchanged::forget(&tx)?;
         }
         if captured.drained && backlog::refresh_is_empty(&tx)? {

@@ -99,10 +99,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the table cannot be tracked as it is. Otherwise it is left out of
-    /// [`Selection::All`](crate::Selection::All) for what it is for, or because somebody said so.
+    /// Whether the table holds data and cannot be tracked as it is, so that somebody should change it. Otherwise it is left
+    /// out of [`Selection::All`](crate::Selection::All) for what it is for, or because somebody said so.
     pub fn is_shape(&self) -> bool {
-        !matches!(self, Self::Migrations | Self::Sessions | Self::Untracked)
+        !matches!(
+            self,
+            Self::Migrations | Self::Sessions | Self::Untracked | Self::Virtual | Self::Shadow | Self::View
+        )
     }
 }
 

@@ -81,6 +81,7 @@ fn ordinary(
         all_columns: object.columns.iter().map(|column| column.name.clone()).collect(),
         generated: Vec::new(),
         integer_key: true,
+        nullable_key: false,
         rowid: None,
         unique: Vec::new(),
         references: Vec::new(),
@@ -95,6 +96,10 @@ fn ordinary(
     if let Err(refusal) = read_indexes(object, &mut table) {
         return Ok(Err(refusal));
     }
+    // In a table without rowid SQLite enforces NOT NULL in the key by itself.
+    table.nullable_key = !object.without_rowid
+        && !table.integer_key
+        && object.columns.iter().any(|column| column.key > 0 && !column.not_null);
     if !object.without_rowid && !table.integer_key {
         let hidden = |name: &&str| table.columns.iter().any(|column| column.name == *name);
         table.rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !hidden(name));

@@ -19,6 +19,8 @@ pub(crate) struct Inventory {
     order: Vec<String>,
     /// By the folded name of their table.
     triggers: HashMap<String, Vec<Trigger>>,
+    /// Whether the engine's own triggers are among them.
+    knows_own_triggers: bool,
 }
 
 /// A table or a view.
@@ -90,6 +92,7 @@ impl Inventory {
     pub(crate) fn read(connection: &Connection) -> Result<Self> {
         let mut all = Self::read_tables(connection, None)?;
         all.read_triggers(connection, "sql IS NOT NULL")?;
+        all.knows_own_triggers = true;
         Ok(all)
     }
 
@@ -264,6 +267,11 @@ impl Inventory {
         self.user_objects().filter(|object| object.kind != Kind::View)
     }
 
+    /// Whether the engine's own triggers were read.
+    pub(super) fn knows_own_triggers(&self) -> bool {
+        self.knows_own_triggers
+    }
+
     /// The engine's triggers for the table of a number, and the name of the table that each stands on.
     pub(crate) fn own_triggers(&self) -> HashMap<i64, Vec<(&str, &Trigger)>> {
         let mut own: HashMap<i64, Vec<(&str, &Trigger)>> = HashMap::new();
@@ -291,6 +299,18 @@ impl Inventory {
         key.sort_by_key(|column| column.key);
         Some(key.into_iter().map(|column| column.name.clone()).collect())
     }
+}
+
+/// The names of the user's tables alone.
+pub(crate) fn user_tables(connection: &Connection) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+               AND name NOT LIKE '\\_driftless\\_%' ESCAPE '\\'";
+    for_each(connection, sql, [], |row| {
+        names.push(row.get(0)?);
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 fn for_each(

@@ -388,7 +388,7 @@ pub(crate) fn install_all(
     let there = inventory.own_triggers();
     let mut made = Vec::new();
     for (id, table) in tables {
-        if there.contains_key(id) {
+        if !inventory.knows_own_triggers() || there.contains_key(id) {
             drop_triggers(tx, *id)?;
         }
         made.extend(triggers::all(*id, table, false).into_iter().map(|trigger| (&*table.spelled, trigger)));

@@ -13,7 +13,7 @@ use super::{Known, judge, track_one};
 use crate::config::TableOptions;
 use crate::error::{Error, Result};
 use crate::schema::eligibility::{self, Refusal};
-use crate::schema::inventory::Inventory;
+use crate::schema::inventory::{self, Inventory};
 use crate::schema::{Table, definitions, reconcile, unchanged};
 use crate::store::kinds::Kinds;
 use crate::store::tables::{self, Entry, State};
@@ -219,17 +219,14 @@ fn last_row(tx: &Transaction<'_>, table: &Table) -> Option<i64> {
 
 /// The tables of the user's that are not tracked, in the order of their making, with the reason; `None`: nobody asked for
 /// them to be tracked, or the rule is about to.
-pub(crate) fn untracked(
-    tx: &Transaction<'_>,
-    inventory: Inventory,
-) -> Result<Vec<(String, Option<Refusal>)>> {
+pub(crate) fn untracked(tx: &Transaction<'_>) -> Result<Vec<(String, Option<Refusal>)>> {
     let is_known = |entry: &Entry| matches!(entry.state, State::Tracked | State::Unfit);
     let tracked: BTreeSet<String> =
         tables::all(tx)?.iter().filter(|entry| is_known(entry)).map(|entry| fold(&entry.spelled)).collect();
-    if inventory.user_tables().all(|object| tracked.contains(&fold(&object.name))) {
+    if inventory::user_tables(tx)?.iter().all(|name| tracked.contains(&fold(name))) {
         return Ok(Vec::new());
     }
-    let known = Known::with(tx, inventory)?;
+    let known = Known::with(tx, Inventory::read_users(tx)?)?;
     let rule = Rule::of(tx)?;
     let mut untracked = Vec::new();
     for object in known.inventory.user_tables() {
