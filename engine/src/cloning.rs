@@ -32,6 +32,7 @@ pub fn clone(
     syncing.stop();
     let tables = engine.worker().call_blocking(|replica| {
         let tables = replica.make_defined_tables()?;
+        replica.follow_space()?;
         replica.capture_all()?;
         Ok(tables)
     })?;

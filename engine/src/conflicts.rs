@@ -6,7 +6,7 @@ use std::path::Path;
 use driftless_protocol::{ReplicaId, Value};
 
 use crate::config::Config;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, InTable, Result};
 use crate::store::{self, value};
 
 /// A column of a row in which several values stand.
@@ -69,7 +69,10 @@ pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
         let written = Written {
             value: value(row.get_ref(4).doing(doing)?).into_owned(),
             at: (at > 0).then_some(at),
-            replica: replica.map(|bytes| ReplicaId::from_slice(&bytes)).transpose()?,
+            replica: replica
+                .map(|bytes| ReplicaId::from_slice(&bytes))
+                .transpose()
+                .in_table("_driftless_writers")?,
         };
         if row.get(3).doing(doing)? {
             conflicts.push(Conflict { table, key, column, shown: written, kept: Vec::new() });

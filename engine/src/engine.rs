@@ -11,6 +11,7 @@ use crate::config::{Config, SyncConfig, TableOptions};
 use crate::error::Error;
 use crate::error::Result;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT};
+use crate::status::Status;
 use crate::sync::worker::{Health, Worker};
 use crate::sync::{self, Sync};
 
@@ -84,6 +85,12 @@ impl Engine {
     /// Tells the engine that the file was just written to, sparing it the wait for the file event. Never blocks.
     pub fn nudge(&self) {
         self.worker.nudge();
+    }
+
+    /// How the file is doing, as [`status`](crate::status()) tells it, read by the engine's own connection: cheaper where
+    /// there are many tables, but it waits for the turn that is under way. Fails with [`Error::Stopped`](crate::Error).
+    pub fn status(&self) -> Result<Status> {
+        self.worker.call_blocking(|replica| replica.status())
     }
 
     /// Subscribes to which rows of which table change from now on, here or elsewhere.

@@ -241,9 +241,14 @@ fn advice(source: &rusqlite::Error) -> &'static str {
 /// A result of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-impl From<IdError> for Error {
-    fn from(error: IdError) -> Self {
-        Error::Damaged { table: "_driftless_meta", what: error.to_string() }
+/// Says which side table holds something that is no id.
+pub(crate) trait InTable<T> {
+    fn in_table(self, table: &'static str) -> Result<T>;
+}
+
+impl<T> InTable<T> for Result<T, IdError> {
+    fn in_table(self, table: &'static str) -> Result<T> {
+        self.map_err(|error| Error::Damaged { table, what: error.to_string() })
     }
 }
 

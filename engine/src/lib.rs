@@ -65,6 +65,7 @@ mod mending;
 mod merge;
 mod names;
 mod naming;
+mod notice;
 mod parked;
 #[cfg(feature = "planted")]
 #[doc(hidden)]
@@ -93,12 +94,15 @@ pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use json::to_json;
+pub use notice::{RunningConnection, RunningEngine};
 pub use parked::{Parked, parked};
 pub use row_doc::RowDocError;
 pub use schema::Affinity;
 pub use schema::eligibility::{KindRefusal, Refusal};
-pub use setup::{Selection, Tracked, forget, rename_column, set_kind, track, untrack};
-pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, status};
+pub use setup::{
+    Selection, Tracked, end_track_all, forget, rename_column, set_kind, track, untrack, untrack_all,
+};
+pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use sync::worker::Health;
 pub use sync::{Sync, SyncState};
 pub use text_doc::{TextDocError, merge_text};

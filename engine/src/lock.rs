@@ -1,21 +1,23 @@
-//! One engine per file at a time. An advisory lock on `<file>-driftless`, which also names the process that holds
-//! it. The lock goes with the process, however it ends; the small file stays, since removing it would race.
+//! One engine per file at a time. An advisory lock on `<file>-driftless`, which also holds what the engine says of itself,
+//! its [notice](crate::notice). The lock goes with the process, however it ends; the small file stays, since removing it would race.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::notice::{self, Notice, RunningEngine};
 
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub(crate) struct EngineLock {
     file: File,
+    notice: Notice,
 }
 
 impl Drop for EngineLock {
     fn drop(&mut self) {
+        self.notice.end();
         // Closing the file would leave the lock with a child that inherited it; unlocking takes it from all.
         let _ = self.file.unlock(); // closing follows
     }
@@ -44,19 +46,40 @@ impl EngineLock {
         match try_for_a_moment(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder); // only for the message
-                return Err(Error::Locked { path: database.to_owned(), holder: holder.trim().parse().ok() });
+                let holder = RunningEngine::parse(&notice::read(&mut file)).map(|engine| engine.pid);
+                return Err(Error::Locked { path: database.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(Error::Io { doing: "locking", path, source }),
         }
-        // For the other's message; the lock itself does not depend on it.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Self { file })
+        // The lock itself does not depend on what is written there.
+        let written =
+            file.try_clone().map_err(|source| Error::Io { doing: "opening the lock", path, source })?;
+        Ok(Self { notice: Notice::begin(written), file })
     }
+
+    /// Where the engine says how it is.
+    pub(crate) fn notice(&self) -> &Notice {
+        &self.notice
+    }
+}
+
+/// The engine that has a database open; `None` if there is none. Never waits, and never keeps the lock: an engine that
+/// begins in this very moment tries for longer than this takes.
+pub(crate) fn holder(database: &Path) -> Option<RunningEngine> {
+    let database = database.canonicalize().ok()?;
+    let mut file = File::open(lock_path(&database)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {}
+        _ => return None, // free; closing the file lets go of it again
+    }
+    for _ in 0..3 {
+        if let Some(engine) = RunningEngine::parse(&notice::read(&mut file)) {
+            return Some(engine);
+        }
+        // It is being written.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Some(RunningEngine::unknown())
 }
 
 /// A lock that was just let go may be held for milliseconds more: by a child process that was being forked then and has

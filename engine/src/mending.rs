@@ -18,7 +18,7 @@ use rusqlite::Transaction;
 use crate::config::{Config, TableOptions};
 use crate::error::{Doing, Error, Result};
 use crate::fresh;
-use crate::schema::{definitions, introspect, reconcile};
+use crate::schema::{definitions, introspect, reconcile, unchanged};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress};
 use crate::time::now;
@@ -54,6 +54,7 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool
     if done.is_empty() {
         return Ok(false);
     }
+    unchanged::forget(tx)?;
     let note = done.join("; ");
     tracing::warn!(path = %path.display(), note, "side tables were damaged and are mended");
     identity::add_mended(tx, &note)?;

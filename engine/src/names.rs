@@ -13,19 +13,25 @@ use crate::store::renames;
 use crate::store::tables::{self, Entry, State};
 use crate::store::{backlog, fold, quote};
 
-/// The name under which the table travels that is called `local` (folded) here, and what is known of it.
-pub(crate) fn of_table(tx: &Transaction<'_>, local: &str) -> Result<(Option<Entry>, String)> {
+/// The name under which the table travels that is called `local` (folded) here, and what is known of it. `called`: the entry
+/// of the table that is or was last called so here; `defined`: the name by which one travels that the space calls so.
+pub(crate) fn of_table(
+    tx: &Transaction<'_>,
+    local: &str,
+    called: Option<Entry>,
+    defined: Option<&str>,
+) -> Result<(Option<Entry>, String)> {
     let is_retired = |name: &str| -> Result<bool> {
         Ok(definitions::find(tx, name)?.is_some_and(|definition| definition.retired))
     };
-    if let Some(entry) = tables::called(tx, local)?
+    if let Some(entry) = called.filter(|entry| entry.state != State::Unknown)
         && (entry.state == State::Tracked || !is_retired(&entry.name)?)
     {
         let name = entry.name.clone();
         return Ok((Some(entry), name));
     }
-    if let Some(definition) = definitions::named(tx, local)?.filter(|definition| !definition.retired) {
-        return Ok((tables::find(tx, &definition.name)?, definition.name));
+    if let Some(name) = defined {
+        return Ok((tables::find(tx, name)?, name.to_owned()));
     }
     for n in 1.. {
         let name = column_changes::nth_name(local, n);

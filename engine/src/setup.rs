@@ -19,8 +19,13 @@ use crate::tracking;
 pub struct Tracked {
     /// The names as the tables spell them.
     pub tables: Vec<String>,
-    /// With [`Selection::All`]: the tables that were left out, and why.
+    /// With [`Selection::All`]: the tables that were left out, and why. [`Refusal::is_shape`] tells those that cannot be
+    /// tracked from those that were left out for what they are for.
     pub left_out: Vec<(String, Refusal)>,
+    /// Without it: tables that are tracked now and that [`Selection::All`] leaves out for what they are for.
+    pub doubtful: Vec<(String, Refusal)>,
+    /// Whether the file had another journal mode than WAL before. It stays in WAL, for the app too.
+    pub switched_to_wal: bool,
 }
 
 /// Which tables to track.
@@ -28,7 +33,9 @@ pub struct Tracked {
 pub enum Selection<'a> {
     /// These, all or none.
     Named(&'a [&'a str]),
-    /// Every table that can be.
+    /// Every table that can be, and from now on every one that is made later: whoever opens the file, or a running engine
+    /// within seconds, tracks it with the same options. Left out are the bookkeeping of migration tools, sessions and
+    /// caches, and tables that were [untracked](untrack) by their names. [`end_track_all`] ends that.
     All,
 }
 
@@ -54,18 +61,39 @@ fn change<T>(
 /// [`Error::ReadOnly`], [`Error::NewerFormat`]; nothing is changed then.
 pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOptions) -> Result<Tracked> {
     let path = path.as_ref();
+    let switched_to_wal = !store::is_wal(&store::open_to_read(path, Config::default().busy_timeout)?)?;
     change(path, store::open(path, Config::default().busy_timeout)?, |tx| {
         Ok(match tables {
             Selection::Named(names) => {
-                Tracked { tables: tracking::track(tx, names, options, now())?, left_out: Vec::new() }
+                let tables = tracking::track(tx, names, options, now())?;
+                let mut doubtful = Vec::new();
+                for table in &tables {
+                    doubtful
+                        .extend(tracking::is_bookkeeping(tx, table)?.map(|refusal| (table.clone(), refusal)));
+                }
+                Tracked { tables, left_out: Vec::new(), doubtful, switched_to_wal }
             }
             Selection::All => {
-                let (fit, left_out) = tracking::trackable(tx, &options)?;
-                let names: Vec<&str> = fit.iter().map(String::as_str).collect();
-                Tracked { tables: tracking::track(tx, &names, options, now())?, left_out }
+                let (tables, left_out) = tracking::track_all(tx, options, now())?;
+                Tracked { tables, left_out, doubtful: Vec::new(), switched_to_wal }
             }
         })
     })
+}
+
+/// Ends the rule that [`Selection::All`] made, whether or not an engine has the file: tables that are made from now on are
+/// not tracked by themselves. Those that are tracked stay so. Harmless where there is no such rule.
+///
+/// Fails with [`Error::NotInitialized`] if Driftless has never worked on the file.
+pub fn end_track_all(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, tracking::rule::end)
+}
+
+/// Ceases to track all tables, as [`untrack`] does, and ends the rule that [`Selection::All`] made. Returns their names.
+pub fn untrack_all(path: impl AsRef<Path>) -> Result<Vec<String>> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, tracking::untrack_all)
 }
 
 /// Makes a column of a tracked table of another kind, whether or not an engine has the file. Every replica of the space
@@ -116,7 +144,8 @@ fn open_initialized(path: &Path) -> Result<Connection> {
 }
 
 /// Ceases to track tables, all or none, whether or not an engine has the file. What was written and is not captured
-/// yet is not captured any more, so let the engine catch up first. Fails with [`Error::NotTracked`].
+/// yet is not captured any more, so let the engine catch up first. [`Selection::All`] leaves them out from then on, until
+/// they are tracked by their names. Fails with [`Error::NotTracked`].
 pub fn untrack(path: impl AsRef<Path>, names: &[&str]) -> Result<Vec<String>> {
     let path = path.as_ref();
     change(path, open_initialized(path)?, |tx| tracking::untrack(tx, names))

@@ -1,7 +1,7 @@
 //! How a file is doing: one struct for the command, the API and whoever shows it. Read from the file alone, so it
 //! works while an engine runs, and never needs the engine's lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use driftless_protocol::{ReplicaId, SpaceId, StateVector};
@@ -10,11 +10,15 @@ use serde::Serialize;
 
 use crate::config::{ColumnKind, Config};
 use crate::error::{Doing, Error, Result};
-
-use crate::schema::introspect;
+use crate::lock;
+use crate::notice::RunningEngine;
+use crate::schema::eligibility::Refusal;
+use crate::schema::inventory::Inventory;
+use crate::schema::{Catalog, Table, introspect};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
-use crate::store::{self, identity, inbox, outbox, progress, quarantine, quote};
+use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 use crate::time::now;
+use crate::tracking::rule::{self, Rule};
 
 /// How a file is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,37 @@ pub struct Status {
     pub quarantined: u64,
     /// What was damaged in the side tables and has been mended, in words, until [`crate::verify`] finds all well.
     pub mended: Option<String>,
+    /// The engine that has the file open now; `None` if there is none.
+    pub engine: Option<RunningEngine>,
+    /// What is still to be done, step by step.
+    pub waits: Waits,
+    /// Whether tables that are made later are tracked too; see [`crate::Selection::All`].
+    pub tracks_all: bool,
+    /// The tables of the user's that are not tracked, in the order of their making. Those that have changed so that they
+    /// cannot be are among `tables`.
+    pub untracked: Vec<Untracked>,
+}
+
+/// What is still to be done, step by step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Waits {
+    /// Writes that are not captured yet.
+    pub to_capture: u64,
+    /// Changesets that no relay has acknowledged.
+    pub to_send: u64,
+    /// Rows whose documents have changed and that their tables do not show yet.
+    pub to_show: u64,
+}
+
+/// A table of the user's that is not tracked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Untracked {
+    /// As the user wrote it.
+    pub table: String,
+    /// Why it cannot be tracked, or is left out of [`crate::Selection::All`]. `None`: it could be.
+    pub refusal: Option<Refusal>,
 }
 
 /// How one table is doing.
@@ -112,23 +147,48 @@ pub struct Contact {
 /// worked on the file.
 pub fn status(path: impl AsRef<Path>) -> Result<Status> {
     let path = path.as_ref();
-    let mut connection = store::open_to_read(path, Config::default().busy_timeout)?;
-    if !store::is_initialized(&connection)? {
+    read(&store::open_to_read(path, Config::default().busy_timeout)?, path, None)
+}
+
+/// Reads how the file is doing that a connection has open. `catalog`: the tracked tables, where they are known.
+pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalog>) -> Result<Status> {
+    // One read transaction: the numbers fit together.
+    let tx = connection.unchecked_transaction().doing("reading the status")?;
+    if !store::is_initialized(&tx)? {
         return Err(Error::NotInitialized(path.to_owned()));
     }
-    // One read transaction: the numbers fit together.
-    let tx = connection.transaction().doing("reading the status")?;
     let acked = identity::acked(&tx)?;
     let (changesets, bytes) = outbox::waiting(&tx, acked)?;
+    let entries = tables::all(&tx)?;
+    let known = match catalog {
+        Some(_) => BTreeMap::new(),
+        None => introspect::tables(&tx, &Inventory::read_users(&tx)?)?,
+    };
+    let table_of = |entry: &Entry| match catalog {
+        Some(catalog) => catalog.get(entry.id).map(|tracked| &tracked.table),
+        None => known.get(&fold(&entry.spelled)).and_then(|look| look.as_ref().ok()),
+    };
+    let counts = Counts::read(&tx)?;
+    let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
+    let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS);
+    let tables: Vec<TableStatus> = entries
+        .map(|entry| {
+            let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
+            let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
+            Ok(table_status(entry, &counts, local_only))
+        })
+        .collect::<Result<_>>()?;
+    let untracked = rule::untracked(&tx)?.into_iter();
     Ok(Status {
         replica: identity::replica(&tx)?,
         space: identity::space(&tx)?,
-        tables: tables::all(&tx)?
-            .into_iter()
-            .filter(|entry| entry.id != DEFINITIONS)
-            .map(|entry| table_status(&tx, entry))
-            .collect::<Result<_>>()?,
         unsent: Unsent { changesets, bytes },
+        waits: Waits {
+            to_capture: tables.iter().map(|table| table.pending).sum(),
+            to_send: changesets,
+            to_show,
+        },
+        tables,
         lag_ms: lag(&tx, acked)?,
         vector: progress::vector(&tx)?,
         last_contact: identity::contact(&tx)?.map(|(at, url)| Contact { at, url }),
@@ -139,6 +199,9 @@ pub fn status(path: impl AsRef<Path>) -> Result<Status> {
         waiting: inbox::len(&tx)?,
         quarantined: quarantine::len(&tx)?,
         mended: identity::mended(&tx)?,
+        engine: lock::holder(path),
+        tracks_all: matches!(Rule::of(&tx)?, Some(Rule::All(_))),
+        untracked: untracked.map(|(table, refusal)| Untracked { table, refusal }).collect(),
     })
 }
 
@@ -146,14 +209,40 @@ fn count(connection: &Connection, sql: &str) -> Result<u64> {
     connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64).doing("reading the status")
 }
 
-fn table_status(connection: &Connection, entry: Entry) -> Result<TableStatus> {
-    let id = entry.id;
-    let of = |table: &str| count(connection, &format!("SELECT count(*) FROM {table} WHERE tbl = {id}"));
-    let local_only = if entry.state == State::Tracked { local_only(connection, &entry)? } else { 0 };
-    Ok(TableStatus {
-        documents: of("_driftless_rows")?,
-        pending: of("_driftless_dirty")? + of("_driftless_backlog")?,
-        parked: of("_driftless_parked")?,
+/// Rows of side tables, by the number of the table that they are about.
+struct Counts {
+    documents: HashMap<i64, u64>,
+    dirty: HashMap<i64, u64>,
+    backlog: HashMap<i64, u64>,
+    parked: HashMap<i64, u64>,
+}
+
+impl Counts {
+    fn read(connection: &Connection) -> Result<Self> {
+        let by_table = |table: &str| -> Result<HashMap<i64, u64>> {
+            let doing = "reading the status";
+            let sql = format!("SELECT tbl, count(*) FROM {table} GROUP BY tbl");
+            let mut statement = connection.prepare(&sql).doing(doing)?;
+            let rows = statement
+                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
+                .doing(doing)?;
+            rows.collect::<rusqlite::Result<_>>().doing(doing)
+        };
+        Ok(Self {
+            documents: by_table("_driftless_rows")?,
+            dirty: by_table("_driftless_dirty")?,
+            backlog: by_table("_driftless_backlog")?,
+            parked: by_table("_driftless_parked")?,
+        })
+    }
+}
+
+fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
+    let of = |counts: &HashMap<i64, u64>| counts.get(&entry.id).copied().unwrap_or_default();
+    TableStatus {
+        documents: of(&counts.documents),
+        pending: of(&counts.dirty) + of(&counts.backlog),
+        parked: of(&counts.parked),
         local_only,
         table: entry.spelled,
         state: entry.state.name(),
@@ -161,18 +250,18 @@ fn table_status(connection: &Connection, entry: Entry) -> Result<TableStatus> {
         kinds: entry.options.kinds.into_iter().collect(),
         reason: entry.reason,
         settling: entry.rebuilt.is_some(),
-        rebuilt: tables::rebuilt(connection, id)?.map(|found| Rebuilt {
+        rebuilt: entry.found.map(|found| Rebuilt {
             at: found.compared,
             deleted: found.deleted,
             inserted: found.inserted,
             edited: found.edited,
         }),
-    })
+    }
 }
 
-fn local_only(connection: &Connection, entry: &Entry) -> Result<u64> {
-    let Some(Ok(table)) = introspect::table(connection, &entry.spelled)? else { return Ok(0) };
-    if table.integer_key {
+/// How many rows have a NULL in their key.
+fn local_only(connection: &Connection, table: &Table) -> Result<u64> {
+    if !table.nullable_key {
         return Ok(0);
     }
     let null = table.key.iter().map(|key| format!("{} IS NULL", quote(&table.columns[key.at].spelled)));

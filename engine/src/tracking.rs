@@ -1,6 +1,10 @@
 //! Beginning and ceasing to track tables: triggers, options, what the space already says of them. A few writes in
 //! one transaction, so it needs no engine: it works beside a running one, which then captures the rows.
 
+pub(crate) mod rule;
+
+use std::collections::{BTreeMap, HashMap};
+
 use driftless_protocol::Seq;
 use rusqlite::Transaction;
 
@@ -9,16 +13,75 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::schema::definitions::{self, Definition};
 use crate::schema::eligibility::{self, Refusal};
-use crate::schema::{Table, column_changes, introspect, reconcile};
+use crate::schema::introspect::Look;
+use crate::schema::inventory::{Inventory, Object};
+use crate::schema::{Table, bookkeeping, column_changes, introspect, reconcile};
 use crate::store::fold;
 use crate::store::kinds::{self, Kinds};
 use crate::store::renames::Renames;
-use crate::store::tables::{self, State};
+use crate::store::tables::{self, DEFINITIONS, Entry, State};
+
+/// What there is in the file and in the space, read once for all tables that are to be tracked.
+struct Known {
+    inventory: Inventory,
+    looks: BTreeMap<String, Look>,
+    /// Under which name the table travels that is called so here, both folded; as [`tables::called`] has it.
+    called: HashMap<String, String>,
+    /// The same of what the space defines, but for what is gone from it for good.
+    defined: HashMap<String, String>,
+}
+
+impl Known {
+    fn read(tx: &Transaction<'_>) -> Result<Self> {
+        Self::with(tx, Inventory::read(tx)?)
+    }
+
+    fn with(tx: &Transaction<'_>, inventory: Inventory) -> Result<Self> {
+        let mut entries = tables::all(tx)?;
+        entries.sort_by_key(|entry| match entry.state {
+            State::Tracked => 0,
+            State::Unknown => 2,
+            _ => 1,
+        });
+        let mut called = HashMap::new();
+        for entry in entries {
+            called.entry(fold(&entry.spelled)).or_insert(entry.name);
+        }
+        let mut defined = HashMap::new();
+        for definition in definitions::all(tx)?.into_iter().filter(|definition| !definition.retired) {
+            defined.entry(fold(definition.called())).or_insert(definition.name);
+        }
+        Ok(Self { looks: introspect::tables(tx, &inventory)?, inventory, called, defined })
+    }
+
+    /// The entry of the table that is called so here.
+    fn entry(&self, tx: &Transaction<'_>, local: &str) -> Result<Option<Entry>> {
+        match self.called.get(local) {
+            Some(name) => tables::find(tx, name),
+            None => Ok(None),
+        }
+    }
+}
 
 /// Begins to track tables. One that is tracked already with the same options is left as it is.
 /// Fails on the first that cannot be, and then the transaction must be rolled back.
 pub(crate) fn track(
     tx: &Transaction<'_>,
+    names: &[&str],
+    options: TableOptions,
+    now: i64,
+) -> Result<Vec<String>> {
+    let known = match names {
+        // A clone tracks its tables one by one.
+        [name] => Known::with(tx, Inventory::read_one(tx, name)?)?,
+        _ => Known::read(tx)?,
+    };
+    track_known(tx, &known, names, options, now)
+}
+
+fn track_known(
+    tx: &Transaction<'_>,
+    known: &Known,
     names: &[&str],
     options: TableOptions,
     now: i64,
@@ -31,8 +94,15 @@ pub(crate) fn track(
         let at = table.and_then(|table| names.iter().position(|name| name == table));
         stated[at.ok_or_else(|| Error::NoSuchColumn(column.clone()))?].push((column.clone(), *kind));
     }
-    let tables = names.iter().zip(stated);
-    tables.map(|(name, kinds)| track_one(tx, name, &TableOptions { kinds, ..options.clone() }, now)).collect()
+    let (mut tracked, mut begun) = (Vec::new(), Vec::new());
+    for (name, kinds) in names.iter().zip(stated) {
+        let options = TableOptions { kinds, ..options.clone() };
+        let (spelled, new) = track_one(tx, known, name, &options, now)?;
+        tracked.push(spelled);
+        begun.extend(new);
+    }
+    reconcile::install_all(tx, &begun, &known.inventory)?;
+    Ok(tracked)
 }
 
 /// The column of `table.column`.
@@ -55,11 +125,26 @@ fn stated_kinds(table: &Table, options: &TableOptions) -> std::result::Result<Ki
     Ok(stated)
 }
 
-fn track_one(tx: &Transaction<'_>, name: &str, options: &TableOptions, now: i64) -> Result<String> {
+/// Returns the name as the table spells it and, if it was not tracked before, the table and its number: its triggers are
+/// still to be made.
+fn track_one(
+    tx: &Transaction<'_>,
+    file: &Known,
+    name: &str,
+    options: &TableOptions,
+    now: i64,
+) -> Result<(String, Option<(i64, Table)>)> {
     let refuse = |refusal| Error::NotTrackable { table: name.to_owned(), refusal };
-    let mut table = introspect::table(tx, name)?.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
+    let look = match file.looks.get(&fold(name)) {
+        Some(look) => Some(look.clone()),
+        // One of SQLite's or of the engine's own, or none.
+        None => introspect::table(tx, name)?,
+    };
+    let mut table = look.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
     eligibility::check(&table, options).map_err(refuse)?;
-    let (known, folded) = names::of_table(tx, &fold(&table.spelled))?;
+    let local = fold(&table.spelled);
+    let (known, folded) =
+        names::of_table(tx, &local, file.entry(tx, &local)?, file.defined.get(&local).map(String::as_str))?;
     if known.as_ref().is_none_or(|entry| entry.state != State::Tracked) {
         eligibility::check_rows(tx, &table)?.map_err(refuse)?;
     }
@@ -89,7 +174,7 @@ fn track_one(tx: &Transaction<'_>, name: &str, options: &TableOptions, now: i64)
         }
     };
     let mut entry = match known {
-        Some(entry) if entry.state == State::Tracked => return Ok(entry.spelled),
+        Some(entry) if entry.state == State::Tracked => return Ok((entry.spelled, None)),
         Some(entry) => entry,
         None => {
             tables::add(tx, &folded, &table.spelled, State::Unknown)?;
@@ -99,8 +184,9 @@ fn track_one(tx: &Transaction<'_>, name: &str, options: &TableOptions, now: i64)
     let text = kinds::to_text(&kinds);
     entry.options = TableOptions { kinds, ..options.clone() };
     entry.renames = renames;
+    let id = entry.id;
     reconcile::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
-    Ok(table.spelled)
+    Ok((table.spelled.clone(), Some((id, table))))
 }
 
 /// Whether what a caller says of a table is what the space says.
@@ -163,7 +249,11 @@ pub(crate) fn set_kind(
     reconcile::install(tx, entry.id, &table, false)
 }
 
-/// Ceases to track tables. Fails with [`Error::NotTracked`] on one that is not.
+/// Why a table that was untracked by its name is not tracked, as it is kept of it.
+const BY_NAME: &str = "it was untracked by its name; `driftless track FILE TABLE` tracks it again";
+
+/// Ceases to track tables. Fails with [`Error::NotTracked`] on one that is not. The rule that all are tracked does not bring
+/// them back.
 pub(crate) fn untrack(tx: &Transaction<'_>, names: &[&str]) -> Result<Vec<String>> {
     names
         .iter()
@@ -172,33 +262,88 @@ pub(crate) fn untrack(tx: &Transaction<'_>, names: &[&str]) -> Result<Vec<String
             let tracked = entry.filter(|entry| !matches!(entry.state, State::Untracked | State::Unknown));
             let entry = tracked.ok_or_else(|| Error::NotTracked((*name).to_owned()))?;
             let spelled = entry.spelled.clone();
-            reconcile::end(tx, entry)?;
+            reconcile::end(tx, Entry { reason: Some(BY_NAME.to_owned()), ..entry })?;
             Ok(spelled)
         })
         .collect()
 }
 
-/// A table that cannot be tracked, and why.
-pub(crate) type LeftOut = (String, Refusal);
-
-/// Every table of the user's that these options allow to track, and the others with the reason.
-pub(crate) fn trackable(tx: &Transaction<'_>, options: &TableOptions) -> Result<(Vec<String>, Vec<LeftOut>)> {
-    let (mut fit, mut unfit) = (Vec::new(), Vec::new());
-    for name in introspect::user_tables(tx)? {
-        match introspect::table(tx, &name)? {
-            Some(Ok(table)) => match eligibility::check(&table, options) {
-                Ok(()) => match eligibility::check_rows(tx, &table)? {
-                    Ok(()) => fit.push(name),
-                    Err(refusal) => unfit.push((name, refusal)),
-                },
-                Err(refusal) => unfit.push((name, refusal)),
-            },
-            // The storage of a virtual table is nobody's to track, and naming it would only confuse.
-            Some(Err(Refusal::Shadow)) | None => {}
-            Some(Err(refusal)) => unfit.push((name, refusal)),
+/// Ceases to track every table, and ends the rule that all are tracked.
+pub(crate) fn untrack_all(tx: &Transaction<'_>) -> Result<Vec<String>> {
+    rule::end(tx)?;
+    let mut untracked = Vec::new();
+    for entry in tables::all(tx)? {
+        if entry.id != DEFINITIONS && !matches!(entry.state, State::Untracked | State::Unknown) {
+            untracked.push(entry.spelled.clone());
+            reconcile::end(tx, Entry { reason: None, ..entry })?;
         }
     }
-    Ok((fit, unfit))
+    Ok(untracked)
+}
+
+/// A table that is not tracked, and why.
+pub(crate) type LeftOut = (String, Refusal);
+
+/// Begins to track every table of the user's that these options allow to track, and makes that the rule for tables to
+/// come. Returns the others with the reason.
+pub(crate) fn track_all(
+    tx: &Transaction<'_>,
+    options: TableOptions,
+    now: i64,
+) -> Result<(Vec<String>, Vec<LeftOut>)> {
+    let known = Known::read(tx)?;
+    let (mut fit, mut unfit) = (Vec::new(), Vec::new());
+    for object in known.inventory.user_tables() {
+        let Some(look) = known.looks.get(&fold(&object.name)) else { continue };
+        let mut judged = judge(tx, &known, object, look, &options)?;
+        if let (Ok(()), Ok(table)) = (&judged, look) {
+            judged = eligibility::check_rows(tx, table)?;
+        }
+        match judged {
+            Ok(()) => fit.push(&*object.name),
+            // The storage of a virtual table is nobody's to track, and naming it would only confuse.
+            Err(Refusal::Shadow) => {}
+            Err(refusal) => unfit.push((object.name.clone(), refusal)),
+        }
+    }
+    rule::set(tx, &options)?;
+    Ok((track_known(tx, &known, &fit, options, now)?, unfit))
+}
+
+/// Whether a table is one that `track --all` tracks, as long as its rows fit, which is still to be looked at.
+fn judge(
+    tx: &Transaction<'_>,
+    known: &Known,
+    object: &Object,
+    look: &Look,
+    options: &TableOptions,
+) -> Result<std::result::Result<(), Refusal>> {
+    let entry = known.entry(tx, &fold(&object.name))?;
+    if entry.as_ref().is_some_and(|entry| entry.state == State::Tracked) {
+        return Ok(Ok(()));
+    }
+    if let Some(purpose) = bookkeeping::purpose(object) {
+        return Ok(Err(purpose.into()));
+    }
+    if entry.is_some_and(|entry| is_untracked_by_name(&entry)) {
+        return Ok(Err(Refusal::Untracked));
+    }
+    let table = match look {
+        Ok(table) => table,
+        Err(refusal) => return Ok(Err(refusal.clone())),
+    };
+    Ok(eligibility::check(table, options))
+}
+
+/// Whether somebody said of this very table that it is not to be tracked.
+pub(crate) fn is_untracked_by_name(entry: &Entry) -> bool {
+    entry.state == State::Untracked && entry.reason.is_some()
+}
+
+/// Whether a table is one that only `track FILE TABLE` tracks, by its name and columns.
+pub(crate) fn is_bookkeeping(tx: &Transaction<'_>, name: &str) -> Result<Option<Refusal>> {
+    let inventory = Inventory::read_one(tx, name)?;
+    Ok(inventory.get(name).and_then(bookkeeping::purpose).map(Refusal::from))
 }
 
 /// The seq after the last, for a replica that has `last`.

@@ -87,7 +87,10 @@ pub enum LogError {
     #[error("there is no space '{0}' here")]
     NoSuchSpace(SpaceName),
     /// The space has another id than the file remembers.
-    #[error("'{space}' is another space here than the one the file belongs to")]
+    #[error(
+        "{}'{space}' is another space here than the one the file belongs to",
+        known_as.as_ref().map(|name| format!("did you mean '{name}'? ")).unwrap_or_default()
+    )]
     WrongSpace {
         /// The name of the space.
         space: SpaceName,
@@ -95,6 +98,18 @@ pub enum LogError {
         stored: SpaceId,
         /// The id that was expected.
         known: SpaceId,
+        /// The name of the space here that has that id, if there is one.
+        known_as: Option<SpaceName>,
+    },
+    /// There is no such space, and the one that the file belongs to has another name here.
+    #[error(
+        "did you mean '{known_as}'? the file belongs to that space, and there is no space '{space}' here"
+    )]
+    OtherName {
+        /// The name that was asked for.
+        space: SpaceName,
+        /// The name of the file's space here.
+        known_as: SpaceName,
     },
     /// Other content is stored under this replica and seq.
     #[error("changeset {seq} of replica {} is stored with other content", replica.short())]
@@ -153,7 +168,7 @@ impl LogError {
     pub fn close_code(&self) -> CloseCode {
         match self {
             Self::NoSuchSpace(_) => CloseCode::NoSuchSpace,
-            Self::WrongSpace { .. } => CloseCode::WrongSpace,
+            Self::WrongSpace { .. } | Self::OtherName { .. } => CloseCode::WrongSpace,
             Self::Forked { .. } => CloseCode::Forked,
             Self::Gap { .. } => CloseCode::Gap,
             Self::Snapshot(_) => CloseCode::Malformed,

@@ -131,6 +131,22 @@ async fn a_space_keeps_the_id_it_was_made_with(bed: Bed) {
         }
         other => panic!("{other:?}"),
     }
+    // Whoever mistypes the name is told the right one, and no space is made.
+    let mistyped = space("mistyped");
+    match bed.store.open(&mistyped, Some(space_id(1)), None).await {
+        Err(LogError::OtherName { known_as, .. }) => assert_eq!(known_as, bed.space),
+        other => panic!("{other:?}"),
+    }
+    assert!(bed.store.heads(&mistyped).await.is_err(), "made all the same");
+    let other = space("other");
+    bed.store.open(&other, None, Some(space_id(3))).await.expect("made");
+    match bed.store.open(&other, Some(space_id(1)), None).await {
+        Err(error @ LogError::WrongSpace { .. }) => {
+            let said = error.to_string();
+            assert!(said.starts_with(&format!("did you mean '{}'?", bed.space)), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
     // A relay that lost its data gets the space back under the id that the files remember.
     let lost = bed.store.open(&space("lost"), Some(space_id(7)), Some(space_id(8))).await;
     assert_eq!(lost.expect("opens"), space_id(7));

@@ -19,6 +19,7 @@ mod rebuilt;
 mod renames;
 mod schema_rollout;
 mod soak;
+mod status;
 mod texts;
 mod three_replicas;
 mod transactions_whole;

@@ -29,11 +29,14 @@ use crate::materialize::{Materializer, RolledBack};
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
+use crate::notice::Notice;
 use crate::schema::settling::Settling;
-use crate::schema::{Catalog, reconcile};
+use crate::schema::{Catalog, reconcile, unchanged};
+use crate::status::{self, Status};
 use crate::store::{self, backlog, bases, columns, identity, outbox, parked, progress, tables, writers};
 use crate::time::{is_virtual, now};
 use crate::tracking;
+use crate::tracking::rule::Newcomers;
 
 pub(crate) use conversation::Verdict;
 use space::adopt_options;
@@ -73,6 +76,8 @@ pub(crate) struct Replica {
     settling: Settling,
     /// SQLite's `schema_version` when the catalog was made.
     schema_version: Option<i64>,
+    /// The same when the side tables were looked at, before the first turn.
+    side_tables_at: Option<i64>,
     /// `data_version` at the end of the last turn: whether others have committed since.
     data_version: i64,
     turn_rows: usize,
@@ -81,9 +86,11 @@ pub(crate) struct Replica {
     held: Duration,
     released: Instant,
     partial_turns: u32,
+    /// Tables that `track --all` is about to track.
+    newcomers: Newcomers,
     shunned: HashSet<RolledBack>,
     feed: broadcast::Sender<Changes>,
-    _lock: EngineLock,
+    lock: EngineLock,
 }
 
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
@@ -139,6 +146,7 @@ impl Replica {
         // Always something: the commit waits for the disk. SQLite may have found a commit in the log whose author died before
         // the disk had it, and what is sent from here on must not be lost to the next loss of power.
         identity::set_opened(&tx, crate::time::now())?;
+        let side_tables_at = schema_version(&tx)?;
         tx.commit().doing("opening the database")?;
         let turn_rows = config.turn_rows.min(FIRST_TURN_ROWS);
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
@@ -150,22 +158,35 @@ impl Replica {
             catalog: Catalog::default(),
             settling: Settling::new(config.rebuild_quiet, last_write),
             schema_version: None,
+            side_tables_at: Some(side_tables_at),
             data_version: 0,
             turn_rows,
             turn_bytes: FIRST_TURN_BYTES,
             held: Duration::ZERO,
             released: Instant::now(),
             partial_turns: 0,
+            newcomers: Newcomers::default(),
             shunned: HashSet::new(),
             feed,
             config,
             connection,
-            _lock: lock,
+            lock,
         })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the engine says how it is.
+    pub(crate) fn notice(&self) -> &Notice {
+        self.lock.notice()
+    }
+
+    /// How the file is doing, by the connection that is open.
+    pub(crate) fn status(&self) -> Result<Status> {
+        let is_current = self.schema_version == Some(schema_version(&self.connection)?);
+        status::read(&self.connection, &self.path, is_current.then_some(&self.catalog))
     }
 
     /// This file's id.
@@ -220,9 +241,9 @@ impl Replica {
         Ok(untracked)
     }
 
-    /// Whether another connection has committed since the last turn.
+    /// Whether another connection has committed since the last turn, or a new table is to be looked at again.
     pub(crate) fn has_foreign_commits(&self) -> Result<bool> {
-        Ok(data_version(&self.connection)? != self.data_version)
+        Ok(data_version(&self.connection)? != self.data_version || self.newcomers.is_due(now()))
     }
 
     /// Captures everything that is committed now, but for what was done to a table that was rebuilt and is not left alone
@@ -341,7 +362,9 @@ impl Replica {
 
         // Are the side tables all there? Asked where somebody else may have touched them.
         let moved = self.schema_version != Some(schema_version(&tx)?);
-        let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, moved)?;
+        // At the opening they were looked at already.
+        let whole = moved && self.side_tables_at.take() != Some(schema_version(&tx)?);
+        let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, whole)?;
         let replica = if mended { identity::replica(&tx)? } else { self.replica };
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
@@ -349,9 +372,17 @@ impl Replica {
         let author = Author { replica, writer };
 
         // 1 reconcile
-        let due = self.settling.due_in(now()).is_some_and(|wait| wait.is_zero());
-        if moved || mended || due {
+        let settled = self.settling.due_in(now()).is_some_and(|wait| wait.is_zero());
+        if moved || mended || settled || self.newcomers.is_due(now()) {
+            self.newcomers.look(&tx, now())?;
+        }
+        // Tables that are tracked only now have moved it on.
+        let moved = moved || self.schema_version != Some(schema_version(&tx)?);
+        if moved || mended || settled {
             self.catalog = look_at_tables(&tx, &mut self.settling)?;
+            if self.newcomers.wait() {
+                unchanged::forget(&tx)?;
+            }
             if !parked::is_empty(&tx)? {
                 backlog::refresh_parked(&tx)?;
             }
@@ -391,6 +422,11 @@ impl Replica {
             }
         }
         let mut renewed = definitions_changed && adopt_options(&tx)?;
+        if definitions_changed {
+            // A table that is here may be one that the space knows only now: this engine looks, or the next.
+            self.newcomers.space_changed();
+            unchanged::forget(&tx)?;
+        }
         if captured.drained && backlog::refresh_is_empty(&tx)? {
             renewed |= columns::clear_fresh(&tx)?;
             if !bases::is_empty(&tx)? {

@@ -14,6 +14,7 @@ use crate::fresh;
 use crate::materialize::Materializer;
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
+use crate::schema::unchanged;
 use crate::store::{backlog, identity, progress, quarantine, writers};
 use crate::time::now;
 
@@ -55,6 +56,7 @@ impl Replica {
         if work(&tx)? {
             mending::start_over(&tx, &self.path)?;
         }
+        unchanged::forget(&tx)?;
         let replica = identity::replica(&tx)?;
         tx.commit().doing("repairing the side tables")?;
         // See `try_turn`: documents may have been dropped.

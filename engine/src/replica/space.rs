@@ -2,14 +2,15 @@
 
 use rusqlite::Transaction;
 
-use super::Replica;
+use super::{Replica, begin};
 use crate::config::{ColumnKind, TableOptions};
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::schema::{column_changes, definitions};
 use crate::store::renames::Renames;
 use crate::store::tables::State;
 use crate::store::{backlog, kinds, renames, tables};
 use crate::time::now;
+use crate::tracking::rule;
 
 /// What is said of a table that is gone from the space for good.
 const RETIRED: &str = "the table is gone for good: somebody said so with `driftless forget`";
@@ -35,6 +36,15 @@ impl Replica {
         }
         self.schema_version = None;
         Ok(made)
+    }
+}
+
+impl Replica {
+    /// Tracks tables that are made later and that the space knows: what a clone does.
+    pub(crate) fn follow_space(&mut self) -> Result<()> {
+        let tx = begin(&mut self.connection)?;
+        rule::set_space(&tx)?;
+        tx.commit().doing("writing the rule of a clone")
     }
 }
 

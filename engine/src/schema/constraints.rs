@@ -1,10 +1,11 @@
 //! What a table demands of its rows beside their key: UNIQUE indexes and foreign keys, with the SQL to judge them by.
 
 use driftless_protocol::Collation;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
+use super::Affinity;
+use super::inventory::{Inventory, Object, RawIndex};
 use super::sql_text::index_terms;
-use super::{Affinity, Table};
 use crate::error::{Doing, Result};
 use crate::store::{fold, quote};
 
@@ -50,41 +51,23 @@ pub(crate) struct Reference {
     pub(crate) rule: String,
 }
 
-/// Reads a UNIQUE index. `None` if its statement is not understood.
-pub(super) fn unique(connection: &Connection, name: String) -> Result<Option<Unique>> {
-    let doing = "reading the indexes";
-    let sql: Option<String> = connection
-        .query_row("SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ?1", [&name], |row| {
-            row.get(0)
-        })
-        .optional()
-        .doing(doing)?
-        .flatten();
-    let parsed = match &sql {
-        Some(sql) => match index_terms(sql) {
-            Some(parsed) => Some(parsed),
-            None => return Ok(None),
-        },
+/// Understands a UNIQUE index. `None` if its statement is not understood.
+pub(super) fn unique(index: &RawIndex) -> Option<Unique> {
+    let parsed = match &index.sql {
+        Some(sql) => Some(index_terms(sql)?),
         None => None,
     };
-    let mut statement = connection
-        .prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")
-        .doing(doing)?;
-    let columns: Vec<(Option<String>, String)> = statement
-        .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
-    let mut terms = Vec::with_capacity(columns.len());
-    for (n, (column, collation)) in columns.into_iter().enumerate() {
-        let value = match (&column, &parsed) {
+    let mut terms = Vec::with_capacity(index.terms.len());
+    for (n, (column, collation)) in index.terms.iter().enumerate() {
+        let value = match (column, &parsed) {
             (Some(column), _) => quote(column),
             (None, Some((terms, _))) if n < terms.len() => format!("({}\n)", terms[n]),
-            (None, _) => return Ok(None),
+            (None, _) => return None,
         };
         terms.push(Term {
-            column,
-            sql: format!("{value} COLLATE {}", quote(&collation)),
-            collation: Collation::from_name(&collation),
+            column: column.clone(),
+            sql: format!("{value} COLLATE {}", quote(collation)),
+            collation: Collation::from_name(collation),
         });
     }
     let filter = parsed.as_ref().and_then(|(_, filter)| filter.map(str::to_owned));
@@ -96,29 +79,28 @@ pub(super) fn unique(connection: &Connection, name: String) -> Result<Option<Uni
     if let Some(filter) = &filter {
         rule = format!("{rule} WHERE {filter}");
     }
-    Ok(Some(Unique { name, terms, filter, rule }))
+    Some(Unique { name: index.name.clone(), terms, filter, rule })
 }
 
-/// Reads the foreign keys of a table. Those whose parent is not there, or has no such columns, are left out: SQLite
+/// The foreign keys of a table. Those whose parent is not there, or has no such columns, are left out: SQLite
 /// itself cannot judge them.
-pub(super) fn references(connection: &Connection, table: &Table) -> Result<Vec<Reference>> {
-    let doing = "reading the foreign keys";
-    let mut statement = connection
-        .prepare("SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?1) ORDER BY id, seq")
-        .doing(doing)?;
-    let rows: Vec<(i64, String, String, Option<String>)> = statement
-        .query_map([&table.spelled], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+pub(super) fn references(
+    connection: &Connection,
+    inventory: &Inventory,
+    table: &Object,
+) -> Result<Vec<Reference>> {
     let mut references = Vec::new();
-    for one in rows.chunk_by(|a, b| a.0 == b.0) {
-        let parent = one[0].1.clone();
-        let from: Vec<String> = one.iter().map(|(_, _, from, _)| from.clone()).collect();
-        let to = match one.iter().map(|(.., to)| to.clone()).collect::<Option<Vec<_>>>() {
+    for one in table.foreign_keys.chunk_by(|a, b| a.id == b.id) {
+        let parent = one[0].parent.clone();
+        let from: Vec<String> = one.iter().map(|key| key.from.clone()).collect();
+        let to = match one.iter().map(|key| key.to.clone()).collect::<Option<Vec<_>>>() {
             Some(to) => to,
-            None => primary_key(connection, &parent)?,
+            None => match inventory.primary_key(&parent) {
+                Some(key) => key,
+                None => primary_key(connection, &parent)?,
+            },
         };
-        let there = sides(connection, &table.spelled, &from)?;
+        let there = sides(connection, &table.name, &from)?;
         let beyond = sides(connection, &parent, &to)?;
         let (Some(here), Some(beyond)) = (there, beyond) else { continue };
         if from.len() != to.len() {
@@ -127,7 +109,7 @@ pub(super) fn references(connection: &Connection, table: &Table) -> Result<Vec<R
         references.push(Reference {
             alike: here.iter().zip(&beyond).all(|(here, beyond)| here == beyond && here.1.is_some()),
             collations: beyond.iter().map(|side| side.1.unwrap_or_default()).collect(),
-            indexed: has_index(connection, &table.spelled, &from)?,
+            indexed: has_index(table, &from),
             rule: format!("FOREIGN KEY ({}) REFERENCES {parent} ({})", from.join(", "), to.join(", ")),
             parent,
             from,
@@ -137,6 +119,7 @@ pub(super) fn references(connection: &Connection, table: &Table) -> Result<Vec<R
     Ok(references)
 }
 
+/// The primary key of a table that was not read along.
 fn primary_key(connection: &Connection, table: &str) -> Result<Vec<String>> {
     let doing = "reading the foreign keys";
     let mut statement =
@@ -164,23 +147,14 @@ fn sides(connection: &Connection, table: &str, columns: &[String]) -> Result<Opt
     Ok((!sides.is_empty()).then_some(sides))
 }
 
-fn has_index(connection: &Connection, table: &str, columns: &[String]) -> Result<bool> {
-    let doing = "reading the indexes";
-    let mut statement = connection
-        .prepare(
-            "SELECT l.seq, x.name FROM pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
-             WHERE l.partial = 0 AND x.key = 1 AND x.seqno < ?2 ORDER BY l.seq, x.seqno",
-        )
-        .doing(doing)?;
-    let names: Vec<(i64, Option<String>)> = statement
-        .query_map((table, columns.len() as i64), |row| Ok((row.get(0)?, row.get(1)?)))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+/// Whether a whole index begins with these columns, in whatever order.
+fn has_index(table: &Object, columns: &[String]) -> bool {
     let mut wanted: Vec<String> = columns.iter().map(|column| fold(column)).collect();
     wanted.sort();
-    Ok(names.chunk_by(|a, b| a.0 == b.0).any(|index| {
-        let mut found: Vec<String> = index.iter().filter_map(|(_, name)| name.as_deref()).map(fold).collect();
+    table.indexes.iter().filter(|index| !index.partial).any(|index| {
+        let first = index.terms.iter().take(columns.len());
+        let mut found: Vec<String> = first.filter_map(|(column, _)| column.as_deref()).map(fold).collect();
         found.sort();
         found == wanted
-    }))
+    })
 }

@@ -120,8 +120,8 @@ const COLUMNS: &str =
 /// The definition of a table, by folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
     connection
-        .query_row(&format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1"), [name], read)
-        .optional()
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1"))
+        .and_then(|mut statement| statement.query_row([name], read).optional())
         .doing("reading the definitions of the space")
 }
 

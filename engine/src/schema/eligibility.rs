@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use thiserror::Error;
 
+use super::bookkeeping::Purpose;
 use super::{Affinity, Table, insert_sql};
 use crate::config::{ColumnKind, TableOptions};
 use crate::error::{Doing, Result};
@@ -22,19 +23,31 @@ pub enum Refusal {
     NoPrimaryKey,
     /// Its key is an alias of the rowid.
     #[error(
-        "its INTEGER PRIMARY KEY is handed out by each file on its own, so two replicas that are offline would both \
-         make row 7, and the two would become one; use UUID keys, or allow it (--allow-integer-key) if \
-         your keys are drawn apart"
+        "its INTEGER PRIMARY KEY is handed out by each file on its own: two machines will create the same id, online too, \
+         and the two rows will be merged into one; AUTOINCREMENT does not help. Use UUID keys in a TEXT or BLOB column; \
+         --allow-integer-key is only for ids that the app draws so that no two machines draw the same"
     )]
     IntegerKey,
+    /// A migration tool keeps in it what it has applied to this file. Left out of
+    /// [`Selection::All`](crate::Selection::All); by its name it can be tracked.
+    #[error(
+        "it is the list of a migration tool: if it travelled, one machine's migration would make the others skip \
+         theirs; track it by its name if it is data after all"
+    )]
+    Migrations,
+    /// It holds sessions or a cache. Left out of [`Selection::All`](crate::Selection::All); by its name it can be
+    /// tracked.
+    #[error(
+        "it holds sessions or a cache, which belong to one machine; track it by its name if it is data after all"
+    )]
+    Sessions,
+    /// It was untracked by its name. Left out of [`Selection::All`](crate::Selection::All) until it is tracked by its
+    /// name.
+    #[error("it was untracked by its name; track it by its name to begin again")]
+    Untracked,
     /// The statement of one of its UNIQUE indexes is not understood.
     #[error("its index {0} has a CREATE statement that Driftless cannot read; drop it and make it again")]
     UnreadableIndex(String),
-    /// Another table that was renamed from this name travels under it.
-    #[error(
-        "the space knows the table that is called '{0}' here by this name, from before it was renamed; give this one another"
-    )]
-    NameTaken(String),
     /// Some of its rows break its own foreign keys.
     #[error(
         "{0} of its rows refer to rows that are not there (PRAGMA foreign_key_check lists them), and would be parked everywhere; mend them first"
@@ -78,6 +91,26 @@ pub enum Refusal {
         /// Why, and what to do instead.
         why: KindRefusal,
     },
+}
+
+impl Refusal {
+    /// Whether the table holds data and cannot be tracked as it is, so that somebody should change it. Otherwise it is left
+    /// out of [`Selection::All`](crate::Selection::All) for what it is for, or because somebody said so.
+    pub fn is_shape(&self) -> bool {
+        !matches!(
+            self,
+            Self::Migrations | Self::Sessions | Self::Untracked | Self::Virtual | Self::Shadow | Self::View
+        )
+    }
+}
+
+impl From<Purpose> for Refusal {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Migrations => Self::Migrations,
+            Purpose::Sessions => Self::Sessions,
+        }
+    }
 }
 
 /// Why a column cannot be of a kind, and what to do instead.

@@ -1,11 +1,14 @@
 //! What the user's tables look like, which of them can be tracked, and how we watch them.
 
+pub(crate) mod bookkeeping;
 pub(crate) mod column_changes;
 pub(crate) mod constraints;
+mod creation;
 pub(crate) mod definitions;
 pub(crate) mod effects;
 pub(crate) mod eligibility;
 pub(crate) mod introspect;
+pub(crate) mod inventory;
 mod keys;
 pub(crate) mod rebuilt;
 pub(crate) mod reconcile;
@@ -13,7 +16,10 @@ pub(crate) mod settling;
 pub(crate) mod sql_text;
 mod storage;
 pub(crate) mod triggers;
+pub(crate) mod unchanged;
 pub(crate) mod warnings;
+
+use std::collections::HashMap;
 
 use driftless_protocol::{Collation, KeyError, RowKey, Value};
 
@@ -104,6 +110,8 @@ pub(crate) struct Table {
     pub(crate) key: Vec<KeyColumn>,
     /// Whether the key is an alias of the rowid.
     pub(crate) integer_key: bool,
+    /// Whether SQLite lets a column of the key be NULL.
+    pub(crate) nullable_key: bool,
     /// A name by which SQL reaches the rowid, where there is one beside the key and no column hides it.
     pub(crate) rowid: Option<&'static str>,
     /// The UNIQUE indexes beside the key, by name.
@@ -324,12 +332,13 @@ impl Catalog {
     pub(crate) fn new(mut tables: Vec<Tracked>) -> Self {
         tables.sort_by_key(|table| table.id);
         let mut targets: Vec<Vec<Target>> = tables.iter().map(|_| Vec::new()).collect();
+        let mut places = HashMap::new();
+        for (at, table) in tables.iter().enumerate() {
+            places.entry(fold(&table.table.spelled)).or_insert(at);
+        }
         for child in &tables {
             for (reference, key) in child.table.references.iter().enumerate() {
-                let parent = fold(&key.parent);
-                let Some(at) = tables.iter().position(|table| fold(&table.table.spelled) == parent) else {
-                    continue;
-                };
+                let Some(&at) = places.get(&fold(&key.parent)) else { continue };
                 let columns: Vec<String> = key.to.iter().map(|column| fold(column)).collect();
                 let child = Child { table: child.id, reference };
                 match targets[at].iter_mut().find(|target| target.columns == columns) {

@@ -6,18 +6,19 @@
 //! triggers was rebuilt, as migrations do, or a tool dropped the triggers: what it holds was written without them
 //! watching, and it is compared with its documents once it has been left alone; see [`super::rebuilt`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use super::column_changes::{self, Key};
 use super::definitions::{self, Definition};
 use super::eligibility::{self, Refusal};
 use super::introspect::{self, Look};
+use super::inventory::Inventory;
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
 use super::{Catalog, Table, Tracked};
-use super::{effects, rebuilt, warnings};
+use super::{creation, effects, rebuilt, unchanged, warnings};
 use crate::config::TableOptions;
 use crate::error::{Doing, Result};
 use crate::store::dirty::Why;
@@ -36,34 +37,48 @@ pub(crate) struct Reconciled {
 
 /// Renews what is recorded of every table. `now`: milliseconds since 1970.
 pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Result<Reconciled> {
+    if let Some(catalog) = unchanged::catalog(tx)? {
+        settling.looked();
+        return Ok(Reconciled { catalog, took_a_name: Vec::new() });
+    }
+    let inventory = Inventory::read(tx)?;
+    let known = introspect::tables(tx, &inventory)?;
+    let own_triggers = inventory.own_triggers();
+    let definitions: BTreeMap<String, Definition> =
+        definitions::all(tx)?.into_iter().map(|definition| (definition.name.clone(), definition)).collect();
+    let entries = tables::all(tx)?;
+    let places = Places::new(&entries, &own_triggers);
     let mut looks = Vec::new();
-    for entry in tables::all(tx)?.into_iter().filter(|entry| entry.id != DEFINITIONS) {
+    for entry in entries.into_iter().filter(|entry| entry.id != DEFINITIONS) {
         if matches!(entry.state, State::Untracked | State::Unknown) {
             continue;
         }
         // What has its name now is another table.
-        let is_retired = entry.state == State::Missing
-            && definitions::find(tx, &entry.name)?.is_some_and(|definition| definition.retired);
-        if !is_retired {
-            let found = find(tx, &entry, settling, now)?;
+        let is_retired = definitions.get(&entry.name).is_some_and(|definition| definition.retired);
+        if entry.state != State::Missing || !is_retired {
+            let found = find(&entry, &known, &places, settling, now);
             looks.push((entry, found));
         }
     }
     let mut effects = BTreeMap::new();
     for (entry, found) in &looks {
-        if let Some(Ok(table)) = &found.look {
+        if let Some(Ok(table)) = &found.look
+            && inventory.has_foreign_triggers(&table.spelled)
+        {
             effects.insert(entry.id, effects::of_triggers(tx, table)?);
         }
     }
     let watched: BTreeSet<String> = effects.values().flatten().cloned().collect();
+    let undecided = looks.iter().any(|(_, found)| found.undecided);
     let took_a_name = looks
         .iter()
         .filter_map(|(entry, found)| Some((found.name_taken.clone()?, entry.options.without_kinds())))
         .collect();
     let mut tracked = vec![own(tx)?];
-    let mut renewal = Renewal { tx, settling, watched, now };
+    let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, now };
     for (entry, found) in looks {
-        tracked.extend(renewal.renew(entry, found)?);
+        let triggers = own_triggers.get(&entry.id).map_or(&[][..], Vec::as_slice);
+        tracked.extend(renewal.renew(entry, found, triggers)?);
     }
     settling.looked();
     let names: BTreeSet<String> = tracked.iter().map(|table| fold(&table.table.spelled)).collect();
@@ -71,16 +86,26 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
         table.meddles = effects.get(&table.id).is_some_and(|written| !written.is_disjoint(&names));
     }
     let catalog = Catalog::new(tracked);
-    for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
-        let notes = notes(tx, &catalog, table)?;
-        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), notes)?;
+    let children = warnings::children(&inventory);
+    let entries = tables::all(tx)?;
+    for entry in entries.iter().filter(|entry| entry.id != DEFINITIONS) {
+        let Some(table) = catalog.get(entry.id) else { continue };
+        let is_retired = definitions.get(&entry.name).is_some_and(|definition| definition.retired);
+        let notes = notes(&catalog, table, entry, is_retired);
+        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), notes, &children)?;
         tables::set_reason(tx, table.id, warning.as_deref())?;
+    }
+    // What waits to be left alone is looked at again although the schema does not move.
+    if undecided || catalog.iter().any(|table| table.settling) {
+        unchanged::forget(tx)?;
+    } else {
+        unchanged::note(tx)?;
     }
     Ok(Reconciled { catalog, took_a_name })
 }
 
-/// What there is to say of a table's names.
-fn notes(tx: &Transaction<'_>, catalog: &Catalog, table: &Tracked) -> Result<Vec<String>> {
+/// What there is to say of a table's names. `is_retired`: the space has given it up.
+fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, is_retired: bool) -> Vec<String> {
     let mut notes = Vec::new();
     let spelled = &table.table.spelled;
     let namesake = catalog.named(&table.name).filter(|other| other.id != table.id);
@@ -90,15 +115,13 @@ fn notes(tx: &Transaction<'_>, catalog: &Catalog, table: &Tracked) -> Result<Vec
             other.table.spelled
         ));
     }
-    if definitions::find(tx, &table.name)?.is_some_and(|definition| definition.retired) {
+    if is_retired {
         notes.push(
             "the space has given it up with `driftless forget`: new copies no longer get it".to_owned(),
         );
     }
-    if let Some(entry) = tables::find(tx, &table.name)? {
-        notes.extend(column_changes::question(&entry, spelled));
-    }
-    Ok(notes)
+    notes.extend(column_changes::question(entry, spelled));
+    notes
 }
 
 /// The table that an entry stands for, as it is found now.
@@ -118,50 +141,74 @@ impl Found {
     }
 }
 
+/// Where our triggers stand, and which names are whose.
+struct Places {
+    /// The table, folded, that the triggers of a number stand on.
+    by_id: HashMap<i64, String>,
+    marked: HashSet<String>,
+    /// The entry that a folded name stands for; as `tables::called` has it.
+    called: HashMap<String, i64>,
+}
+
+impl Places {
+    fn new(entries: &[Entry], own_triggers: &HashMap<i64, Vec<(&str, &Trigger)>>) -> Self {
+        let insert = |(id, triggers): (&i64, &Vec<(&str, &Trigger)>)| {
+            let name = format!("{}insert", triggers::name_prefix(*id));
+            let found = triggers.iter().find(|(_, trigger)| trigger.name == name);
+            found.map(|(table, _)| (*id, (*table).to_owned()))
+        };
+        let by_id: HashMap<i64, String> = own_triggers.iter().filter_map(insert).collect();
+        let marked = by_id.values().cloned().collect();
+        let mut called = HashMap::new();
+        let mut known: Vec<&Entry> = entries.iter().filter(|entry| entry.state != State::Unknown).collect();
+        known.sort_by_key(|entry| entry.state != State::Tracked);
+        known.extend(entries.iter().filter(|entry| entry.state == State::Unknown));
+        for entry in known {
+            called.entry(fold(&entry.spelled)).or_insert(entry.id);
+        }
+        Self { by_id, marked, called }
+    }
+
+    fn is_anothers(&self, name: &str, id: i64) -> bool {
+        self.called.get(name).is_some_and(|other| *other != id) || self.marked.contains(name)
+    }
+}
+
 /// Looks for the table that an entry stands for: the one that has our triggers, which SQLite takes along when a table is
 /// renamed; without them the one that has its last name.
 ///
 /// Where both are there, it was renamed and its name given to a new table. But a migration may be half way that renames the
 /// table, makes it anew, copies the rows and drops the old one: so this is decided when they have been left alone.
-fn find(tx: &Transaction<'_>, entry: &Entry, settling: &mut Settling, now: i64) -> Result<Found> {
-    let doing = "reading the triggers";
-    let marked = format!("{}insert", triggers::name_prefix(entry.id));
-    let under: Option<String> = tx
-        .prepare_cached("SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name = ?1")
-        .and_then(|mut statement| statement.query_row([marked], |row| row.get(0)).optional())
-        .doing(doing)?;
-    let is_anothers = |name: &str| -> Result<bool> {
-        let other = tables::called(tx, &fold(name))?.is_some_and(|other| other.id != entry.id);
-        tx.prepare_cached(
-            "SELECT ?2 OR EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger'
-             AND tbl_name = ?1 COLLATE NOCASE AND name GLOB '_driftless_[0-9]*_insert')",
-        )
-        .and_then(|mut statement| statement.query_row((name, other), |row| row.get(0)))
-        .doing(doing)
-    };
-    if let Some(under) = under.as_deref().filter(|under| fold(under) != fold(&entry.spelled)) {
-        let look = introspect::table(tx, under)?;
-        let namesake = match introspect::table(tx, &entry.spelled)? {
-            Some(Ok(table)) if !is_anothers(&entry.spelled)? => table,
-            _ => return Ok(Found::new(look)),
+fn find(
+    entry: &Entry,
+    known: &BTreeMap<String, Look>,
+    places: &Places,
+    settling: &mut Settling,
+    now: i64,
+) -> Found {
+    let last = fold(&entry.spelled);
+    let look = |name: &str| known.get(name).cloned();
+    if let Some(under) = places.by_id.get(&entry.id).filter(|under| **under != last) {
+        let namesake = match look(&last) {
+            Some(Ok(table)) if !places.is_anothers(&last, entry.id) => table,
+            _ => return Found::new(look(under)),
         };
-        let looks = format!("{under}\n{}", namesake.sql);
-        let settled = settling.is_settled(entry.id, looks, now);
+        let settled = settling.is_settled(entry.id, format!("{under}\n{}", namesake.sql), now);
         if settled {
             settling.forget(entry.id);
         }
-        return Ok(Found { look, undecided: !settled, name_taken: settled.then_some(namesake.spelled) });
+        let name_taken = settled.then_some(namesake.spelled);
+        return Found { look: look(under), undecided: !settled, name_taken };
     }
-    match introspect::table(tx, &entry.spelled)? {
-        Some(look) => Ok(Found::new(Some(look))),
-        None if entry.name != fold(&entry.spelled) && !is_anothers(&entry.name)? => {
-            Ok(Found::new(introspect::table(tx, &entry.name)?))
+    match look(&last) {
+        None if entry.name != last && !places.is_anothers(&entry.name, entry.id) => {
+            Found::new(look(&entry.name))
         }
-        None => Ok(Found::new(None)),
+        found => Found::new(found),
     }
 }
 
-fn own(connection: &Connection) -> Result<Tracked> {
+pub(super) fn own(connection: &Connection) -> Result<Tracked> {
     let table = definitions::own_table(connection)?;
     Ok(Tracked::new(DEFINITIONS, "_driftless_definitions".to_owned(), Default::default(), table))
 }
@@ -172,12 +219,19 @@ struct Renewal<'a> {
     settling: &'a mut Settling,
     /// The tables, folded, that the triggers of tracked ones write into.
     watched: BTreeSet<String>,
+    /// What the space says of its tables, by the names that they travel by.
+    definitions: &'a BTreeMap<String, Definition>,
     now: i64,
 }
 
 impl Renewal<'_> {
-    /// Brings what is recorded of a table up to what it is. Returns it, unless it is given up.
-    fn renew(&mut self, mut entry: Entry, found: Found) -> Result<Option<Tracked>> {
+    /// Brings what is recorded of a table up to what it is. `ours`: our triggers for it. Returns it, unless it is given up.
+    fn renew(
+        &mut self,
+        mut entry: Entry,
+        found: Found,
+        ours: &[(&str, &Trigger)],
+    ) -> Result<Option<Tracked>> {
         let tx = self.tx;
         let mut table = match found.look {
             Some(Ok(table)) => table,
@@ -192,7 +246,7 @@ impl Renewal<'_> {
         if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, &entry.options) {
             return self.lose(entry, State::Unfit, &refusal.to_string());
         }
-        let renamed_apart = self.name_new_columns(&mut entry, &table)?;
+        let renamed_apart = self.name_new_columns(&mut entry, &table);
         let mut renames = table.rename(&entry.renames);
         let key = column_changes::of_key(&entry, &table);
         match &key {
@@ -214,7 +268,8 @@ impl Renewal<'_> {
         let rules = rule_shape(&table);
         let same_rules = entry.rules.as_deref() == Some(&*rules);
         let watched = self.watched.contains(&fold(&table.spelled));
-        let present = triggers_present(tx, &entry, &table, watched, same_rules)?;
+        let expected = triggers::all(entry.id, &table, watched);
+        let present = triggers_present(ours, &expected, entry.id, same_rules);
         let lost = present == Presence::Missing || entry.state != State::Tracked;
         let same_name = found.undecided || entry.spelled == table.spelled;
         let unchanged = present == Presence::AsExpected && change.is_none() && key == Key::Same;
@@ -261,18 +316,18 @@ impl Renewal<'_> {
 
     /// Gives columns that have come, and have the name of one that is gone from the space for good, another to travel by.
     /// Returns whether there are any.
-    fn name_new_columns(&self, entry: &mut Entry, table: &Table) -> Result<bool> {
+    fn name_new_columns(&self, entry: &mut Entry, table: &Table) -> bool {
         let is_known = |name: &str| {
             entry.columns.iter().any(|known| known.place.is_some() && known.name.eq_ignore_ascii_case(name))
         };
         if entry.columns.is_empty() || table.columns.iter().all(|column| is_known(&column.spelled)) {
-            return Ok(false);
+            return false;
         }
-        let Some(definition) = definitions::find(self.tx, &entry.name)? else { return Ok(false) };
+        let Some(definition) = self.definitions.get(&entry.name) else { return false };
         let before = entry.renames.clone();
         let retired = definition.retired_columns();
         entry.renames = column_changes::rename_apart(table, &retired, Some(entry), before.clone());
-        Ok(entry.renames != before)
+        entry.renames != before
     }
 
     /// Compares a table that was rebuilt with its documents, if it has been left alone for long enough. `lost`: it has
@@ -329,8 +384,8 @@ fn rule_shape(table: &Table) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Begins to track a table: its triggers, its rows as they are, and what others wrote in it already. `kinds`: those that
-/// were stated, as they are written down.
+/// Begins to track a table: its rows as they are, and what others wrote in it already. `kinds`: those that were stated, as
+/// they are written down. Its triggers are still to be made, in the same transaction: see [`install_all`].
 pub(crate) fn begin(
     tx: &Transaction<'_>,
     mut entry: Entry,
@@ -338,7 +393,7 @@ pub(crate) fn begin(
     kinds: Option<String>,
     now: i64,
 ) -> Result<()> {
-    install(tx, entry.id, table, false)?;
+    dirty::widen(tx, table.key.len())?;
     let why = if entry.state == State::Unknown { Why::First } else { Why::Again };
     enqueue_all(tx, entry.id, table, why, now)?;
     backlog::refresh_table(tx, entry.id)?;
@@ -361,12 +416,12 @@ pub(crate) fn begin(
     }
 }
 
-/// Ceases to track a table. Its documents stay, and what others write in it goes on being merged into them.
+/// Ceases to track a table, for the reason that its entry gives. Its documents stay, and what others write in it goes on
+/// being merged into them.
 pub(crate) fn end(tx: &Transaction<'_>, mut entry: Entry) -> Result<()> {
     drop_triggers(tx, entry.id)?;
     backlog::forget_table(tx, entry.id)?;
     entry.state = State::Untracked;
-    entry.reason = None;
     entry.rebuilt = None;
     tables::update(tx, &entry)
 }
@@ -382,23 +437,22 @@ enum Presence {
 
 /// `same_rules`: no index of the table came or went, so that all of them must be there.
 fn triggers_present(
-    tx: &Transaction<'_>,
-    entry: &Entry,
-    table: &Table,
-    watched: bool,
+    recorded: &[(&str, &Trigger)],
+    expected: &[Trigger],
+    id: i64,
     same_rules: bool,
-) -> Result<Presence> {
-    let recorded = recorded_triggers(tx, entry.id)?;
-    let expected = triggers::all(entry.id, table, watched);
-    let is_there = |name: &str| recorded.iter().any(|trigger| trigger.name == name);
-    let must_be_there = ["insert", "update", "delete"].map(|kind| triggers::name_prefix(entry.id) + kind);
+) -> Presence {
+    let is_there = |name: &str| recorded.iter().any(|(_, trigger)| trigger.name == name);
+    let must_be_there = ["insert", "update", "delete"].map(|kind| triggers::name_prefix(id) + kind);
     let watching = must_be_there.iter().all(|name| is_there(name))
         && (!same_rules || expected.iter().all(|trigger| is_there(&trigger.name)));
-    Ok(match (watching, recorded.len() == expected.len() && expected.iter().all(|t| recorded.contains(t))) {
+    let same = recorded.len() == expected.len()
+        && expected.iter().all(|trigger| recorded.iter().any(|(_, known)| *known == trigger));
+    match (watching, same) {
         (false, _) => Presence::Missing,
         (true, false) => Presence::Different,
         (true, true) => Presence::AsExpected,
-    })
+    }
 }
 
 fn recorded_triggers(tx: &Transaction<'_>, id: i64) -> Result<Vec<Trigger>> {
@@ -430,6 +484,23 @@ pub(crate) fn install(tx: &Transaction<'_>, id: i64, table: &Table, watched: boo
         tx.execute_batch(&trigger.sql).doing("creating a trigger")?;
     }
     Ok(())
+}
+
+/// Makes the triggers of tables that are tracked from now on; those that are there, as `inventory` knows, go first.
+pub(crate) fn install_all(
+    tx: &Transaction<'_>,
+    tables: &[(i64, Table)],
+    inventory: &Inventory,
+) -> Result<()> {
+    let there = inventory.own_triggers();
+    let mut made = Vec::new();
+    for (id, table) in tables {
+        if !inventory.knows_own_triggers() || there.contains_key(id) {
+            drop_triggers(tx, *id)?;
+        }
+        made.extend(triggers::all(*id, table, false).into_iter().map(|trigger| (&*table.spelled, trigger)));
+    }
+    creation::create(tx, &made)
 }
 
 /// Compares every row of a table with its document again, every document with its row, and rows with what they refer to.

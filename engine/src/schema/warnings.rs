@@ -1,21 +1,23 @@
 //! What about a tracked table will surprise its user, in sentences for `status`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::Transaction;
 
-use super::{Catalog, Tracked, introspect};
-use crate::error::{Doing, Result};
+use super::inventory::Inventory;
+use super::{Catalog, Tracked};
+use crate::error::Result;
 use crate::store::fold;
 
 /// Everything worth a warning about one table; `effects`: the tables that its triggers write into, `notes`: what there is
-/// to say of its names.
+/// to say of its names, `children`: which tables refer to which.
 pub(crate) fn about(
     tx: &Transaction<'_>,
     catalog: &Catalog,
     tracked: &Tracked,
     effects: Option<&BTreeSet<String>>,
     notes: Vec<String>,
+    children: &Children<'_>,
 ) -> Result<Option<String>> {
     let mut warnings = notes;
     for reference in &tracked.table.references {
@@ -32,7 +34,8 @@ pub(crate) fn about(
              function or a collation of the application's, an index for instance"
         ));
     }
-    for table in untracked_children(tx, catalog, tracked)? {
+    let children = children.get(&fold(&tracked.table.spelled));
+    for table in children.into_iter().flatten().filter(|child| catalog.named(child).is_none()) {
         warnings.push(format!(
             "table '{table}' refers to it and is not tracked: rows deleted elsewhere leave rows of '{table}' without a parent; track it too"
         ));
@@ -49,20 +52,19 @@ pub(crate) fn about(
     Ok((!warnings.is_empty()).then(|| warnings.join("; ")))
 }
 
-fn untracked_children(tx: &Transaction<'_>, catalog: &Catalog, tracked: &Tracked) -> Result<Vec<String>> {
-    let doing = "reading the foreign keys";
-    let mut children = Vec::new();
-    for name in introspect::user_tables(tx)? {
-        if catalog.named(&name).is_some() {
-            continue;
-        }
-        let mut statement =
-            tx.prepare_cached("SELECT \"table\" FROM pragma_foreign_key_list(?1)").doing(doing)?;
-        let parents: Vec<String> =
-            statement.query_map([&name], |row| row.get(0)).and_then(|rows| rows.collect()).doing(doing)?;
-        if parents.iter().any(|parent| fold(parent) == fold(&tracked.table.spelled)) {
-            children.push(name);
+/// The tables that refer to a table, by the folded name of that.
+pub(crate) type Children<'a> = HashMap<String, Vec<&'a str>>;
+
+/// Which tables of the user's refer to which.
+pub(crate) fn children(inventory: &Inventory) -> Children<'_> {
+    let mut children = Children::new();
+    for table in inventory.user_tables() {
+        for key in &table.foreign_keys {
+            let known = children.entry(fold(&key.parent)).or_default();
+            if known.last() != Some(&&*table.name) {
+                known.push(&table.name);
+            }
         }
     }
-    Ok(children)
+    children
 }

@@ -13,6 +13,8 @@
 //! | `url` | which relay that was |
 //! | `started_over` | 1 once the file has lost its documents |
 //! | `texts` | 1 once there has been a text document |
+//! | `reconciled` | the `schema_version` at which triggers and tables were last compared, and by which Driftless |
+//! | `all` | the rule that every table is tracked, see `tracking/rule.rs`; absent without it |
 //! | `mended` | what was mended in the side tables, in words: for `status` |
 
 use std::path::Path;
@@ -21,7 +23,7 @@ use driftless_protocol::{ReplicaId, SpaceId};
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, InTable, Result};
 use crate::fresh;
 
 fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
@@ -80,7 +82,7 @@ pub(crate) fn format(connection: &Connection) -> Result<i64> {
 pub(crate) fn replica(connection: &Connection) -> Result<ReplicaId> {
     let bytes: Option<Vec<u8>> = get(connection, "replica")?;
     let missing = || Error::Damaged { table: "_driftless_meta", what: "the replica id is missing".into() };
-    Ok(ReplicaId::from_slice(&bytes.ok_or_else(missing)?)?)
+    ReplicaId::from_slice(&bytes.ok_or_else(missing)?).in_table("_driftless_meta")
 }
 
 /// The version of the side tables, unless it is lost or damaged.
@@ -139,6 +141,38 @@ pub(crate) fn note_texts(tx: &Transaction<'_>) -> Result<()> {
     Ok(())
 }
 
+/// At which schema everything was last reconciled, as it was recorded.
+pub(crate) fn reconciled(connection: &Connection) -> Result<Option<String>> {
+    get(connection, "reconciled")
+}
+
+/// Records it, or that it is not known.
+pub(crate) fn set_reconciled(tx: &Transaction<'_>, stamp: Option<&str>) -> Result<()> {
+    match stamp {
+        Some(stamp) => set(tx, "reconciled", stamp),
+        None => forget(tx, "reconciled"),
+    }
+}
+
+/// The rule that every table is tracked, in words; see `tracking::rule`.
+pub(crate) fn rule(connection: &Connection) -> Result<Option<String>> {
+    get(connection, "all")
+}
+
+pub(crate) fn set_rule(tx: &Transaction<'_>, rule: Option<&str>) -> Result<()> {
+    match rule {
+        Some(rule) => set(tx, "all", rule),
+        None => forget(tx, "all"),
+    }
+}
+
+fn forget(tx: &Transaction<'_>, name: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM _driftless_meta WHERE name = ?1")
+        .and_then(|mut statement| statement.execute([name]))
+        .doing("writing _driftless_meta")?;
+    Ok(())
+}
+
 pub(crate) fn add_mended(tx: &Transaction<'_>, note: &str) -> Result<()> {
     /// Beyond so many bytes a note is replaced, not added to.
     const LONGEST: usize = 2000;
@@ -161,7 +195,7 @@ pub(crate) fn set_replica(tx: &Transaction<'_>, replica: ReplicaId) -> Result<()
 /// The space the file belongs to.
 pub(crate) fn space(connection: &Connection) -> Result<Option<SpaceId>> {
     let bytes: Option<Vec<u8>> = get(connection, "space")?;
-    Ok(bytes.map(|bytes| SpaceId::from_slice(&bytes)).transpose()?)
+    bytes.map(|bytes| SpaceId::from_slice(&bytes)).transpose().in_table("_driftless_meta")
 }
 
 pub(crate) fn set_space(tx: &Transaction<'_>, space: SpaceId) -> Result<()> {

@@ -5,7 +5,7 @@ use driftless_protocol::{Changeset, Part, ReplicaId, Seq, SnapshotPart};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::outbox::part_number;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, InTable, Result};
 
 /// Keeps a changeset. Keeping it twice changes nothing.
 pub(crate) fn keep(tx: &Transaction<'_>, changeset: &Changeset) -> Result<()> {
@@ -50,7 +50,8 @@ pub(crate) fn list(connection: &Connection) -> Result<Vec<(ReplicaId, Seq, Part)
     let mut rows = statement.query([]).doing(doing)?;
     let mut list = Vec::new();
     while let Some(row) = rows.next().doing(doing)? {
-        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default())?;
+        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default());
+        let replica = replica.in_table("_driftless_inbox")?;
         let seq: i64 = row.get(1).doing(doing)?;
         let part = match row.get::<_, i64>(2).doing(doing)? {
             0 => Part::Whole,

@@ -3,7 +3,7 @@
 use driftless_protocol::{ReplicaId, Seq, StateVector};
 use rusqlite::{Connection, Transaction};
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, InTable, Result};
 
 /// The whole vector.
 pub(crate) fn vector(connection: &Connection) -> Result<StateVector> {
@@ -27,7 +27,8 @@ fn entries(connection: &Connection, sql: &str) -> Result<StateVector> {
     let mut rows = statement.query([]).doing(doing)?;
     let mut vector = StateVector::new();
     while let Some(row) = rows.next().doing(doing)? {
-        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default())?;
+        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default());
+        let replica = replica.in_table("_driftless_progress")?;
         if let Some(seq) = Seq::new(row.get::<_, i64>(1).doing(doing)? as u64) {
             vector.raise(replica, seq);
         }

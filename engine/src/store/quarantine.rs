@@ -4,7 +4,9 @@
 use driftless_protocol::ReplicaId;
 use rusqlite::{Connection, Transaction};
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, InTable, Result};
+
+const TABLE: &str = "_driftless_quarantine";
 
 /// Sets a frame aside.
 pub(crate) fn put(
@@ -32,7 +34,8 @@ pub(crate) fn list(connection: &Connection) -> Result<Vec<(ReplicaId, u64)>> {
     let mut rows = statement.query([]).doing(doing)?;
     let mut list = Vec::new();
     while let Some(row) = rows.next().doing(doing)? {
-        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default())?;
+        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default());
+        let replica = replica.in_table(TABLE)?;
         list.push((replica, row.get::<_, i64>(1).doing(doing)? as u64));
     }
     Ok(list)
@@ -57,7 +60,8 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Aside>> {
     let mut rows = statement.query([]).doing(doing)?;
     let mut all = Vec::new();
     while let Some(row) = rows.next().doing(doing)? {
-        let replica = row.get_ref(1).doing(doing)?.as_blob().ok().map(ReplicaId::from_slice).transpose()?;
+        let replica = row.get_ref(1).doing(doing)?.as_blob().ok().map(ReplicaId::from_slice);
+        let replica = replica.transpose().in_table(TABLE)?;
         let seq: Option<i64> = row.get(2).doing(doing)?;
         all.push(Aside {
             id: row.get(0).doing(doing)?,

@@ -61,6 +61,8 @@ pub(crate) struct Entry {
     /// The table lost our triggers and waits to be compared with its documents: the time that edits get which are found
     /// then.
     pub(crate) rebuilt: Option<i64>,
+    /// What was found when that was last done; [`update`] leaves it.
+    pub(crate) found: Option<Rebuilt>,
     /// The columns that it has, in its order, and then those that it had.
     pub(crate) columns: Vec<KnownColumn>,
     pub(crate) renames: Renames,
@@ -75,7 +77,7 @@ impl Entry {
     }
 }
 
-const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, rules, rebuilt";
+const COLUMNS: &str = "id, name, spelled, state, reason, deletes_win, integer_key, rules, rebuilt, compared, deleted, inserted, edited";
 
 /// Reads an entry; what is known of its columns is added by [`complete`].
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
@@ -89,11 +91,18 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
         options: TableOptions { deletes_win: row.get(5)?, allow_integer_key: row.get(6)?, kinds: Vec::new() },
         rules: row.get(7)?,
         rebuilt: row.get(8)?,
+        found: found(row)?,
         columns: Vec::new(),
         renames: Renames::new(),
         fresh: Vec::new(),
     };
     Ok((entry, state))
+}
+
+fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Rebuilt>> {
+    let Some(compared) = row.get(9)? else { return Ok(None) };
+    let count = |at| row.get::<_, i64>(at).map(|count| count.max(0) as u64);
+    Ok(Some(Rebuilt { compared, deleted: count(10)?, inserted: count(11)?, edited: count(12)? }))
 }
 
 fn complete((mut entry, state): (Entry, String), columns: Columns) -> Result<Entry> {
@@ -234,23 +243,6 @@ pub(crate) fn count_rebuilt(tx: &Transaction<'_>, id: i64, found: &Rebuilt) -> R
     })
     .doing("writing _driftless_tables")?;
     Ok(())
-}
-
-/// What was found when a table was last rebuilt; `None` if it never was.
-pub(crate) fn rebuilt(connection: &Connection, id: i64) -> Result<Option<Rebuilt>> {
-    connection
-        .prepare_cached(
-            "SELECT compared, deleted, inserted, edited FROM _driftless_tables WHERE id = ?1 AND compared IS NOT NULL",
-        )
-        .and_then(|mut statement| {
-            let count = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(|count| count.max(0) as u64);
-            let read = |row: &rusqlite::Row<'_>| {
-                let (deleted, inserted, edited) = (count(row, 1)?, count(row, 2)?, count(row, 3)?);
-                Ok(Rebuilt { compared: row.get(0)?, deleted, inserted, edited })
-            };
-            statement.query_row([id], read).optional()
-        })
-        .doing("reading _driftless_tables")
 }
 
 /// Notes that rows of a table were written that nobody has compared with what they refer to.

@@ -3,7 +3,9 @@
 use driftless_protocol::{ReplicaId, WriterId};
 use rusqlite::{Connection, Transaction};
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, InTable, Result};
+
+const TABLE: &str = "_driftless_writers";
 
 /// Remembers a writer. The first claim stays.
 pub(crate) fn remember(tx: &Transaction<'_>, writer: WriterId, replica: ReplicaId) -> Result<()> {
@@ -21,11 +23,9 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<(WriterId, ReplicaId)>>
     let mut rows = statement.query([]).doing(doing)?;
     let mut all = Vec::new();
     while let Some(row) = rows.next().doing(doing)? {
-        let writer = WriterId::new(row.get::<_, i64>(0).doing(doing)? as u64)?;
-        all.push((
-            writer,
-            ReplicaId::from_slice(row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default())?,
-        ));
+        let writer = WriterId::new(row.get::<_, i64>(0).doing(doing)? as u64).in_table(TABLE)?;
+        let replica = ReplicaId::from_slice(row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default());
+        all.push((writer, replica.in_table(TABLE)?));
     }
     Ok(all)
 }

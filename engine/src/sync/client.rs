@@ -50,8 +50,28 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects again and again until told to stop or refused for good.
-    pub(crate) async fn run(mut self) {
+    /// Connects again and again until told to stop or refused for good, and says in the engine's notice how the connection
+    /// is.
+    pub(crate) async fn run(self) {
+        let (notice, url) = (self.worker.notice().clone(), self.config.url.clone());
+        let (mut state, mut health) = (self.state.subscribe(), self.worker.health());
+        let mut running = std::pin::pin!(self.connect_again_and_again());
+        loop {
+            tokio::select! {
+                () = &mut running => break,
+                Ok(()) = state.changed() => notice.connection(&url, &state.borrow_and_update()),
+                Ok(()) = health.changed() => notice.health(&health.borrow_and_update()),
+            }
+        }
+        // A refusal stays to be read, until the engine ends.
+        let last = state.borrow_and_update().clone();
+        match last {
+            SyncState::Refused(_) => notice.connection(&url, &last),
+            _ => notice.no_connection(),
+        }
+    }
+
+    async fn connect_again_and_again(mut self) {
         let mut attempts = 0u32;
         // How often in a row the relay has refused, and with which code.
         let mut refusals = (0u32, 0u16);

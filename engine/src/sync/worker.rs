@@ -16,6 +16,7 @@ use driftless_protocol::{ReplicaId, StateVector};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Result};
+use crate::notice::Notice;
 use crate::replica::{Replica, Turn};
 
 /// Pieces of work that wait at most.
@@ -55,6 +56,7 @@ pub(crate) struct Worker {
     busy: Arc<AtomicBool>,
     progress: watch::Receiver<Progress>,
     health: watch::Receiver<Health>,
+    notice: Notice,
 }
 
 impl Worker {
@@ -65,7 +67,7 @@ impl Worker {
         let busy = Arc::new(AtomicBool::new(false));
         let (progress_sender, progress) = watch::channel((replica.id(), replica.held()?));
         let (health_sender, health) = watch::channel(Health::Well);
-        let path = replica.path().to_owned();
+        let (path, notice) = (replica.path().to_owned(), replica.notice().clone());
         let place = path.clone();
         let mut thread = Thread {
             replica,
@@ -79,7 +81,7 @@ impl Worker {
             .name("driftless".into())
             .spawn(move || thread.run())
             .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
-        Ok((Self { path: place.into(), commands, nudged, busy, progress, health }, handle))
+        Ok((Self { path: place.into(), commands, nudged, busy, progress, health, notice }, handle))
     }
 
     /// The file.
@@ -138,6 +140,11 @@ impl Worker {
     /// How far the file is, whatever took it there: a turn may capture, and may apply what had waited.
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// Where the engine says how it is.
+    pub(crate) fn notice(&self) -> &Notice {
+        &self.notice
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {

@@ -121,13 +121,95 @@ fn a_relay_that_does_not_answer_is_no_connection() {
 #[test]
 fn track_says_what_it_did_and_untrack_undoes_it() {
     let file = File::new(&format!("{T}; CREATE TABLE no_key (v)"));
-    let tracked = json(&["track", "--all", "--json"], file.path());
-    assert_keys(&tracked, &["captured", "left_out", "tracked"]);
+    let output = driftless(&["track", "--all", "--json"], file.path());
+    assert_eq!(output.status.code(), Some(9), "a table was left out because of its shape");
+    let tracked: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_keys(&tracked, &["captured", "left_out", "switched_to_wal", "tracked", "tracks_all"]);
+    assert_keys(&tracked["left_out"][0], &["reason", "shape", "table"]);
     assert_eq!(tracked["tracked"], serde_json::json!(["t"]));
     assert_eq!(tracked["left_out"][0]["table"], "no_key");
     assert_eq!(tracked["captured"], true);
     assert_eq!(succeeds(&["untrack", "t"], file.path()), "no longer tracking t\n");
     fails(&["untrack", "t"], file.path(), 3, "not tracked");
+}
+
+#[test]
+fn track_all_says_one_line_a_reason_and_that_the_file_is_switched_to_wal() {
+    let file = File::new(&format!(
+        "{T}; CREATE TABLE knex_migrations_lock (i INTEGER PRIMARY KEY); CREATE TABLE django_migrations (id INTEGER PRIMARY KEY)"
+    ));
+    let errors = |args: &[&str]| {
+        let output = driftless(args, file.path());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let said = errors(&["track", "--all"]);
+    assert!(said.contains("left out 2 tables (knex_migrations_lock, django_migrations)"), "{said}");
+    assert!(said.contains("switched to WAL"), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(!errors(&["track", "--all"]).contains("WAL"), "it is in WAL already");
+    let by_name = errors(&["track", "django_migrations", "--allow-integer-key"]);
+    assert!(by_name.contains("tracked as you asked"), "{by_name}");
+    assert!(succeeds(&["track", "--all", "--off"], file.path()).contains("not tracked by themselves"));
+    let status = json(&["status", "--json"], file.path());
+    assert_eq!(status["tracks_all"], false);
+    let text = succeeds(&["status"], file.path());
+    assert!(text.contains("not tracked: table knex_migrations_lock: it is the list of"), "{text}");
+    assert_eq!(succeeds(&["untrack", "--all"], file.path()), "no longer tracking t, django_migrations\n");
+}
+
+#[test]
+fn status_check_has_a_code_for_what_is_wrong_and_says_it() {
+    let file = File::tracked(T, &["t"]);
+    fails(&["status", "--check", "--max-lag", "x"], file.path(), 2, "max-lag");
+    let check = |args: &[&str]| {
+        let output = driftless(&[&["status", "--check"], args].concat(), file.path());
+        (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (code, said) = check(&[]);
+    assert_eq!((code, said.contains("no engine is running")), (Some(10), true), "{said}");
+    let engine = file.engine();
+    // It has begun this very moment: time to connect.
+    assert_eq!(check(&[]), (Some(0), "well\n".to_owned()));
+    let (code, said) = check(&["--max-lag", "0"]);
+    assert_eq!((code, said.contains("does not sync")), (Some(11), true), "{said}");
+    file.run("INSERT INTO _driftless_quarantine (reason, at, frame) VALUES ('a test', 1, x'00')");
+    let (code, said) = check(&[]);
+    assert_eq!((code, said.contains("1 changeset")), (Some(12), true), "{said}");
+    let json = check(&["--json"]).1;
+    let json: Json = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["check"]["code"], 12);
+    assert_eq!(json["engine"]["pid"], std::process::id());
+    assert!(succeeds(&["status"], file.path()).contains(&format!("running, process {}", std::process::id())));
+    engine.close();
+    assert_eq!(check(&[]).0, Some(10));
+    assert!(succeeds(&["status"], file.path()).contains("not running"));
+}
+
+/// The lock file is anybody's to write: what it says is shown, and nothing depends on it.
+#[test]
+fn status_bears_a_lock_file_that_holds_anything() {
+    let file = File::tracked(T, &["t"]);
+    let engine = file.engine();
+    let lock = file.beside("app.db-driftless");
+    for garbage in
+        [&b""[..], b"\xff\xfe{", b"{\"pid\": -4}", b"{\"pid\": 1, \"since\": -9223372036854775808}"]
+    {
+        std::fs::write(&lock, garbage).expect("written");
+        assert!(succeeds(&["status"], file.path()).contains("running"), "{garbage:?}");
+        driftless(&["status", "--check"], file.path());
+    }
+    engine.close();
+}
+
+#[test]
+fn status_counts_rows_with_a_null_key_of_a_table_that_was_renamed() {
+    let file = File::tracked(T, &["t"]);
+    file.run("INSERT INTO t VALUES (NULL, 1); ALTER TABLE t RENAME TO u");
+    file.capture();
+    let status = json(&["status", "--json"], file.path());
+    let table = &status["tables"][0];
+    assert_eq!((&table["table"], &table["local_only"]), (&Json::from("u"), &Json::from(1)));
 }
 
 #[test]
@@ -164,6 +246,7 @@ fn golden_keys_of_status() {
         &status,
         &[
             "conflicts",
+            "engine",
             "lag_ms",
             "last_contact",
             "mended",
@@ -171,9 +254,12 @@ fn golden_keys_of_status() {
             "replica",
             "space",
             "tables",
+            "tracks_all",
             "unsent",
+            "untracked",
             "vector",
             "waiting",
+            "waits",
         ],
     );
     let table = &status["tables"][0];

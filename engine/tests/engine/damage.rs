@@ -187,3 +187,17 @@ fn triggers_that_were_switched_off_for_good_are_switched_on_and_all_rows_looked_
     file.capture();
     file.assert_captured("t");
 }
+
+/// Whatever the table, `_driftless_meta` was blamed, and then dropped for nothing.
+#[test]
+fn an_id_that_is_none_is_blamed_on_the_table_that_holds_it() {
+    for (damage, table) in [
+        ("UPDATE _driftless_progress SET replica = x'00'", "_driftless_progress"),
+        ("UPDATE _driftless_meta SET value = x'00' WHERE name = 'replica'", "_driftless_meta"),
+    ] {
+        let file = file();
+        file.run(damage);
+        let said = driftless::status(file.path()).expect_err("damaged").to_string();
+        assert!(said.contains(&format!("the side table {table} is damaged")), "{said}");
+    }
+}

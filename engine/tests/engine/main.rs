@@ -7,6 +7,7 @@ mod counters;
 mod damage;
 mod formats;
 mod outcome;
+mod rule;
 mod schema_change;
 mod support;
 mod values;

@@ -248,13 +248,23 @@ impl LogStore for MemoryStore {
         propose: Option<SpaceId>,
     ) -> Answer<'_, SpaceId> {
         self.answer(|state| {
+            let named = |id: SpaceId| {
+                let mut all = state.spaces.iter();
+                all.find(|(_, space)| space.id == id).map(|(name, _)| name.clone())
+            };
             if let Some(space) = state.spaces.get(name) {
                 return match known {
-                    Some(known) if known != space.id => {
-                        Err(LogError::WrongSpace { space: name.clone(), stored: space.id, known })
-                    }
+                    Some(known) if known != space.id => Err(LogError::WrongSpace {
+                        space: name.clone(),
+                        stored: space.id,
+                        known,
+                        known_as: named(known),
+                    }),
                     _ => Ok(space.id),
                 };
+            }
+            if let Some(known_as) = known.and_then(named) {
+                return Err(LogError::OtherName { space: name.clone(), known_as });
             }
             let id = known.or(propose).ok_or_else(|| LogError::NoSuchSpace(name.clone()))?;
             let space = Space {

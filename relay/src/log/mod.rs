@@ -139,10 +139,12 @@ pub struct Parts {
 /// answer does not undo the request. The memory store answers at the first poll, so that a simulator can drive it
 /// without a runtime.
 pub trait LogStore: Send + Sync + std::fmt::Debug {
-    /// The id of a space. Creates it, with the id `known` or else `propose`, where it does not exist.
+    /// The id of a space. Creates it, with the id `known` or else `propose`, where it does not exist and no space of another
+    /// name has the id `known`.
     ///
     /// Fails with [`LogError::NoSuchSpace`] when it does not exist and both are `None`, with
-    /// [`LogError::WrongSpace`] when it has another id than `known`.
+    /// [`LogError::WrongSpace`] when it has another id than `known`, with [`LogError::OtherName`] when it does not exist and
+    /// another space has that id: whoever asks has mistyped the name.
     fn open(
         &self,
         space: &SpaceName,

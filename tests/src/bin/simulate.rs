@@ -46,9 +46,10 @@ struct Arguments {
     /// Do not shorten what fails, and keep nothing.
     #[arg(long)]
     no_shrink: bool,
-    /// Where to keep what fails.
-    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds"))]
-    keep: PathBuf,
+    /// Where to keep what fails. Without it: a folder of its own among the system's temporary files. What is kept in
+    /// tests/seeds is replayed by every test run
+    #[arg(long, value_name = "FOLDER")]
+    keep_in: Option<PathBuf>,
     /// Print the summary as JSON, and all else to stderr.
     #[arg(long, conflicts_with_all = ["seed", "replay"])]
     json: bool,
@@ -82,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         let run = sim::run(seed, true);
         let held = told(&run, false);
         if !held && !arguments.no_shrink {
-            shrink_and_keep(&run, &arguments.keep)?;
+            shrink_and_keep(&run, arguments.keep_in.as_deref())?;
         }
         return Ok(held);
     }
@@ -148,7 +149,7 @@ fn crowd(arguments: &Arguments) -> Result<bool> {
     let failed = failed.into_inner().expect("all threads are done");
     for (scenario, failure) in failed.iter().filter(|_| !arguments.no_shrink).take(3) {
         if let Some(failure) = failure
-            && let Err(error) = keep(scenario, failure, &arguments.keep, arguments.json)
+            && let Err(error) = keep(scenario, failure, arguments.keep_in.as_deref(), arguments.json)
         {
             eprintln!("error: {error:#}");
         }
@@ -195,20 +196,21 @@ fn report(summary: &Summary, first: u64, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn shrink_and_keep(run: &Run, folder: &Path) -> Result<()> {
+fn shrink_and_keep(run: &Run, folder: Option<&Path>) -> Result<()> {
     match &run.failure {
         Some(failure) => keep(&run.scenario, failure, folder, false),
         None => Ok(()),
     }
 }
 
-fn keep(scenario: &Scenario, failure: &Failure, folder: &Path, json: bool) -> Result<()> {
+fn keep(scenario: &Scenario, failure: &Failure, folder: Option<&Path>, json: bool) -> Result<()> {
+    let folder = folder.map_or_else(|| std::env::temp_dir().join("driftless-seeds"), Path::to_owned);
     let (small, failure) = sim::shrink(scenario, failure, |left| {
         eprint!("\rseed {}: shortened to {left} steps   ", scenario.seed);
         true
     });
     eprintln!();
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // Another failure under the same seed is kept beside the first.
     let path = (1..)
         .map(|n| {
@@ -222,6 +224,7 @@ fn keep(scenario: &Scenario, failure: &Failure, folder: &Path, json: bool) -> Re
         .context("there is no name left")?;
     std::fs::write(&path, small.to_text()).with_context(|| format!("cannot write {}", path.display()))?;
     say(json, &format!("seed {}: {} steps are enough: {failure}", scenario.seed, small.steps.len()));
+    say(json, &format!("kept in {}", path.display()));
     let again = "again: cargo run --release -p driftless-tests --bin simulate -- --replay";
     say(json, &format!("{again} {}", path.display()));
     Ok(())

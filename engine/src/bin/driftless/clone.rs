@@ -45,6 +45,9 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<()> {
             args.file.display()
         );
     }
+    if !tables.is_empty() {
+        eprintln!("driftless: {}", crate::track::BOOKKEEPING_STAYS);
+    }
     output::line(&format!(
         "cloned {} into {} in {}",
         output::count(tables.len() as u64, "table"),

@@ -34,7 +34,8 @@ Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says m
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is not fit for it,
 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
-7 verify found differences that are not mended.";
+7 verify found differences that are not mended, 9 `track --all` left tables out because of their shape,
+10 to 12 what `status --check` found.";
 
 #[derive(Parser)]
 #[command(name = "driftless", version, about, after_help = AFTER_HELP)]
@@ -46,7 +47,7 @@ struct Cli {
 /// Keeps many copies of a SQLite database in agreement with no primary.
 #[derive(Subcommand)]
 enum Command {
-    /// Begin to track tables: their rows travel from now on, those that are there included
+    /// Begin to track tables: their rows travel from now on, those that are there included. Switches the file to WAL
     Track(track::TrackArgs),
     /// Change what becomes of a column that is written in several places at once, for the whole space
     SetKind(track::SetKindArgs),
@@ -59,7 +60,7 @@ enum Command {
     /// Keep a file in agreement with a space on a relay, until interrupted (or once)
     Sync(sync::SyncArgs),
     /// Show how a file is doing; works while a sync runs
-    Status(Read),
+    Status(status::StatusArgs),
     /// List the columns in which several values stand, with who wrote them; works while a sync runs
     Conflicts(Read),
     /// List the rows that a constraint keeps out of their table, with the reason; works while a sync runs
@@ -92,13 +93,13 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let done = match &command {
         Command::Verify(args) => return finish(&args.file, verify::run(args)),
-        Command::Track(args) => track::track(args),
+        Command::Track(args) => return finish(&args.file, track::track(args)),
+        Command::Status(args) => return finish(&args.file, status::run(args)),
         Command::SetKind(args) => track::set_kind(args),
         Command::RenameColumn(args) => track::rename_column(args),
         Command::Forget(args) => forget::run(args),
         Command::Untrack(args) => track::untrack(args),
         Command::Sync(args) => sync::run(args),
-        Command::Status(args) => status::run(&args.file, args.json),
         Command::Conflicts(args) => conflicts::run(&args.file, args.json),
         Command::Parked(args) => parked::run(&args.file, args.json),
         Command::Clone(args) => clone::run(args),
@@ -116,7 +117,8 @@ impl Command {
             Self::Forget(args) => &args.file,
             Self::Untrack(args) => &args.file,
             Self::Sync(args) => &args.file,
-            Self::Status(args) | Self::Conflicts(args) | Self::Parked(args) => &args.file,
+            Self::Status(args) => &args.file,
+            Self::Conflicts(args) | Self::Parked(args) => &args.file,
             Self::Verify(args) => &args.file,
             Self::Clone(args) => &args.file,
         }

@@ -44,6 +44,22 @@ pub(crate) fn short(value: &Value<'_>) -> String {
     }
 }
 
+/// Tables with a reason each, as one line a reason. In the order of the first of each.
+pub(crate) fn by_reason<'a>(tables: impl Iterator<Item = (&'a str, String)>) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for (table, reason) in tables {
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, tables)) => tables.push(table),
+            None => reasons.push((reason, vec![table])),
+        }
+    }
+    let line = |(reason, tables): (String, Vec<&str>)| match &*tables {
+        [table] => format!("table {table}: {reason}"),
+        _ => format!("{} tables ({}), each for the same reason: {reason}", tables.len(), tables.join(", ")),
+    };
+    reasons.into_iter().map(line).collect()
+}
+
 /// `1 row`, `2 rows`.
 pub(crate) fn count(n: u64, one: &str) -> String {
     if n == 1 { format!("{n} {one}") } else { format!("{n} {one}s") }
@@ -60,10 +76,18 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
+}
+
+/// How long ago a time was, in milliseconds since 1970; nothing for one in the future.
+pub(crate) fn since(millis: i64) -> Duration {
+    Duration::from_millis(now().saturating_sub(millis).try_into().unwrap_or(0))
+}
+
 /// How long ago, for people.
 pub(crate) fn ago(millis: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-    match u64::try_from(now - millis) {
+    match u64::try_from(now().saturating_sub(millis)) {
         Ok(past) => format!("{} ago", duration(Duration::from_millis(past))),
         Err(_) => "in the future, by that clock".to_owned(),
     }
@@ -79,7 +103,12 @@ pub(crate) fn bytes(bytes: u64) -> String {
 }
 
 /// How often progress is told where there is no terminal to draw on.
-const TOLD_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// Whether progress is drawn as it goes on, on a terminal.
+pub(crate) fn is_drawn() -> bool {
+    io::stderr().is_terminal()
+}
 
 /// Tells that something goes on: drawn on a terminal, a line on stderr now and then elsewhere. Ends when dropped.
 pub(crate) struct Progress {
@@ -94,7 +123,7 @@ impl Progress {
     pub(crate) fn begin(message: String) -> Self {
         let message = Arc::new(Mutex::new(message));
         let said = message.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if io::stderr().is_terminal() {
+        if is_drawn() {
             let bar = ProgressBar::new_spinner().with_message(said);
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
                 bar.set_style(style);

@@ -1,16 +1,185 @@
 //! `driftless status`.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use driftless::{Status, TableStatus};
+use clap::Args;
+use driftless::{Refusal, Status, TableStatus};
 use serde_json::{Map, json};
 
 use crate::output;
 
-pub(crate) fn run(file: &Path, as_json: bool) -> anyhow::Result<()> {
-    let status = driftless::status(file)?;
-    if as_json { output::json(&to_json(&status)) } else { output::line(&to_text(&status)) }
+const CHECK_HELP: &str = "\
+Exit codes of --check, of what was found the first in this order:
+  0   all is well
+  10  no engine is running
+  11  it is not connected for longer than --max-lag, or what was written longer ago than that is on no relay
+  12  somebody should look: rows are parked, changesets are set aside, a table is missing, cannot be tracked or is left out,
+      side tables were damaged and mended, the engine's turns fail
+  1, 2, 3 mean that the check itself failed, as with every command.
+
+For Nagios and the like: driftless status app.db --check || case $? in 12) exit 1;; 10|11) exit 2;; *) exit 3;; esac";
+
+#[derive(Args)]
+#[command(after_help = CHECK_HELP)]
+pub(crate) struct StatusArgs {
+    /// The SQLite database
+    pub(crate) file: PathBuf,
+    /// Say only what is not as it should be, and exit with a code for it
+    #[arg(long)]
+    check: bool,
+    /// With --check: how many seconds the connection may be gone, and writes may be on no relay
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "check")]
+    max_lag: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let status = driftless::status(&args.file)?;
+    if args.check {
+        return check(args, &status);
+    }
+    if args.json {
+        output::json(&to_json(&status))?
+    } else {
+        output::line(&to_text(&status))?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Something that is not as it should be: the exit code that it stands for, and a sentence.
+type Finding = (u8, String);
+
+const NOT_RUNNING: u8 = 10;
+const BEHIND: u8 = 11;
+const LOOK: u8 = 12;
+
+fn check(args: &StatusArgs, status: &Status) -> anyhow::Result<ExitCode> {
+    let mut findings = lateness(status, Duration::from_secs(args.max_lag));
+    findings.extend(to_look_at(status).into_iter().map(|sentence| (LOOK, sentence)));
+    let code = findings.iter().map(|(code, _)| *code).min().unwrap_or(0);
+    if args.json {
+        let mut json = to_json(status);
+        json["check"] = json!({
+            "code": code,
+            "findings": findings.iter().map(|(_, sentence)| sentence).collect::<Vec<_>>(),
+        });
+        output::json(&json)?;
+    } else if findings.is_empty() {
+        output::line("well")?;
+    } else {
+        findings.iter().try_for_each(|(_, sentence)| output::line(sentence))?;
+    }
+    Ok(code.into())
+}
+
+/// Whether the engine runs, and keeps up with what is written.
+fn lateness(status: &Status, most: Duration) -> Vec<Finding> {
+    let Some(engine) = &status.engine else {
+        return vec![(NOT_RUNNING, "no engine is running: start `driftless sync`".to_owned())];
+    };
+    let mut findings = Vec::new();
+    match &engine.connection {
+        Some(connection) if connection.state == "online" => {}
+        Some(connection) if connection.state == "refused" => {
+            let why = connection.why.as_deref().unwrap_or("no reason was given");
+            findings.push((BEHIND, format!("{} refuses: {why}", connection.url)));
+        }
+        Some(connection) if output::since(connection.since) <= most => {}
+        Some(connection) => {
+            let why = connection.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let since = output::duration(output::since(connection.since));
+            findings.push((BEHIND, format!("not connected to {} for {since}{why}", connection.url)));
+        }
+        None if output::since(engine.since) <= most => {}
+        None => findings.push((BEHIND, "the engine that is running does not sync".to_owned())),
+    }
+    let lag = Duration::from_millis(status.lag_ms);
+    if lag > most {
+        findings
+            .push((BEHIND, format!("the oldest write that no relay has is {} old", output::duration(lag))));
+    }
+    findings
+}
+
+/// What somebody should look at.
+fn to_look_at(status: &Status) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(engine) = &status.engine
+        && engine.health == "ailing"
+    {
+        sentences
+            .push(format!("the engine's turns fail: {}", engine.why.as_deref().unwrap_or("see its log")));
+    }
+    if status.quarantined > 0 {
+        let aside = output::count(status.quarantined, "changeset");
+        sentences.push(format!("{aside} could not be applied and is set aside; see `driftless verify`"));
+    }
+    if let Some(mended) = &status.mended {
+        sentences.push(format!("side tables were damaged and are mended: {mended}; see `driftless verify`"));
+    }
+    let parked: u64 = status.tables.iter().map(|table| table.parked).sum();
+    if parked > 0 {
+        sentences.push(format!("{} parked; see `driftless parked`", output::count(parked, "row")));
+    }
+    for table in status.tables.iter().filter(|table| matches!(table.state, "missing" | "unfit")) {
+        let reason = table.reason.as_deref().unwrap_or("no reason is known");
+        sentences.push(format!("table {} is {}: {reason}", table.table, table.state));
+    }
+    // Where only some tables were asked for, the others are nobody's concern.
+    if status.tracks_all {
+        let shapes = status.untracked.iter().filter_map(|untracked| {
+            let refusal = untracked.refusal.as_ref().filter(|refusal| refusal.is_shape())?;
+            Some((&*untracked.table, refusal.to_string()))
+        });
+        let lines = output::by_reason(shapes);
+        sentences.extend(lines.into_iter().map(|line| format!("not tracked: {line}")));
+    }
+    sentences
+}
+
+/// The tables that are not tracked, one line a reason.
+pub(crate) fn untracked(status: &Status) -> Vec<String> {
+    let reason = |refusal: &Option<Refusal>| match refusal {
+        Some(refusal) => refusal.to_string(),
+        None if status.tracks_all => "it is new; a running engine tracks it within seconds".to_owned(),
+        None => "nobody asked for it; see `driftless track`".to_owned(),
+    };
+    output::by_reason(
+        status.untracked.iter().map(|untracked| (&*untracked.table, reason(&untracked.refusal))),
+    )
+}
+
+fn engine_lines(status: &Status) -> Vec<String> {
+    let Some(engine) = &status.engine else {
+        return vec![
+            "engine        not running; what is written is captured and sent when `driftless sync` runs"
+                .to_owned(),
+        ];
+    };
+    let process = match engine.pid {
+        0 => "running".to_owned(),
+        pid => format!("running, process {pid}"),
+    };
+    let health = match (&*engine.health, &engine.why) {
+        ("well", _) => String::new(),
+        ("busy", _) => "; busy: others hold the write lock, it goes on when they let go".to_owned(),
+        (name, Some(why)) => format!("; {name}: {why}"),
+        (name, None) => format!("; {name}"),
+    };
+    let mut lines = vec![format!("engine        {process}{health}")];
+    lines.push(match &engine.connection {
+        None => "connection    it does not sync".to_owned(),
+        Some(connection) => {
+            let since = output::ago(connection.since);
+            let why = connection.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("connection    {} since {since}, with {}{why}", connection.state, connection.url)
+        }
+    });
+    lines
 }
 
 fn to_json(status: &Status) -> serde_json::Value {
@@ -28,6 +197,14 @@ fn to_json(status: &Status) -> serde_json::Value {
         "waiting": status.waiting,
         "quarantined": status.quarantined,
         "mended": status.mended,
+        "engine": status.engine,
+        "waits": status.waits,
+        "tracks_all": status.tracks_all,
+        "untracked": status.untracked.iter().map(|untracked| json!({
+            "table": untracked.table,
+            "reason": untracked.refusal.as_ref().map(ToString::to_string),
+            "shape": untracked.refusal.as_ref().is_some_and(Refusal::is_shape),
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -38,6 +215,9 @@ fn to_text(status: &Status) -> String {
             "space         {}",
             status.space.map_or("none yet: the first sync decides".to_owned(), |space| space.to_string())
         ),
+    ];
+    lines.extend(engine_lines(status));
+    lines.extend([
         match &status.last_contact {
             Some(contact) => format!("last contact  {}, with {}", output::ago(contact.at), contact.url),
             None => "last contact  never".to_owned(),
@@ -50,7 +230,13 @@ fn to_text(status: &Status) -> String {
                 output::bytes(status.unsent.bytes)
             ),
         },
-    ];
+    ]);
+    if status.waits.to_capture > 0 {
+        lines.push(format!("to capture    {}", output::count(status.waits.to_capture, "write")));
+    }
+    if status.waits.to_show > 0 {
+        lines.push(format!("to show       {}", output::count(status.waits.to_show, "row")));
+    }
     if status.lag_ms > 0 {
         let lag = output::duration(Duration::from_millis(status.lag_ms));
         lines.push(format!("lag           the oldest write that no relay has yet is {lag} old"));
@@ -79,8 +265,12 @@ fn to_text(status: &Status) -> String {
         let own = if replica == status.replica { "  (this file)" } else { "" };
         lines.push(format!("              {replica}  {seq}{own}"));
     }
+    if status.tracks_all {
+        lines.push("rule          tables that are made later are tracked too".to_owned());
+    }
     lines.push(String::new());
     lines.extend(table_lines(&status.tables));
+    lines.extend(untracked(status).into_iter().map(|line| format!("not tracked: {line}")));
     lines.join("\n")
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use driftless::{Config, Engine, Error, FeedEvent, Health, Origin, Sync, SyncConfig, SyncState};
+use driftless::{Config, Engine, Error, FeedEvent, Health, Origin, Status, Sync, SyncConfig, SyncState};
 use serde_json::json;
 
 use crate::output;
@@ -46,15 +46,20 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
     let progress = output::Progress::begin(what.clone());
     let synced = std::thread::scope(|scope| {
         let syncing = scope.spawn(|| sync.sync_now(Duration::from_secs(args.timeout)));
+        // Where nothing is drawn, nobody sees the numbers before the first line.
+        let first = if output::is_drawn() { Duration::from_secs(1) } else { output::TOLD_EVERY / 2 };
+        let mut next = begun + first;
         while !syncing.is_finished() {
             std::thread::sleep(Duration::from_millis(20));
-            if begun.elapsed() > Duration::from_secs(1)
+            let asked = Instant::now();
+            if asked >= next
                 && let Ok(status) = driftless::status(&args.file)
             {
                 let rows = status.tables.iter().map(|table| table.documents).sum();
                 let (rows, unsent) = (output::count(rows, "row"), status.unsent.changesets);
                 progress.say(format!("{what}: {rows} here, {} to send", output::count(unsent, "changeset")));
-                std::thread::sleep(Duration::from_millis(500));
+                // Large files take a while to look at: most of the time is left for the work.
+                next = Instant::now() + first.max(20 * asked.elapsed());
             }
         }
         syncing.join()
@@ -64,9 +69,9 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
         Err(panic) => std::panic::resume_unwind(panic),
     }
     sync.stop();
+    let status = engine.status()?;
     engine.close();
     drop(progress);
-    let status = driftless::status(&args.file)?;
     if args.json {
         return output::json(&json!({
             "file": args.file.display().to_string(),
@@ -76,6 +81,7 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
             "conflicts": status.conflicts,
             "parked": status.tables.iter().map(|table| table.parked).sum::<u64>(),
             "quarantined": status.quarantined,
+            "untracked": status.untracked.iter().map(|untracked| &untracked.table).collect::<Vec<_>>(),
         }));
     }
     let took = output::duration(begun.elapsed());
@@ -85,6 +91,7 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
             "driftless: no table of this file is tracked, so nothing of it travels; see `driftless track`"
         );
     }
+    tell_untracked(&status);
     let parked: u64 = status.tables.iter().map(|table| table.parked).sum();
     if parked > 0 {
         output::line(&format!(
@@ -107,11 +114,14 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
 fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
     let mut feed = engine.changes()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if driftless::status(&args.file)?.tables.is_empty() {
+    let status = engine.status()?;
+    if status.tables.is_empty() {
         eprintln!(
             "driftless: no table of this file is tracked yet; see `driftless track`. Syncing all the same."
         );
     }
+    tell_untracked(&status);
+    drop(status);
     let outcome = runtime.block_on(async {
         let mut interrupted = std::pin::pin!(interrupt());
         let (mut state, mut health) = (sync.watch(), engine.health());
@@ -149,6 +159,13 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
     sync.stop();
     engine.close();
     outcome
+}
+
+/// Names the tables of which nothing travels.
+fn tell_untracked(status: &Status) {
+    for line in crate::status::untracked(status) {
+        eprintln!("driftless: not tracked: {line}");
+    }
 }
 
 /// Says how the connection is. Returns whether it goes on.

@@ -1,10 +1,11 @@
 //! `driftless track`, `driftless set-kind` and `driftless untrack`.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use driftless::{ColumnKind, Config, Engine, Error, Selection, TableOptions};
+use driftless::{ColumnKind, Config, Engine, Error, Refusal, Selection, TableOptions, Tracked};
 use serde_json::json;
 
 use crate::output;
@@ -16,10 +17,17 @@ pub(crate) struct TrackArgs {
     /// The tables to track; or --all
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     tables: Vec<String>,
-    /// Track every table that can be; those that cannot are named with the reason
+    /// Track every table that can be, and from now on every one that is made later. Those that cannot be are named with
+    /// the reason (exit code 9). Left out are what migration tools, sessions and caches keep, and what was untracked by
+    /// its name: `track FILE TABLE` tracks those
     #[arg(long)]
     all: bool,
-    /// Allow INTEGER PRIMARY KEY tables: only if no two replicas make the same key while they are apart
+    /// With --all: end that rule. Tables that are made later are not tracked by themselves; those that are stay so
+    #[arg(long, requires = "all", conflicts_with_all = ["allow_integer_key", "deletes_win", "counter", "text"])]
+    off: bool,
+    /// Allow INTEGER PRIMARY KEY tables. Two machines that both let SQLite draw the id will create the same one, online
+    /// too, and the two rows will be merged into one; AUTOINCREMENT does not help. Only for ids that your app draws so
+    /// that no two machines draw the same; else use UUID keys
     #[arg(long)]
     allow_integer_key: bool,
     /// Let a delete win over an edit made at the same time (else the edit wins and the row stays)
@@ -69,45 +77,95 @@ fn kind(name: &str) -> Result<ColumnKind, String> {
 pub(crate) struct UntrackArgs {
     /// The SQLite database
     pub(crate) file: PathBuf,
-    /// The tables to cease tracking
-    #[arg(required = true)]
+    /// The tables to cease tracking; or --all. `track --all` leaves them out until they are tracked by their names
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     tables: Vec<String>,
+    /// Cease to track every table, those that are made later too
+    #[arg(long)]
+    all: bool,
 }
 
-pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<()> {
+/// What whoever clones should know of the tables that `track --all` leaves out.
+pub(crate) const BOOKKEEPING_STAYS: &str = "tables of migration tools, sessions and caches are no part of a space: tell your app's migration tool that the \
+     tables are there already, before it makes them again (migrate --fake, alembic stamp head and the like)";
+
+/// The exit code where tables were left out because they cannot be tracked as they are.
+const LEFT_OUT: u8 = 9;
+
+pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<ExitCode> {
+    if args.off {
+        driftless::end_track_all(&args.file)?;
+        output::line(
+            "tables that are made from now on are not tracked by themselves; those that are stay so",
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
+    let selection = if args.all { Selection::All } else { Selection::Named(&names) };
+    let tracked = driftless::track(&args.file, selection, options(args))?;
+    warn(args, &tracked);
+    let captured = capture(&args.file)?;
+    let is_shape = |(_, refusal): &(String, Refusal)| refusal.is_shape();
+    let code = if tracked.left_out.iter().any(is_shape) { LEFT_OUT } else { 0 };
+    if args.json {
+        let left_out: Vec<_> = tracked
+            .left_out
+            .iter()
+            .map(|(table, refusal)| {
+                json!({ "table": table, "reason": refusal.to_string(), "shape": refusal.is_shape() })
+            })
+            .collect();
+        output::json(&json!({
+            "tracked": tracked.tables,
+            "left_out": left_out,
+            "captured": captured,
+            "tracks_all": args.all,
+            "switched_to_wal": tracked.switched_to_wal,
+        }))?;
+        return Ok(code.into());
+    }
+    if tracked.tables.is_empty() {
+        output::line("no table was tracked")?;
+        return Ok(code.into());
+    }
+    let tables = output::count(tracked.tables.len() as u64, "table");
+    output::line(&format!("tracking {tables}: {}", tracked.tables.join(", ")))?;
+    if args.all {
+        output::line(
+            "tables that are made later are tracked too; `driftless track FILE --all --off` ends that",
+        )?;
+    }
+    if !captured {
+        output::line("the engine that has the file goes on capturing the rows that are there")?;
+    }
+    Ok(code.into())
+}
+
+fn options(args: &TrackArgs) -> TableOptions {
     let mut options =
         if args.allow_integer_key { TableOptions::integer_key() } else { TableOptions::default() };
     if args.deletes_win {
         options = options.deletes_win();
     }
     options = args.counter.iter().fold(options, TableOptions::counter);
-    options = args.text.iter().fold(options, TableOptions::text);
-    let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
-    let selection = if args.all { Selection::All } else { Selection::Named(&names) };
-    let tracked = driftless::track(&args.file, selection, options)?;
-    for (table, refusal) in &tracked.left_out {
-        eprintln!("driftless: left out '{table}': {refusal}");
+    args.text.iter().fold(options, TableOptions::text)
+}
+
+/// Says what was left out, and what of the rest its user should know.
+fn warn(args: &TrackArgs, tracked: &Tracked) {
+    for line in output::by_reason(tracked.left_out.iter().map(|(table, why)| (&**table, why.to_string()))) {
+        eprintln!("driftless: left out {line}");
     }
-    let captured = capture(&args.file)?;
-    if args.json {
-        let left_out: Vec<_> = tracked
-            .left_out
-            .iter()
-            .map(|(table, refusal)| json!({ "table": table, "reason": refusal.to_string() }))
-            .collect();
-        return output::json(
-            &json!({ "tracked": tracked.tables, "left_out": left_out, "captured": captured }),
+    for line in output::by_reason(tracked.doubtful.iter().map(|(table, why)| (&**table, why.to_string()))) {
+        eprintln!("driftless: tracked as you asked, though perhaps not to be: {line}");
+    }
+    if tracked.switched_to_wal {
+        eprintln!(
+            "driftless: '{}' is switched to WAL mode, for your app too; an app that sets another journal_mode keeps the \
+             engine from working",
+            args.file.display()
         );
     }
-    if tracked.tables.is_empty() {
-        return output::line("no table was tracked");
-    }
-    let tables = output::count(tracked.tables.len() as u64, "table");
-    output::line(&format!("tracking {tables}: {}", tracked.tables.join(", ")))?;
-    if !captured {
-        output::line("the engine that has the file goes on capturing the rows that are there")?;
-    }
-    Ok(())
 }
 
 pub(crate) fn set_kind(args: &SetKindArgs) -> anyhow::Result<()> {
@@ -129,11 +187,18 @@ pub(crate) fn rename_column(args: &RenameColumnArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {
-    let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
     // Nothing that was written before is to be forgotten.
     driftless::status(&args.file)?;
     capture(&args.file)?;
-    let untracked = driftless::untrack(&args.file, &names)?;
+    let untracked = if args.all {
+        driftless::untrack_all(&args.file)?
+    } else {
+        let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
+        driftless::untrack(&args.file, &names)?
+    };
+    if untracked.is_empty() {
+        return output::line("no table was tracked");
+    }
     output::line(&format!("no longer tracking {}", untracked.join(", ")))
 }
 
@@ -150,7 +215,11 @@ pub(crate) fn capture(file: &Path) -> anyhow::Result<bool> {
     let progress = output::Progress::begin("capturing the rows that are there".to_owned());
     let (mut last, mut since) = (u64::MAX, Instant::now());
     let done = loop {
-        let pending: u64 = driftless::status(file)?.tables.iter().map(|table| table.pending).sum();
+        let status = match &engine {
+            Some(engine) => engine.status()?,
+            None => driftless::status(file)?,
+        };
+        let pending = status.waits.to_capture;
         if pending == 0 {
             break true;
         }

@@ -222,16 +222,33 @@ fn open(
         let stored = SpaceId::from_bytes(stored)
             .map_err(|_| rusqlite::Error::InvalidColumnType(0, "uuid".into(), rusqlite::types::Type::Blob))?;
         return match known {
-            Some(known) if known != stored => {
-                Err(LogError::WrongSpace { space: name.clone(), stored, known })
-            }
+            Some(known) if known != stored => Err(LogError::WrongSpace {
+                space: name.clone(),
+                stored,
+                known,
+                known_as: name_of(tx, known)?,
+            }),
             _ => Ok(stored),
         };
+    }
+    if let Some(known) = known
+        && let Some(known_as) = name_of(tx, known)?
+    {
+        return Err(LogError::OtherName { space: name.clone(), known_as });
     }
     let id = known.or(propose).ok_or_else(|| LogError::NoSuchSpace(name.clone()))?;
     tx.prepare_cached("INSERT INTO space (name, uuid) VALUES (?1, ?2)")?
         .execute(params![name.as_str(), id.as_bytes()])?;
     Ok(id)
+}
+
+/// The name of the space that has an id, the oldest if several have it.
+fn name_of(tx: &Transaction<'_>, id: SpaceId) -> Result<Option<SpaceName>, LogError> {
+    let name: Option<String> = tx
+        .prepare_cached("SELECT name FROM space WHERE uuid = ?1 ORDER BY id LIMIT 1")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(name.and_then(|name| name.parse().ok()))
 }
 
 fn subscribe(

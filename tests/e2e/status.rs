@@ -1,0 +1,167 @@
+//! What `status` tells while a sync runs, the rule that `track --all` is, and names of spaces that were mistyped.
+
+use std::path::{Path, PathBuf};
+
+use driftless_tests::{Commands, TestRelay, create_database, eventually, query, sql};
+use serde_json::Value as Json;
+
+const NOTES: &str =
+    "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT); INSERT INTO notes VALUES ('1', 'one');";
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+fn once(file: &Path, url: &str) {
+    Commands::get().succeed(["sync", text(file), url, "--once", "--timeout", "60"]);
+}
+
+fn status(file: &Path) -> Json {
+    let json = Commands::get().succeed(["status", text(file), "--json"]);
+    serde_json::from_str(&json).expect("JSON")
+}
+
+/// A file of which every table is tracked, and those to come.
+fn tracked(folder: &tempfile::TempDir, name: &str, statements: &str) -> PathBuf {
+    let file = folder.path().join(name);
+    create_database(&file, statements);
+    Commands::get().succeed(["track", text(&file), "--all"]);
+    file
+}
+
+/// A typing error made a second space of the same id on the relay, in which the file was alone for ever.
+#[test]
+fn a_space_that_is_mistyped_is_refused_with_its_right_name_and_not_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for relay in [TestRelay::in_memory(), TestRelay::on_disk(&folder.path().join("relay"))] {
+        let file = tracked(&folder, &format!("{}.db", relay.address().port()), NOTES);
+        once(&file, &relay.url("notes"));
+        let refused = Commands::get().driftless([
+            "sync",
+            text(&file),
+            &relay.url("ntoes"),
+            "--once",
+            "--timeout",
+            "60",
+        ]);
+        assert_eq!(refused.code, Some(6), "{refused:?}");
+        assert!(refused.stderr.contains("did you mean 'notes'?"), "{}", refused.stderr);
+        let copy = folder.path().join("copy.db");
+        let clone = Commands::get().driftless(["clone", &relay.url("ntoes"), text(&copy), "--timeout", "60"]);
+        assert_eq!(clone.code, Some(6), "the space was made all the same: {clone:?}");
+        once(&file, &relay.url("notes"));
+        // A relay that has lost its data knows no id: it is refilled, under whatever name.
+        let empty = TestRelay::in_memory();
+        once(&file, &empty.url("ntoes"));
+        Commands::get().succeed(["clone", &empty.url("ntoes"), text(&copy)]);
+        assert_eq!(query(&copy, "SELECT title FROM notes"), ["'one'"]);
+        std::fs::remove_file(&copy).expect("removed");
+    }
+}
+
+#[test]
+fn status_tells_whether_a_running_sync_is_connected_and_since_when() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let commands = Commands::get();
+    let (mut relay, port) = commands.relay(&folder.path().join("relay"), 0);
+    let url = format!("ws://127.0.0.1:{port}/notes");
+    let file = tracked(&folder, "a.db", NOTES);
+    assert_eq!(status(&file)["engine"], Json::Null);
+    let sync = commands.sync(&file, &url);
+    let connection = |state: &'static str| {
+        eventually(state, || {
+            let connection = status(&file)["engine"]["connection"].clone();
+            (connection["state"] == state).then_some(connection)
+        })
+    };
+    let online = connection("online");
+    assert_eq!(online["url"], url.as_str());
+    let check = |most: &str| commands.driftless(["status", text(&file), "--check", "--max-lag", most]);
+    eventually("all is sent", || (check("600").code == Some(0)).then_some(()));
+    relay.kill();
+    let offline = connection("offline");
+    assert!(offline["since"].as_i64() >= online["since"].as_i64(), "{offline}");
+    assert_eq!(check("600").code, Some(0), "not for that long");
+    eventually("it is too long", || (check("0").code == Some(11)).then_some(()));
+    // Each attempt fails anew; it has been offline since the first.
+    eventually("a reason", || status(&file)["engine"]["connection"]["why"].is_string().then_some(()));
+    assert_eq!(connection("offline")["since"], offline["since"]);
+    let _relay = commands.relay(&folder.path().join("relay"), port);
+    connection("online");
+    assert_eq!(sync.stop().code, Some(0));
+    assert_eq!(check("600").code, Some(10));
+}
+
+/// New tables stayed in the file in which they were made, and nobody said so.
+#[test]
+fn a_table_that_two_apps_make_later_is_shared_by_the_first_file_and_its_clone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let url = relay.url("notes");
+    let a = tracked(&folder, "a.db", NOTES);
+    once(&a, &url);
+    let b = folder.path().join("b.db");
+    let said = Commands::get().driftless(["clone", &url, text(&b)]);
+    assert!(said.stderr.contains("no part of a space"), "{said:?}");
+    // The clone's app is first; what only it has is its own until the space knows it.
+    let tags = "CREATE TABLE tags (id TEXT PRIMARY KEY, name TEXT);";
+    sql(
+        &b,
+        &format!("{tags} INSERT INTO tags VALUES ('b', 'from b'); CREATE TABLE own (id TEXT PRIMARY KEY)"),
+    );
+    once(&b, &url);
+    assert_eq!(status(&b)["untracked"][0]["table"], "tags");
+    sql(&a, &format!("{tags} INSERT INTO tags VALUES ('a', 'from a')"));
+    let live = Commands::get().sync(&b, &url);
+    once(&a, &url);
+    eventually("b has it", || (query(&b, "SELECT count(*) FROM tags") == ["2"]).then_some(()));
+    assert_eq!(live.stop().code, Some(0));
+    once(&a, &url);
+    // The same without a running engine: b hears of the table when its sync is over.
+    let marks = "CREATE TABLE marks (id TEXT PRIMARY KEY)";
+    sql(&b, marks);
+    once(&b, &url);
+    sql(&a, &format!("{marks}; INSERT INTO marks VALUES ('a')"));
+    [&a, &b, &b].into_iter().for_each(|file| once(file, &url));
+    assert_eq!(query(&b, "SELECT id FROM marks"), ["'a'"]);
+    for file in [&a, &b] {
+        assert_eq!(query(file, "SELECT name FROM tags ORDER BY id"), ["'from a'", "'from b'"]);
+    }
+    let untracked = status(&b)["untracked"].clone();
+    assert_eq!((untracked.as_array().map(Vec::len), &untracked[0]["table"]), (Some(1), &Json::from("own")));
+}
+
+/// The list of what was applied travelled, and the other machine skipped its own migration.
+#[test]
+fn what_one_machine_has_migrated_does_not_keep_the_other_from_migrating() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let url = relay.url("notes");
+    let statements = format!("{NOTES} CREATE TABLE schema_migrations (version TEXT PRIMARY KEY);");
+    let files = ["a.db", "b.db"].map(|name| tracked(&folder, name, &statements));
+    for file in &files {
+        let applied = "SELECT count(*) FROM schema_migrations WHERE version = '2'";
+        assert_eq!(query(file, applied), ["0"], "it came from the other machine");
+        sql(file, "ALTER TABLE notes ADD COLUMN slug TEXT; INSERT INTO schema_migrations VALUES ('2')");
+        once(file, &url);
+        files.iter().for_each(|file| once(file, &url));
+    }
+}
+
+#[test]
+fn a_running_sync_names_the_tables_that_do_not_travel() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let file = folder.path().join("a.db");
+    create_database(&file, &format!("{NOTES} CREATE TABLE loose (v); CREATE TABLE looser (v);"));
+    let tracked = Commands::get().driftless(["track", text(&file), "--all"]);
+    assert_eq!(tracked.code, Some(9), "{tracked:?}");
+    let sync = Commands::get().sync(&file, &relay.url("notes"));
+    let said = sync.stop().stderr;
+    assert!(
+        said.contains(
+            "not tracked: 2 tables (loose, looser), each for the same reason: it has no PRIMARY KEY"
+        ),
+        "{said}"
+    );
+}
