@@ -174,9 +174,9 @@ fn engine_lines(status: &Status) -> Vec<String> {
     lines.push(match &engine.connection {
         None => "connection    it does not sync".to_owned(),
         Some(connection) => {
-            let since = output::ago(connection.since);
+            let since = output::duration(output::since(connection.since));
             let why = connection.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("connection    {} since {since}, with {}{why}", connection.state, connection.url)
+            format!("connection    {} for {since}, with {}{why}", connection.state, connection.url)
         }
     });
     lines
