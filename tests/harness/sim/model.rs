@@ -275,14 +275,16 @@ impl Model {
         let mut touched = known.touched.clone();
         touched.extend(difference(&known.shown, attempt));
         for row in touched {
-            let (before, after) = (known.shown.get(&row), attempt.get(&row));
+            // While a row is listed as parked, nothing of what was inserted under its key is captured.
+            let is_parked = known.parked.contains(&row);
+            let (before, after) = (known.shown.get(&row).filter(|_| !is_parked), attempt.get(&row));
             let lives = self.lives.entry(row.clone()).or_default();
             let Some(after) = after else {
                 // Seen in the table and gone; or never seen there, because it was parked.
                 lives.push(Life { op, alive: false, optional: !whole || before.is_none(), blind: false });
                 continue;
             };
-            let blind = before.is_none() && known.parked.contains(&row);
+            let blind = is_parked;
             // Inserted just as it was parked, it is not written.
             lives.push(Life { op, alive: true, optional: !whole || blind || before == Some(after), blind });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
