@@ -5,6 +5,7 @@
 //! cargo bench -p driftless --bench cost              100,000 rows, medians of three, some minutes
 //! cargo bench -p driftless --bench cost -- --quick   10,000 rows, once
 //! cargo bench -p driftless --bench cost -- --text    one long text alone
+//! cargo bench -p driftless --bench cost -- --chain   one long chain of rows alone
 //! ```
 //!
 //! CPU time, so that a busy machine says about the same as an idle one. It is read from `/proc`, so Linux only: the
@@ -14,6 +15,8 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use driftless::{Config, Engine, Selection, TableOptions};
 use rusqlite::{Connection, params};
@@ -42,6 +45,10 @@ fn main() {
         print!("{}", texts());
         return;
     }
+    if std::env::args().any(|argument| argument == "--chain") {
+        print!("{}", chains());
+        return;
+    }
     let measured: Vec<Measured> = (0..runs)
         .map(|run| {
             eprintln!("run {} of {runs} …", run + 1);
@@ -53,7 +60,7 @@ fn main() {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    print!("{}{}", table(rows, single, median), texts());
+    print!("{}{}{}", table(rows, single, median), texts(), chains());
 }
 
 /// CPU seconds, bytes and counts of one run.
@@ -343,6 +350,87 @@ fn texts() -> String {
         app.execute("UPDATE notes SET done = ?1", [n as i64]).expect("updated");
     });
     text
+}
+
+/// Rows each of which refers to the one before. The first is deleted, and all others are parked; it comes back, and they
+/// return: in the file of the app that does it, and in another. Meanwhile an app writes now and then.
+fn chains() -> String {
+    const LENGTH: usize = 20_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let make = |name: &str| {
+        let connection = Connection::open(at(name)).expect("a database");
+        connection.busy_timeout(Duration::from_secs(60)).expect("set");
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+                 CREATE TABLE chain (id TEXT PRIMARY KEY, before TEXT REFERENCES chain (id), body TEXT);",
+            )
+            .expect("made");
+        connection
+    };
+    let (app, copy) = (make("app.db"), make("copy.db"));
+    track(&at("app.db"));
+    track(&at("copy.db"));
+    app.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
+         INSERT INTO chain SELECT printf('%06d', i), iif(i > 0, printf('%06d', i - 1), NULL), 'a few words' FROM n",
+        [LENGTH],
+    )
+    .expect("inserted");
+    captured(&at("app.db"));
+    hand_over(&copy, &at("app.db"));
+    captured(&at("copy.db"));
+
+    let mut text = format!("\na chain of {LENGTH} rows, of which the first goes and comes back\n\n");
+    let _ = writeln!(text, "{:45} {:>10} {:>14}", "", "CPU", "longest wait");
+    let steps = [
+        ("the first is deleted", "DELETE FROM chain WHERE before IS NULL", 0),
+        ("the file is opened again", "SELECT 1", 0),
+        ("the first comes back", "INSERT INTO chain (id, body) VALUES ('000000', 'again')", LENGTH),
+    ];
+    for (what, sql, rows) in steps {
+        app.execute_batch(sql).expect("written");
+        for (whose, file, connection) in [("here", "app.db", &app), ("elsewhere", "copy.db", &copy)] {
+            if whose == "elsewhere" {
+                hand_over(connection, &at("app.db"));
+            }
+            let (cpu, wait) = beside_a_writer(&at(file));
+            assert_eq!(number(connection, "SELECT count(*) FROM chain"), rows as f64, "{what}, {whose}");
+            let what = format!("{what}, {whose}");
+            let _ = writeln!(text, "{what:45} {cpu:>8.3} s {:>11.1} ms", wait.as_secs_f64() * 1e3);
+        }
+    }
+    let _ = writeln!(text, "{:45} {:>10} {:>14}", "goal", "<= 2 s", "<= 100 ms");
+    text
+}
+
+/// CPU seconds of the process while an engine captures and merges what there is, and the longest time for which another
+/// writer waited for the write lock meanwhile.
+fn beside_a_writer(path: &Path) -> (f64, Duration) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let connection = Connection::open(path).expect("a database");
+            connection.busy_timeout(Duration::from_secs(60)).expect("set");
+            let (mut longest, before) = (Duration::ZERO, cpu_of_thread().expect("asked before"));
+            while !done.load(Ordering::Acquire) {
+                let begun = Instant::now();
+                connection.execute_batch("BEGIN IMMEDIATE; COMMIT").expect("the lock");
+                longest = longest.max(begun.elapsed());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (longest, cpu_of_thread().expect("asked before") - before)
+        });
+        let before = cpu_of_process();
+        let engine = open(path);
+        engine.capture().expect("captured");
+        engine.close();
+        let cpu = cpu_of_process() - before;
+        done.store(true, Ordering::Release);
+        let (longest, writers) = writer.join().expect("the writer ends");
+        ((cpu - writers).max(0.0), longest)
+    })
 }
 
 struct Row {

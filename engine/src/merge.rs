@@ -3,6 +3,8 @@
 //! What cannot be applied because of its own bytes is undone to a savepoint and set aside; it counts as held, so that it
 //! holds nothing else up.
 
+use std::time::Instant;
+
 use driftless_protocol::changeset::Body;
 use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, StateVector};
 use rusqlite::Transaction;
@@ -10,7 +12,7 @@ use rusqlite::Transaction;
 use crate::apply::{self, TableNumbers, Touched, TouchedRows};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
-use crate::materialize::{Materializer, RolledBack, Stop};
+use crate::materialize::{Limit, Materializer, Orphan, RolledBack, Stop, Unit};
 use crate::store::{backlog, documents, inbox, progress, quarantine};
 use crate::time::now;
 
@@ -41,6 +43,7 @@ impl Incoming {
 pub(crate) enum Flow {
     GoOn,
     RolledBack(RolledBack),
+    TooMany(Vec<Orphan>),
 }
 
 /// The second half of a turn: apply, materialize, progress.
@@ -54,19 +57,25 @@ pub(crate) struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    /// Applies and materializes: what came in, what is to be materialized anew (about `limit` rows of it), and what
-    /// the user's own writes do to the rows of others.
-    pub(crate) fn all(&mut self, incoming: &[Incoming], limit: usize) -> Result<Flow> {
+    /// Applies and materializes: what came in, what is to be materialized anew (about `limit` rows of it, fewer once it is
+    /// `until`), and what the user's own writes do to the rows of others.
+    pub(crate) fn all(
+        &mut self,
+        incoming: &[Incoming],
+        limit: usize,
+        until: Option<Instant>,
+    ) -> Result<Flow> {
         type Do<'b, 'a> = &'b dyn Fn(&mut Merge<'a>) -> Result<Flow>;
         let steps: [Do<'_, '_>; 4] = [
             &|merge| merge.materialize(),
             &|merge| merge.receive(incoming),
-            &|merge| merge.refresh(limit),
+            &|merge| merge.refresh(limit, until),
             &|merge| merge.settle(),
         ];
         for step in steps {
-            if let Flow::RolledBack(row) = step(self)? {
-                return Ok(Flow::RolledBack(row));
+            match step(self)? {
+                Flow::GoOn => {}
+                stop => return Ok(stop),
             }
         }
         Ok(Flow::GoOn)
@@ -229,16 +238,47 @@ impl Merge<'_> {
         flow(self.materializer.settle())
     }
 
-    /// Materializes documents whose table or column has just appeared.
-    fn refresh(&mut self, limit: usize) -> Result<Flow> {
-        let order = self.materializer.catalog().parents_first();
-        for (table, key) in backlog::take_refresh(self.tx, order, limit)? {
-            let Some(stored) = documents::get(self.tx, table, &key)? else { continue };
-            let key = RowKey::from_bytes(&key)
-                .map_err(|error| Error::Damaged { table: "_driftless_refresh", what: error.to_string() })?;
-            self.touched.push(Touched { document: Some(stored.body), ..Touched::again(table, key) });
+    /// Parks rows that lose their places when what came in is applied, before that is done. Returns how many of `units`, from
+    /// the end, are dealt with.
+    pub(crate) fn park_ahead(
+        &mut self,
+        units: &[Unit],
+        limit: Limit,
+    ) -> Result<std::result::Result<usize, Flow>> {
+        let parked = self.materializer.park_ahead(units, limit);
+        let settled = parked.and_then(|count| self.materializer.settle().map(|()| count));
+        match settled {
+            Ok(count) => Ok(Ok(count)),
+            Err(stop) => flow(Err(stop)).map(Err),
         }
-        self.materialize()
+    }
+
+    /// Materializes documents whose table or column has just appeared.
+    fn refresh(&mut self, limit: usize, until: Option<Instant>) -> Result<Flow> {
+        const PORTION: usize = 64;
+        let order = self.materializer.catalog().parents_first();
+        let mut left = limit;
+        loop {
+            let portion = if until.is_some() { left.min(PORTION) } else { left };
+            let requests = backlog::take_refresh(self.tx, order.iter().copied(), portion)?;
+            let count = requests.len();
+            for (table, key) in requests {
+                let Some(stored) = documents::get(self.tx, table, &key)? else { continue };
+                let key = RowKey::from_bytes(&key).map_err(|error| Error::Damaged {
+                    table: "_driftless_refresh",
+                    what: error.to_string(),
+                })?;
+                self.touched.push(Touched { document: Some(stored.body), ..Touched::again(table, key) });
+            }
+            match self.materialize()? {
+                Flow::GoOn => {}
+                stop => return Ok(stop),
+            }
+            left -= count;
+            if count < portion || left == 0 || until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(Flow::GoOn);
+            }
+        }
     }
 }
 
@@ -247,5 +287,6 @@ fn flow(step: std::result::Result<(), Stop>) -> Result<Flow> {
         Ok(()) => Ok(Flow::GoOn),
         Err(Stop::Error(error)) => Err(error),
         Err(Stop::RolledBack(row)) => Ok(Flow::RolledBack(row)),
+        Err(Stop::TooMany(orphans)) => Ok(Flow::TooMany(orphans)),
     }
 }

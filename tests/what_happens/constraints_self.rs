@@ -30,6 +30,7 @@ fn a_parked_row_is_mended_by_inserting_it_anew() {
         .a("INSERT INTO shifts VALUES ('s', 15, 20, 'ann')")
         .meet()
         .shows("shifts", &["'s', 15, 20, 'ann'"])
+        .conflict("shifts 's' ends: 20 over 9")
         .holds();
 }
 
@@ -58,7 +59,7 @@ fn two_mends_of_a_parked_row_that_fit_together_are_one_row() {
         .b("INSERT INTO shifts VALUES ('s', 6, 9, 'ann')")
         .meet()
         .shows("shifts", &["'s', 6, 9, 'ann'"])
-        .conflict("shifts 's' begins: 6 over 7")
+        .conflict("shifts 's' begins: 6 over 7, 15")
         .holds();
 }
 
@@ -121,6 +122,7 @@ fn what_others_write_in_a_parked_row_is_there_when_it_returns() {
         .a("INSERT INTO shifts VALUES ('s', 1, 9, 'by c')")
         .meet()
         .shows("shifts", &["'s', 1, 9, 'by c'"])
+        .conflict("shifts 's' begins: 1 over 15")
         .holds();
 }
 

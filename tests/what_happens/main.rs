@@ -6,6 +6,7 @@ mod case;
 mod constraints_self;
 mod copies;
 mod deletes;
+mod inserted_over;
 mod keys;
 mod kinds;
 mod references;

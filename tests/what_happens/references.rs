@@ -48,6 +48,7 @@ fn a_child_parked_for_its_parent_is_mended_by_inserting_it_with_another() {
         .b("INSERT INTO tracks VALUES ('t3', 'a2', 'by b')")
         .meet()
         .shows("tracks", &["'t2', 'a2', 'second'", "'t3', 'a2', 'by b'"])
+        .conflict("tracks 't3' album: 'a2' over 'a1'")
         .holds();
 }
 

@@ -67,6 +67,7 @@ fn a_row_parked_for_its_value_is_mended_by_inserting_it_with_another() {
         .b("INSERT INTO users VALUES ('u3', 'rob@x', 'by b')")
         .meet()
         .shows("users", &[ANN, "'u2', 'bob@x', 'by a'", "'u3', 'rob@x', 'by b'", EVE])
+        .conflict("users 'u3' email: 'rob@x' over 'bob@x'")
         .holds();
 }
 

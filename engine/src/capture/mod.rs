@@ -229,6 +229,7 @@ fn capture_marks(
         body.author(author.writer, author.replica);
         for update in updates {
             match update {
+                DocumentUpdate::By(writer) => body.author(writer, author.replica),
                 DocumentUpdate::Row(update) => body.row(&tracked.name, &key, &update),
                 DocumentUpdate::Text { column, update } => body.text(&tracked.name, &key, &column, &update),
             }

@@ -2,7 +2,7 @@
 
 use driftless_protocol::changeset::MAX_BODY_BYTES;
 use driftless_protocol::lane::LIFE;
-use driftless_protocol::{RowKey, Value};
+use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
 use super::found::{finder, says_all, set_fresh_apart, take_counters};
@@ -15,7 +15,7 @@ use crate::row_doc::resolve::RowState;
 use crate::row_doc::{self, Lanes};
 use crate::schema::Tracked;
 use crate::store::dirty::{Mark, Why};
-use crate::store::parked::Reason;
+use crate::store::parked::{Reason, Stage};
 use crate::store::tables::DEFINITIONS;
 use crate::store::{Bind, bases, claims, conflicts, documents, identity, parked, value, writers};
 
@@ -41,6 +41,8 @@ pub(super) enum DocumentUpdate {
     Row(Vec<u8>),
     /// Of a column's text document.
     Text { column: String, update: Vec<u8> },
+    /// Another writer of ours than this opening's has a part in it.
+    By(WriterId),
 }
 
 /// Captures a row whose document cannot be read: one damaged document holds nothing up. It is dropped, and the row begins
@@ -81,6 +83,13 @@ fn restated<'a>(
     let settled = settled.iter().filter(|name| in_conflict(name));
     let of = |name: &String| current.into_iter().flatten().find(|now| now.column == name);
     settled.filter_map(of).map(|now| row_doc::Change::set(now.column, now.value.clone())).collect()
+}
+
+/// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
+/// number out again. A row that only stays in this file is in its table.
+fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
+    let stage = parked::waits(tx, row.tracked.id, row.key)?.map(|(stage, _)| stage);
+    Ok(row.kind == Kind::Written && stage.is_some_and(|stage| stage != Stage::Local as i64))
 }
 
 /// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.
@@ -174,7 +183,14 @@ pub(super) fn capture_row(
         .filter_map(|now| Some((now.column.to_owned(), now.text()?.to_owned())))
         .collect();
     let restated = restated(settled, state.as_ref(), current.as_deref());
-    let (mut seeing, beside) = if apart {
+    let over = is_there && has.parked && stored.is_some() && base.is_none() && is_over_parked(tx, row)?;
+    let (mut seeing, beside) = if let (true, Some(state)) = (over, &state) {
+        let mut current = current.unwrap_or_default();
+        if !tracked.fresh.is_empty() {
+            set_fresh_apart(tracked, state, &mut current, kind);
+        }
+        (Vec::new(), diff::inserted_over(state, current))
+    } else if apart {
         // As though it had been tracked before it met the others: the same document as anybody who found this row.
         // Unless the document says it all, as it does when the row was captured a moment ago.
         let said = state.as_ref().is_some_and(|state| says_all(tracked, state, current.as_deref()));
@@ -235,16 +251,22 @@ pub(super) fn capture_row(
     }
     if !beside.is_empty()
         && let Some(before) = &document
-        && let Some(written) = row_doc::write_beside(
-            before,
-            finder(&tracked.name, key, &beside, &new_texts),
-            found_at,
-            beside,
-            &tracked.renames,
-        )?
     {
-        document = Some(written.document);
-        updates.push(DocumentUpdate::Row(written.update));
+        let (writer, time) = if over {
+            // This opening's own may have written what is parked, and nobody writes beside oneself. Of the two the new one is
+            // to show, whatever the clocks say: it is known to be the later.
+            let later = state.as_ref().map_or(0, |state| state.latest().saturating_add(1));
+            let writer = fresh::writer();
+            writers::remember(tx, writer, author.replica)?;
+            updates.push(DocumentUpdate::By(writer));
+            (writer, mark.at.max(later))
+        } else {
+            (finder(&tracked.name, key, &beside, &new_texts), found_at)
+        };
+        if let Some(written) = row_doc::write_beside(before, writer, time, beside, &tracked.renames)? {
+            document = Some(written.document);
+            updates.push(DocumentUpdate::Row(written.update));
+        }
     }
     for (column, text) in set {
         let before = texts::before(tx, tracked, key, state.as_ref(), column, apart)?;
@@ -259,7 +281,7 @@ pub(super) fn capture_row(
     if let Some(document) = document.filter(|_| !updates.is_empty()) {
         let id = stored.as_ref().map(|stored| stored.id);
         documents::put(tx, id, tracked.id, key.as_bytes(), &document)?;
-        if was_in_conflict || base.is_some() || stored.is_some() && kind == Kind::Found {
+        if was_in_conflict || over || base.is_some() || stored.is_some() && kind == Kind::Found {
             let lanes = row_doc::lanes(&document)?.renamed(&tracked.renames);
             let mut state = lanes.state(tracked.options.deletes_win);
             crate::store::texts::fill(tx, tracked.id, key.as_bytes(), &mut state, |_| None)?;

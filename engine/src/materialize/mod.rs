@@ -12,16 +12,19 @@
 //! values or parents they took. All work is done in the tables themselves, in the engine's transaction: SQLite's own
 //! indexes say who holds what, and nobody sees the steps between.
 
+mod doomed;
+mod limit;
 mod park;
 mod references;
 mod settle;
 mod shadow;
 mod undo;
 mod unique;
+mod units;
 mod waits;
 mod write;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use driftless_protocol::{RowKey, Value};
 use rusqlite::Transaction;
@@ -35,7 +38,10 @@ use crate::schema::{Catalog, Tracked};
 use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
 use crate::store::{bases, claims, conflicts, documents, parked, texts};
+pub(crate) use doomed::{Unit, all_that_go, refers_to_any};
+pub(crate) use limit::Limit;
 use park::{Refused, by_itself, refused};
+pub(crate) use references::Orphan;
 use references::Pending;
 use shadow::Shadows;
 pub(crate) use write::wanted;
@@ -59,6 +65,8 @@ pub(crate) enum Stop {
     /// A trigger of the user's rolled the transaction back while this row was written; the turn must begin again
     /// without it.
     RolledBack(RolledBack),
+    /// More rows lose their places than one turn takes out: these, and what refers to them.
+    TooMany(Vec<Orphan>),
 }
 
 impl From<Error> for Stop {
@@ -85,6 +93,14 @@ pub(crate) struct Materializer<'a> {
     has_bases: bool,
     shadows: Shadows,
     pending: Pending,
+    /// How much is judged at the end.
+    limit: Limit,
+    /// Whether rows are taken out of which it is known who refers to them.
+    expelling: bool,
+    /// Rows that are looked at again in a later turn, whatever becomes of them in this one.
+    again: BTreeSet<(i64, RowKey)>,
+    /// Whether parked rows fit now that were left for a later turn.
+    pub(crate) left_some: bool,
     /// Rows that are now other than they were.
     pub(crate) changed: Vec<ChangedRow>,
     /// Whether the space's definitions of tables changed.
@@ -96,6 +112,7 @@ impl<'a> Materializer<'a> {
         tx: &'a Transaction<'a>,
         catalog: &'a Catalog,
         shunned: &'a HashSet<RolledBack>,
+        limit: Limit,
     ) -> Result<Self> {
         Ok(Self {
             has_conflicts: !conflicts::is_empty(tx)?,
@@ -107,6 +124,10 @@ impl<'a> Materializer<'a> {
             shunned,
             shadows: Shadows::default(),
             pending: Pending::default(),
+            limit,
+            expelling: false,
+            again: BTreeSet::new(),
+            left_some: false,
             changed: Vec::new(),
             definitions: false,
         })
@@ -239,12 +260,7 @@ impl<'a> Materializer<'a> {
         };
         match verdict {
             Ok(wrote) => {
-                if self.has_parked {
-                    parked::remove(self.tx, tracked.id, &row.key)?;
-                }
-                if let Some(wrote) = wrote {
-                    self.note(tracked, &row.key, &wrote);
-                }
+                self.admitted(tracked, &row.key, wrote)?;
             }
             Err(reason) => self.park(tracked, &row.key, &key_values, Some(&state), &reason)?,
         }
@@ -252,11 +268,31 @@ impl<'a> Materializer<'a> {
             return Ok(());
         }
         if self.has_parked && !tracked.table.unique.is_empty() {
-            for (table, key) in parked::waiting(self.tx, tracked.id, &waits::on_row(&row.key))? {
+            for (table, key) in parked::waiting(self.tx, tracked.id, &waits::on_row(&row.key), usize::MAX)? {
                 if table == tracked.id {
                     self.push(tracked, &key, queue)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A row is where the first two stages want it. `wrote`: what that took, for one that is in its table.
+    fn admitted(&mut self, tracked: &Tracked, key: &RowKey, wrote: Option<Wrote>) -> Step<()> {
+        let mut waited = None;
+        if self.has_parked {
+            waited = parked::waits(self.tx, tracked.id, key)?.and_then(|(_, waits)| waits);
+            parked::remove(self.tx, tracked.id, key)?;
+        }
+        let Some(wrote) = wrote else { return Ok(()) };
+        if wrote.effect == Effect::Came
+            && let Some(orphan) = self.still_lacks(tracked, key, waited.as_ref())?
+        {
+            let changed = self.changed.len();
+            self.expel(orphan)?;
+            self.changed.truncate(changed);
+        } else {
+            self.note(tracked, key, &wrote);
         }
         Ok(())
     }
@@ -351,7 +387,9 @@ impl<'a> Materializer<'a> {
 
     /// Notes what a write changed: for the feed, and for those who refer to the row.
     fn note(&mut self, tracked: &Tracked, key: &RowKey, wrote: &Wrote) {
-        self.pending.note(tracked, key, wrote, self.has_parked);
+        if !self.expelling {
+            self.pending.note(tracked, key, wrote, self.has_parked);
+        }
         if wrote.effect == Effect::None {
             return;
         }

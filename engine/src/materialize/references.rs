@@ -75,6 +75,11 @@ impl Pending {
         self.gone.pop()
     }
 
+    /// A row has come, or has its parents now.
+    pub(super) fn comes(&mut self, table: i64, key: RowKey) {
+        self.came.insert((table, key));
+    }
+
     pub(super) fn next_came(&mut self) -> Option<(i64, RowKey)> {
         self.came.pop_first()
     }
@@ -122,7 +127,7 @@ impl Pending {
 }
 
 /// The tracked table and the reference that a child names.
-fn reference(catalog: &Catalog, child: Child) -> Option<(&Tracked, &Reference)> {
+pub(super) fn reference(catalog: &Catalog, child: Child) -> Option<(&Tracked, &Reference)> {
     let tracked = catalog.get(child.table)?;
     Some((tracked, tracked.table.references.get(child.reference)?))
 }
@@ -139,6 +144,18 @@ pub(super) fn look_for_children(
         pending.check_all(tracked.id);
         return Ok(());
     }
+    children(tx, tracked, reference, &gone.values, |key| pending.check(tracked.id, &key))
+}
+
+/// Calls `each` with the keys of the rows of `tracked` that refer to these values. By an index: for references whose
+/// columns have one.
+pub(super) fn children(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    reference: &Reference,
+    values: &[Value<'static>],
+    mut each: impl FnMut(RowKey),
+) -> Result<()> {
     let equal =
         reference.from.iter().enumerate().map(|(n, column)| format!("{} = ?{}", quote(column), n + 1));
     let sql = format!(
@@ -149,10 +166,10 @@ pub(super) fn look_for_children(
     );
     let doing = "looking for rows that refer to a deleted one";
     let mut select = tx.prepare_cached(&sql).doing(doing)?;
-    let mut rows = select.query(params_from_iter(gone.values.iter().map(Bind))).doing(doing)?;
+    let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
     while let Some(row) = rows.next().doing(doing)? {
         if let Some(key) = key_of(tracked, row)? {
-            pending.check(tracked.id, &key);
+            each(key);
         }
     }
     Ok(())
@@ -165,11 +182,24 @@ pub(super) fn key_of(tracked: &Tracked, row: &rusqlite::Row<'_>) -> Result<Optio
     Ok(tracked.table.row_key(&values).ok())
 }
 
-/// A row whose parent is not there: which of its references, and the values that no row has.
-pub(super) struct Orphan {
+/// A row whose parent is not there, or is about to go: which of its references, and the values that no row has.
+#[derive(Debug, Clone)]
+pub(crate) struct Orphan {
+    pub(super) table: i64,
     pub(super) key: RowKey,
     pub(super) reference: usize,
     pub(super) values: Vec<Value<'static>>,
+}
+
+impl Orphan {
+    /// The number of its table.
+    pub(crate) fn table(&self) -> i64 {
+        self.table
+    }
+
+    pub(crate) fn key(&self) -> &RowKey {
+        &self.key
+    }
 }
 
 /// The references that can be judged: not those to a table in the making, which may lack rows only for now.
@@ -188,20 +218,30 @@ pub(super) fn orphan(
     key: &RowKey,
 ) -> Result<Option<Orphan>> {
     for at in judged(catalog, tracked) {
-        let sql = orphans_sql(tracked, at, &tracked.table.key_condition());
-        let key_values = key.values();
-        let values = tx
-            .prepare_cached(&sql)
-            .and_then(|mut select| {
-                let binds = params_from_iter(key_values.iter().map(Bind));
-                select.query_row(binds, |row| referring(tracked, at, row)).optional()
-            })
-            .doing("looking for what a row refers to")?;
-        if let Some(values) = values {
-            return Ok(Some(Orphan { key: key.clone(), reference: at, values }));
+        if let Some(orphan) = orphan_by(tx, tracked, at, key)? {
+            return Ok(Some(orphan));
         }
     }
     Ok(None)
+}
+
+/// Looks for the parent that one of its references names.
+pub(super) fn orphan_by(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    at: usize,
+    key: &RowKey,
+) -> Result<Option<Orphan>> {
+    let sql = orphans_sql(tracked, at, &tracked.table.key_condition());
+    let key_values = key.values();
+    let values = tx
+        .prepare_cached(&sql)
+        .and_then(|mut select| {
+            let binds = params_from_iter(key_values.iter().map(Bind));
+            select.query_row(binds, |row| referring(tracked, at, row)).optional()
+        })
+        .doing("looking for what a row refers to")?;
+    Ok(values.map(|values| Orphan { table: tracked.id, key: key.clone(), reference: at, values }))
 }
 
 /// Looks for the parents of all rows of a table. A row that lacks several is listed once.
@@ -214,7 +254,7 @@ pub(super) fn orphans(tx: &Transaction<'_>, catalog: &Catalog, tracked: &Tracked
         while let Some(row) = rows.next().doing(doing)? {
             if let Some(key) = key_of(tracked, row)? {
                 let values = referring(tracked, at, row).doing(doing)?;
-                all.entry(key.clone()).or_insert(Orphan { key, reference: at, values });
+                all.entry(key.clone()).or_insert(Orphan { table: tracked.id, key, reference: at, values });
             }
         }
     }
@@ -237,40 +277,129 @@ fn orphans_sql(tracked: &Tracked, reference: usize, condition: &str) -> String {
     tracked.table.orphans_sql(reference, &columns, condition)
 }
 
+/// Something that parked rows may wait for, which has come.
+pub(super) struct End {
+    pub(super) waits: Vec<u8>,
+    /// Whether they wait for these very values.
+    pub(super) exact: bool,
+}
+
 /// What the parked rows would wait for that a row which came can end: for each way in which others refer to it.
 pub(super) fn ends_waiting(
     tx: &Transaction<'_>,
     catalog: &Catalog,
     tracked: &Tracked,
     key: &RowKey,
-) -> Result<Vec<Vec<u8>>> {
+) -> Result<Vec<End>> {
     let mut ends = Vec::new();
-    let key_values = key.values();
     for target in &tracked.targets {
-        let columns: Vec<String> = target.columns.iter().map(|column| quote(column)).collect();
-        let sql = format!(
-            "SELECT {} FROM main.{} WHERE {}",
-            columns.join(", "),
-            quote(&tracked.table.spelled),
-            tracked.table.key_condition()
-        );
-        let values: Option<Vec<Value<'static>>> = tx
-            .prepare_cached(&sql)
-            .and_then(|mut select| {
-                let binds = params_from_iter(key_values.iter().map(Bind));
-                let read = |row: &rusqlite::Row<'_>| {
-                    (0..columns.len()).map(|at| Ok(value(row.get_ref(at)?).into_owned())).collect()
-                };
-                select.query_row(binds, read).optional()
-            })
-            .doing("looking for rows that wait for this one")?;
-        let Some(values) = values.filter(|values| !values.contains(&Value::Null)) else { continue };
-        ends.push(waits::on_values(&target.columns, None));
-        let like =
-            target.children.iter().filter_map(|&child| reference(catalog, child)).find(|(_, r)| r.alike);
-        if let Some(bytes) = like.and_then(|(_, reference)| waits::values(reference, &values)) {
-            ends.push(waits::on_values(&target.columns, Some(&bytes)));
+        let Some(values) = values_of(tx, tracked, target, key)? else { continue };
+        ends.push(End { waits: waits::on_values(&target.columns, None), exact: false });
+        // All of them name the same columns of this table.
+        let any = target.children.iter().find_map(|&child| reference(catalog, child));
+        if let Some(bytes) = any.and_then(|(_, reference)| waits::held(reference, &values)) {
+            ends.push(End { waits: waits::on_values(&target.columns, Some(&bytes)), exact: true });
         }
     }
     Ok(ends)
+}
+
+/// The values by which others can refer to a row; `None` where nobody can: it is not there, or has a NULL among them.
+pub(super) fn values_of(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    target: &Target,
+    key: &RowKey,
+) -> Result<Option<Vec<Value<'static>>>> {
+    read_columns(tx, tracked, &target.columns, key, "looking for rows that wait for this one")
+}
+
+/// The values by which a row refers to another; `None` where it refers to nothing, or is not there.
+pub(super) fn referring_values(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    reference: usize,
+    key: &RowKey,
+) -> Result<Option<Vec<Value<'static>>>> {
+    let from = &tracked.table.references[reference].from;
+    read_columns(tx, tracked, from, key, "looking for what a row refers to")
+}
+
+/// Some columns of a row, if it is there and none of them is NULL.
+fn read_columns(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    columns: &[String],
+    key: &RowKey,
+    doing: &'static str,
+) -> Result<Option<Vec<Value<'static>>>> {
+    let names: Vec<String> = columns.iter().map(|column| quote(column)).collect();
+    let sql = format!(
+        "SELECT {} FROM main.{} WHERE {}",
+        names.join(", "),
+        quote(&tracked.table.spelled),
+        tracked.table.key_condition()
+    );
+    let key_values = key.values();
+    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Vec<Value<'static>>> {
+        (0..columns.len()).map(|at| Ok(value(row.get_ref(at)?).into_owned())).collect()
+    };
+    let values = tx
+        .prepare_cached(&sql)
+        .and_then(|mut select| {
+            select.query_row(params_from_iter(key_values.iter().map(Bind)), read).optional()
+        })
+        .doing(doing)?;
+    Ok(values.filter(|values| !values.contains(&Value::Null)))
+}
+
+/// Whether a row is in its table.
+pub(super) fn is_there(tx: &Transaction<'_>, tracked: &Tracked, key: &RowKey) -> Result<bool> {
+    let key_values = key.values();
+    tx.prepare_cached(&tracked.select)
+        .and_then(|mut select| select.exists(params_from_iter(key_values.iter().map(Bind))))
+        .doing("looking for a row")
+}
+
+/// Whether a row has these values in the columns of a target.
+pub(super) fn has_values(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    target: &Target,
+    values: &[Value<'static>],
+) -> Result<bool> {
+    let equal = target.columns.iter().enumerate().map(|(n, to)| format!("{} = ?{}", quote(to), n + 1));
+    let sql = format!(
+        "SELECT 1 FROM main.{} WHERE {}",
+        quote(&tracked.table.spelled),
+        equal.collect::<Vec<_>>().join(" AND ")
+    );
+    tx.prepare_cached(&sql)
+        .and_then(|mut select| select.exists(params_from_iter(values.iter().map(Bind))))
+        .doing("looking for what a row refers to")
+}
+
+/// The keys of the rows that have the values that a row refers to; `None` for one whose key cannot travel.
+pub(super) fn parents(
+    tx: &Transaction<'_>,
+    parent: &Tracked,
+    reference: &Reference,
+    values: &[Value<'static>],
+) -> Result<Vec<Option<RowKey>>> {
+    // A bound value has no affinity, like the other side in `orphans_sql`.
+    let equal = reference.to.iter().enumerate().map(|(n, to)| format!("{} = ?{}", quote(to), n + 1));
+    let sql = format!(
+        "SELECT {} FROM main.{} WHERE {}",
+        parent.table.key_columns(),
+        quote(&parent.table.spelled),
+        equal.collect::<Vec<_>>().join(" AND ")
+    );
+    let doing = "looking for what a row refers to";
+    let mut select = tx.prepare_cached(&sql).doing(doing)?;
+    let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
+    let mut parents = Vec::new();
+    while let Some(row) = rows.next().doing(doing)? {
+        parents.push(key_of(parent, row)?);
+    }
+    Ok(parents)
 }

@@ -1,12 +1,25 @@
 //! The end of a turn: the third stage, everything that may fit put in first, and what has no parent taken out after that.
+//!
+//! A turn that is limited does so much of it and no more. Parked rows whose parents are all there are put back a few in
+//! each turn, the rest of them in later ones: every turn ends with rows that fit. Rows that must go cannot be taken out
+//! in pieces like that, since the first of them goes for what this turn wrote: a turn that finds too many ends with
+//! [`Stop::TooMany`], and its caller has their children parked before it tries again.
 
-use super::references::{self, Check};
-use super::{Materializer, Queue, Step, shadow, unreadable, waits};
-use crate::error::Error;
+use std::collections::HashSet;
+
+use driftless_protocol::RowKey;
+
+use super::doomed::Doomed;
+use super::references::{self, Check, Orphan};
+use super::{Limit, Materializer, Queue, Step, Stop, Unit, shadow, unreadable, waits};
+use crate::error::{Error, Result};
 use crate::row_doc;
 use crate::schema::Tracked;
 use crate::store::parked::{Reason, Stage};
-use crate::store::{claims, documents, fold, parked, quote};
+use crate::store::{backlog, claims, documents, fold, parked, quote};
+
+/// A row that came: its table's number and its key.
+type Came = (i64, RowKey);
 
 impl Materializer<'_> {
     /// Looks for the parents of all rows of a table, and of all rows that refer to it, when the turn ends.
@@ -26,14 +39,24 @@ impl Materializer<'_> {
             return Ok(());
         }
         self.announce()?;
-        while let Some((table, key)) = self.pending.next_came() {
-            let Some(tracked) = self.catalog.get(table) else { continue };
-            for waits in references::ends_waiting(self.tx, self.catalog, tracked, &key)? {
-                for (child, key) in parked::waiting(self.tx, table, &waits)? {
-                    self.revive(child, &key)?;
-                }
+        self.wake_waiting()?;
+        let orphans = self.find_orphans()?;
+        if !orphans.is_empty() {
+            let roots = if self.limit.is_none() { Vec::new() } else { orphans.clone() };
+            let Some(doomed) = Doomed::new(self.tx, self.catalog, self.limit).find(orphans)? else {
+                return Err(Stop::TooMany(roots));
+            };
+            // The last first, so that at each step every row that is left has its parents, but for those that began it.
+            for orphan in doomed.into_iter().rev() {
+                self.expel(orphan)?;
             }
         }
+        self.renounce()
+    }
+
+    /// The rows that have no parent, among those that are to be looked at.
+    fn find_orphans(&mut self) -> Result<Vec<Orphan>> {
+        let mut orphans = Vec::new();
         loop {
             if let Some(gone) = self.pending.next_gone() {
                 references::look_for_children(self.tx, self.catalog, &mut self.pending, &gone)?;
@@ -41,24 +64,130 @@ impl Materializer<'_> {
                 let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else {
                     continue;
                 };
-                let orphans = match check {
-                    Check::All => references::orphans(self.tx, self.catalog, tracked)?,
+                match check {
+                    Check::All => orphans.extend(references::orphans(self.tx, self.catalog, tracked)?),
                     Check::Rows(keys) => {
-                        let mut orphans = Vec::new();
                         for key in &keys {
                             orphans.extend(references::orphan(self.tx, self.catalog, tracked, key)?);
                         }
-                        orphans
                     }
-                };
-                for orphan in orphans {
-                    self.expel(tracked, orphan)?;
                 }
             } else {
-                break;
+                return Ok(orphans);
             }
         }
-        self.renounce()
+    }
+
+    /// Puts back what waits for rows that came. First for those that have all their parents: what they end waiting for is
+    /// certain. Then for those that lack one which may come because of them: rows that hold one another come together.
+    fn wake_waiting(&mut self) -> Step<()> {
+        let mut woken = Woken { limited: true, ..Woken::default() };
+        let mut lacking: Vec<Came> = Vec::new();
+        loop {
+            while let Some((table, key)) = self.pending.next_came() {
+                let Some(tracked) = self.catalog.get(table) else { continue };
+                if self.lacks_parent(tracked, &key)?.is_some() {
+                    lacking.push((table, key));
+                } else {
+                    self.wake(tracked, &key, &mut woken)?;
+                }
+            }
+            let mut hopeless = HashSet::new();
+            let mut changed = false;
+            for (table, key) in std::mem::take(&mut lacking) {
+                let Some(tracked) = self.catalog.get(table) else { continue };
+                match self.lacks_parent(tracked, &key)? {
+                    None => self.pending.comes(table, key),
+                    Some(orphan) if !self.is_waited_for(tracked, &key)? => drop(orphan),
+                    Some(orphan) if self.is_hopeless(&orphan, &mut hopeless)? => {
+                        lacking.push((table, key));
+                        continue;
+                    }
+                    // Later, when everything that is certain is in its place.
+                    Some(_) if woken.left_some => {
+                        backlog::refresh(self.tx, table, &key)?;
+                        self.again.insert((table, key));
+                    }
+                    Some(_) => {
+                        woken.limited = false;
+                        self.wake(tracked, &key, &mut woken)?;
+                    }
+                }
+                changed = true;
+            }
+            if !changed {
+                return Ok(());
+            }
+        }
+    }
+
+    fn lacks_parent(&self, tracked: &Tracked, key: &RowKey) -> Result<Option<Orphan>> {
+        if tracked.table.references.is_empty() {
+            return Ok(None);
+        }
+        references::orphan(self.tx, self.catalog, tracked, key)
+    }
+
+    /// Puts back what waits for a row, or as much of it as this turn has time for: the rest when the row is looked at
+    /// again.
+    fn wake(&mut self, tracked: &Tracked, key: &RowKey, woken: &mut Woken) -> Step<()> {
+        for end in references::ends_waiting(self.tx, self.catalog, tracked, key)? {
+            // Who waits for any row at all may go on waiting for this one: a part of those could be the same each time.
+            let most = if woken.limited && end.exact { self.limit.left(woken.rows) } else { usize::MAX };
+            let mut waiting = parked::waiting(self.tx, tracked.id, &end.waits, most.saturating_add(1))?;
+            if waiting.len() > most {
+                waiting.truncate(most);
+                backlog::refresh(self.tx, tracked.id, key)?;
+                (woken.left_some, self.left_some) = (true, true);
+            }
+            woken.rows += waiting.len();
+            for (child, key) in waiting {
+                self.revive(child, &key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_waited_for(&self, tracked: &Tracked, key: &RowKey) -> Result<bool> {
+        for end in references::ends_waiting(self.tx, self.catalog, tracked, key)? {
+            if !parked::waiting(self.tx, tracked.id, &end.waits, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether it is certain that the parent of a row does not come this time: it is not parked, or waits in its turn for
+    /// what does not come. Each parked row waits for one thing, so this follows a line. `known`: what is known not to
+    /// come.
+    fn is_hopeless(&self, orphan: &Orphan, known: &mut HashSet<(i64, RowKey)>) -> Result<bool> {
+        let Some(tracked) = self.catalog.get(orphan.table) else { return Ok(true) };
+        let mut next = self.reason(tracked, orphan).waits;
+        let mut line = HashSet::new();
+        let comes = loop {
+            // Nobody puts a row of a table back that is not tracked.
+            let Some((table, waits)) = next else { break false };
+            let Some(parent) = self.catalog.get(table) else { break false };
+            let Some(key) = parent.key_waited_for(&waits) else { break true };
+            if known.contains(&(table, key.clone())) {
+                break false;
+            }
+            if references::is_there(self.tx, parent, &key)? {
+                break true;
+            }
+            let Some((stage, waits)) = parked::waits(self.tx, table, &key)? else {
+                line.insert((table, key));
+                break false;
+            };
+            if !line.insert((table, key)) || stage == Stage::Reference as i64 && waits.is_none() {
+                break true;
+            }
+            next = waits.filter(|_| stage == Stage::Reference as i64);
+        };
+        if !comes {
+            known.extend(line);
+        }
+        Ok(!comes)
     }
 
     /// Puts a row back that waited for what it refers to; whether it may stay is found out afterwards. Of its UNIQUE values
@@ -72,11 +201,96 @@ impl Materializer<'_> {
         self.judge_queue(tracked, queue)
     }
 
-    /// Takes a row out of its table whose parent is not there. It goes on holding its UNIQUE values.
-    pub(super) fn expel(&mut self, tracked: &Tracked, orphan: references::Orphan) -> Step<()> {
-        let references::Orphan { key, reference, values } = orphan;
+    /// How a row that was parked for its parent lacks that parent still. Then nothing has changed for those who wait for the
+    /// row either, and nobody need look at them.
+    pub(super) fn still_lacks(
+        &self,
+        tracked: &Tracked,
+        key: &RowKey,
+        waited: Option<&(i64, Vec<u8>)>,
+    ) -> Result<Option<Orphan>> {
+        let Some((table, waits)) = waited else { return Ok(None) };
+        // Any row of the table may end it, so it says nothing of which is missing.
+        if !self.catalog.get(*table).is_some_and(|parent| parent.values_waited_for(waits).is_some()) {
+            return Ok(None);
+        }
+        for at in 0..tracked.table.references.len() {
+            if let Some(orphan) = references::orphan_by(self.tx, tracked, at, key)?
+                && self.reason(tracked, &orphan).waits.as_ref() == waited
+            {
+                return Ok(Some(orphan));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Parks rows whose parents are about to go, the last of `units` first, as many as there is time for. Returns how many
+    /// units it has dealt with. Rows that are not what they were when they were listed are left alone.
+    pub(crate) fn park_ahead(&mut self, units: &[Unit], limit: Limit) -> Step<usize> {
+        self.announce()?;
+        let (mut done, mut rows) = (0, 0);
+        for unit in units.iter().rev() {
+            if limit.left(rows) == 0 {
+                break;
+            }
+            done += 1;
+            rows += unit.len();
+            for orphan in unit {
+                let Some(tracked) = self.catalog.get(orphan.table) else { continue };
+                if orphan.reference >= tracked.table.references.len() {
+                    continue;
+                }
+                let values = references::referring_values(self.tx, tracked, orphan.reference, &orphan.key)?;
+                if values.as_ref() == Some(&orphan.values) {
+                    self.expel(orphan.clone())?;
+                }
+            }
+        }
+        self.renounce()?;
+        Ok(done)
+    }
+
+    /// Whether a row that was parked ahead is parked for good: what it waits for is not there.
+    pub(crate) fn is_rightly_parked(&self, table: i64, key: &RowKey) -> Result<bool> {
+        let Some((stage, waits)) = parked::waits(self.tx, table, key)? else { return Ok(true) };
+        let Some((above, waits)) = waits.filter(|_| stage == Stage::Reference as i64) else {
+            return Ok(stage != Stage::Reference as i64);
+        };
+        let Some(parent) = self.catalog.get(above) else { return Ok(false) };
+        match parent.values_waited_for(&waits) {
+            Some((target, values)) => Ok(!references::has_values(self.tx, parent, target, &values)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Why a row is parked that lacks a parent.
+    fn reason(&self, tracked: &Tracked, orphan: &Orphan) -> Reason {
+        let reference = &tracked.table.references[orphan.reference];
+        let columns: Vec<String> = reference.to.iter().map(|column| fold(column)).collect();
+        let parent = self.catalog.named(&reference.parent).map(|parent| parent.id);
+        let missing = orphan.values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let bytes = waits::values(reference, &orphan.values);
+        Reason {
+            stage: Stage::Reference,
+            rule: Some(reference.rule.clone()),
+            sentence: format!("{}: no row there has {missing}", reference.rule),
+            clash: Some(missing),
+            waits: parent.map(|parent| (parent, waits::on_values(&columns, bytes.as_deref()))),
+        }
+    }
+
+    /// Takes a row out of its table whose parent is not there, or about to go. It goes on holding its UNIQUE values.
+    /// Those who refer to it are not looked for: they are known, and go before it.
+    pub(super) fn expel(&mut self, orphan: Orphan) -> Step<()> {
+        let Some(tracked) = self.catalog.get(orphan.table) else { return Ok(()) };
+        let mut reason = self.reason(tracked, &orphan);
+        let key = orphan.key;
         let stored = documents::get(self.tx, tracked.id, key.as_bytes())?;
         let Some(stored) = stored else { return Ok(()) }; // a row that stays in this file is nobody's to take away
+        if self.again.remove(&(tracked.id, key.clone())) {
+            // It is looked at again in any case, and must not be taken for one that still lacks what it lacked.
+            reason.waits = None;
+        }
         let key_values = key.values();
         for unique in &tracked.table.unique {
             let table = format!("main.{}", quote(&tracked.table.spelled));
@@ -88,30 +302,35 @@ impl Materializer<'_> {
                 self.has_claims = true;
             }
         }
-        let reference = &tracked.table.references[reference];
-        let columns: Vec<String> = reference.to.iter().map(|column| fold(column)).collect();
-        let parent = self.catalog.named(&reference.parent).map(|parent| parent.id);
-        let missing = values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let bytes = waits::values(reference, &values);
-        let reason = Reason {
-            stage: Stage::Reference,
-            rule: Some(reference.rule.clone()),
-            sentence: format!("{}: no row there has {missing}", reference.rule),
-            clash: Some(missing),
-            waits: parent.map(|parent| (parent, waits::on_values(&columns, bytes.as_deref()))),
-        };
-        let lanes = match row_doc::lanes(&stored.body) {
+        self.expelling = true;
+        let parked = self.park_stored(tracked, &key, &stored.body, &reason);
+        self.expelling = false;
+        parked
+    }
+
+    fn park_stored(&mut self, tracked: &Tracked, key: &RowKey, document: &[u8], reason: &Reason) -> Step<()> {
+        let key_values = key.values();
+        let lanes = match row_doc::lanes(document) {
             Ok(lanes) => lanes.renamed(&tracked.renames),
             Err(error) => {
                 unreadable(tracked, &error);
-                return self.park(tracked, &key, &key_values, None, &reason);
+                return self.park(tracked, key, &key_values, None, reason);
             }
         };
         let mut state = lanes.state(tracked.options.deletes_win);
-        match self.fill_texts(tracked, &key, &mut state, true) {
+        match self.fill_texts(tracked, key, &mut state, true) {
             Err(Error::TextDoc(error)) => unreadable(tracked, &error),
             filled => filled?,
         }
-        self.park(tracked, &key, &key_values, Some(&state), &reason)
+        self.park(tracked, key, &key_values, Some(&state), reason)
     }
+}
+
+/// What was put back at the end of a turn.
+#[derive(Debug, Default)]
+struct Woken {
+    rows: usize,
+    limited: bool,
+    /// Whether something waits that could be put back.
+    left_some: bool,
 }

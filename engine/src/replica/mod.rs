@@ -5,6 +5,7 @@
 //! timeout): reconcile, capture, apply, materialize, progress. Documents, outbox, seq and the consumed marks commit
 //! together or not at all.
 
+mod cascade;
 mod conversation;
 mod repair;
 mod space;
@@ -25,7 +26,7 @@ use crate::draft;
 use crate::error::{Doing, Error, Result};
 use crate::fresh;
 use crate::lock::EngineLock;
-use crate::materialize::{Materializer, RolledBack};
+use crate::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
@@ -33,17 +34,21 @@ use crate::notice::Notice;
 use crate::schema::settling::Settling;
 use crate::schema::{Catalog, reconcile, unchanged};
 use crate::status::{self, Status};
+use crate::store::tables::Unjudged;
 use crate::store::{self, backlog, bases, columns, identity, outbox, parked, progress, tables, writers};
 use crate::time::{is_virtual, now};
 use crate::tracking;
 use crate::tracking::rule::Newcomers;
 
+use cascade::Cascade;
 pub(crate) use conversation::Verdict;
 use space::adopt_options;
 
 /// Sizes of the first turn; later ones fit what was measured.
 const FIRST_TURN_ROWS: usize = 1000;
 const FIRST_TURN_BYTES: usize = 64 << 10;
+/// So many rows of others leave their tables, or return to them, because of what one turn wrote; more take several turns.
+const MOST_SETTLED: usize = 500;
 /// After so many turns that left a transaction half captured, one takes all that there is.
 const MOST_PARTIAL_TURNS: u32 = 1000;
 
@@ -60,6 +65,16 @@ pub(crate) struct Turn {
     pub(crate) more: bool,
     /// In how long a table that was rebuilt may be compared with its documents; `None` if none waits.
     pub(crate) settles_in: Option<Duration>,
+    /// Whether that is the rest of one piece of work, which could have been done at once.
+    goes_on: bool,
+}
+
+/// Why a turn must begin again: nothing has happened.
+enum Undone {
+    /// A trigger of the user's rolled it back.
+    RolledBack(RolledBack),
+    /// These rows lose their parents, and more with them than one turn takes out. With SQLite's `schema_version`.
+    TooMany(Vec<Orphan>, i64),
 }
 
 /// One database file, opened by the engine.
@@ -89,6 +104,7 @@ pub(crate) struct Replica {
     /// Tables that `track --all` is about to track.
     newcomers: Newcomers,
     shunned: HashSet<RolledBack>,
+    cascade: Cascade,
     feed: broadcast::Sender<Changes>,
     lock: EngineLock,
 }
@@ -167,6 +183,7 @@ impl Replica {
             partial_turns: 0,
             newcomers: Newcomers::default(),
             shunned: HashSet::new(),
+            cascade: Cascade::default(),
             feed,
             config,
             connection,
@@ -211,7 +228,22 @@ impl Replica {
             && store::settled::is_empty(connection)?
             && backlog::refresh_is_empty(connection)?
             && !tables::any_unjudged(connection)?
-            && !tables::any_rebuilt(connection)?)
+            && !tables::any_rebuilt(connection)?
+            && !identity::is_parking(connection)?
+            && self.cascade.is_over())
+    }
+
+    /// Counts, in thousands, the steps that SQLite takes for the engine.
+    #[cfg(feature = "sim")]
+    pub(crate) fn count_steps(&mut self) -> Result<std::sync::Arc<std::sync::atomic::AtomicU64>> {
+        let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let count = std::sync::Arc::clone(&steps);
+        let handler = move || {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            false
+        };
+        self.connection.progress_handler(1000, Some(handler)).doing("counting steps")?;
+        Ok(steps)
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -289,20 +321,26 @@ impl Replica {
         }
         let batch = &incoming.make_contiguous()[..count];
         let (mut turn, local, remote) = loop {
+            self.plan_cascade()?;
             match self.try_turn(batch)? {
                 Ok(done) => break done,
-                Err(rolled_back) => {
-                    tracing::warn!(
-                        table = rolled_back.0,
-                        "a trigger rolled the turn back; its row is parked"
-                    );
-                    self.shunned.insert(rolled_back);
+                Err(Undone::RolledBack(row)) => {
+                    tracing::warn!(table = row.0, "a trigger rolled the turn back; its row is parked");
+                    self.shunned.insert(row);
+                }
+                Err(Undone::TooMany(orphans, version)) => {
+                    tracing::debug!("more rows lose their parents than one turn takes out");
+                    self.cascade.begin(orphans, version);
                 }
             }
         };
         incoming.drain(..count);
         turn.more |= !incoming.is_empty();
         self.pace(begun, turn.marks, bytes, before != self.data_version);
+        if turn.goes_on && !is_virtual() {
+            // Others write between the turns of one long piece of work.
+            std::thread::sleep(self.config.turn_gap);
+        }
         self.announce(Origin::Local, local);
         self.announce(Origin::Remote, remote);
         Ok(turn)
@@ -353,17 +391,19 @@ impl Replica {
     fn try_turn(
         &mut self,
         incoming: &[Incoming],
-    ) -> Result<std::result::Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>), RolledBack>> {
+    ) -> Result<std::result::Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>), Undone>> {
         let rows = if self.partial_turns > MOST_PARTIAL_TURNS { usize::MAX >> 1 } else { self.turn_rows };
         let limits = Limits { rows, bytes: self.config.changeset_bytes };
         let tx = begin(&mut self.connection)?;
+        let begun = Instant::now();
         // Read under the lock: a commit that comes after ours must be seen as one.
         let data_version = data_version(&tx)?;
 
         // Are the side tables all there? Asked where somebody else may have touched them.
-        let moved = self.schema_version != Some(schema_version(&tx)?);
+        let found_version = schema_version(&tx)?;
+        let moved = self.schema_version != Some(found_version);
         // At the opening they were looked at already.
-        let whole = moved && self.side_tables_at.take() != Some(schema_version(&tx)?);
+        let whole = moved && self.side_tables_at.take() != Some(found_version);
         let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, whole)?;
         let replica = if mended { identity::replica(&tx)? } else { self.replica };
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
@@ -383,43 +423,79 @@ impl Replica {
             if self.newcomers.wait() {
                 unchanged::forget(&tx)?;
             }
-            if !parked::is_empty(&tx)? {
+            if !parked::is_empty(&tx)? && (identity::judge_by(&tx, schema_version(&tx)?)? || mended) {
                 backlog::refresh_parked(&tx)?;
             }
         }
+        cascade::look_again(&tx, &self.cascade)?;
 
         // 2 capture
         let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
         captured.written.iter().for_each(|table| self.settling.touch(*table, now()));
         let settles_in = self.settling.due_in(now());
-        let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in };
+        let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in, goes_on: false };
 
         // 3 apply and 4 materialize, never over an edit that is not captured yet
+        let until = |time: Duration| (!is_virtual()).then(|| begun + time);
+        let limit =
+            Limit::new(self.config.turn_rows.min(MOST_SETTLED), until(self.config.contended_turn_time));
+        let ahead = self.cascade.units().filter(|_| captured.drained);
+        let unlimited = ahead.is_some() || self.cascade.is_due();
         let mut merge = Merge {
             tx: &tx,
             own: replica,
             vector: progress::vector(&tx)?,
             numbers: TableNumbers::default(),
             touched: captured.touched,
-            materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
+            materializer: Materializer::new(
+                &tx,
+                &self.catalog,
+                &self.shunned,
+                if unlimited { Limit::NONE } else { limit },
+            )?,
         };
-        let merged = if captured.drained || planted!(AppliedBeforeCapture) {
-            for table in tables::take_unjudged(&tx)? {
-                merge.materializer.judge_all(table);
-                backlog::refresh_parked(&tx)?;
+        let mut progress = Progress::None;
+        let merged = if let Some(units) = ahead {
+            let touched = std::mem::take(&mut merge.touched);
+            let changed = self.cascade.put_off(&tx, &self.catalog, touched)?;
+            identity::set_parking(&tx, true)?;
+            merge.keep(incoming)?;
+            match merge.park_ahead(units, limit)? {
+                Ok(count) => {
+                    progress = Progress::Parked(count, changed);
+                    Ok(Flow::GoOn)
+                }
+                Err(stop) => Ok(stop),
             }
-            merge.all(incoming, self.turn_rows)
+        } else if captured.drained || planted!(AppliedBeforeCapture) {
+            for (table, unjudged) in tables::take_unjudged(&tx)? {
+                merge.materializer.judge_all(table);
+                if unjudged == Unjudged::Parked {
+                    backlog::refresh_parked(&tx)?;
+                }
+            }
+            let merged = merge.all(incoming, self.turn_rows, until(self.config.turn_time / 4));
+            if !self.cascade.is_over() && matches!(merged, Ok(Flow::GoOn)) {
+                progress = Progress::Checked(self.cascade.check(&tx, &merge.materializer)?);
+            }
+            merged
         } else {
             merge.keep(incoming)
         };
         let materializer = merge.materializer;
         let (changed, definitions_changed) = (materializer.changed, materializer.definitions);
-        match merged? {
-            Flow::GoOn => {}
-            Flow::RolledBack(row) => {
+        turn.goes_on = materializer.left_some || !matches!(progress, Progress::None);
+        let undone = match merged? {
+            Flow::GoOn => None,
+            Flow::RolledBack(row) => Some(Undone::RolledBack(row)),
+            Flow::TooMany(orphans) => Some(Undone::TooMany(orphans, found_version)),
+        };
+        if let Some(undone) = undone {
+            // What reconcile found is undone with the rest.
+            if moved || mended {
                 self.schema_version = None;
-                return Ok(Err(row));
             }
+            return Ok(Err(undone));
         }
         let mut renewed = definitions_changed && adopt_options(&tx)?;
         if definitions_changed {
@@ -442,8 +518,23 @@ impl Replica {
         self.schema_version = (!renewed).then_some(version);
         self.data_version = data_version;
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
+        match progress {
+            Progress::None => {}
+            Progress::Parked(count, changed) => self.cascade.parked(count, changed),
+            Progress::Checked(count) => self.cascade.checked(count),
+        }
+        turn.more |= !self.cascade.is_over();
         Ok(Ok((turn, captured.changed, changed)))
     }
+}
+
+/// What a turn did about a cascade.
+enum Progress {
+    None,
+    /// So many units were parked ahead; whether what is left is to be found out anew.
+    Parked(usize, cascade::Changed),
+    /// So many rows that had been parked ahead were compared with what they wait for.
+    Checked(usize),
 }
 
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.

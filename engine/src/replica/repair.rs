@@ -11,11 +11,11 @@ use crate::apply::TableNumbers;
 use crate::capture::{self, Author};
 use crate::error::{Doing, Result};
 use crate::fresh;
-use crate::materialize::Materializer;
+use crate::materialize::{Limit, Materializer};
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::schema::unchanged;
-use crate::store::{backlog, identity, progress, quarantine, writers};
+use crate::store::{backlog, identity, parked, progress, quarantine, writers};
 use crate::time::now;
 
 impl Replica {
@@ -27,6 +27,8 @@ impl Replica {
     ) -> Result<Option<(T, T)>> {
         let tx = begin(&mut self.connection)?;
         let before = look(&tx)?;
+        // Nothing of what is noted is believed, not even what the rows wait for.
+        parked::forget_waits(&tx)?;
         backlog::refresh_parked(&tx)?;
         let mut merge = Merge {
             tx: &tx,
@@ -34,14 +36,14 @@ impl Replica {
             vector: progress::vector(&tx)?,
             numbers: TableNumbers::default(),
             touched: Default::default(),
-            materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
+            materializer: Materializer::new(&tx, &self.catalog, &self.shunned, Limit::NONE)?,
         };
         for table in self.catalog.iter() {
             merge.materializer.judge_all(table.id);
         }
-        match merge.all(&[], usize::MAX >> 1)? {
+        match merge.all(&[], usize::MAX >> 1, None)? {
             Flow::GoOn => Ok(Some((before, look(&tx)?))),
-            Flow::RolledBack(_) => Ok(None),
+            Flow::RolledBack(_) | Flow::TooMany(_) => Ok(None),
         }
     }
 

@@ -64,6 +64,24 @@ pub(crate) fn changes<'a>(
     if changes.len() == 1 && alive { Vec::new() } else { changes }
 }
 
+/// What to write, beside what a document holds, for a row that was inserted while the document's was in no table: whoever
+/// inserted it need not have known of that one. Columns that are as the document has them say nothing new.
+pub(crate) fn inserted_over<'a>(state: &RowState<'_>, current: Vec<Current<'a>>) -> Vec<Change<'a>> {
+    let mut changes = vec![Change::set(LIFE, Value::Integer(1))];
+    for now in current {
+        match state.column(now.column) {
+            Some(before) if before.shows(&now.value) => {}
+            // Written into the text's document it would replace what stands there.
+            Some(_) if now.text().is_some() => changes.push(Change::set(now.column, now.value)),
+            // Not counted on from what a counter of the other row had.
+            Some(before) => write(&mut changes, now, before, false),
+            None if now.implied == Some(&now.value) => {}
+            None => write_first(&mut changes, now, false, false, false),
+        }
+    }
+    if changes.len() == 1 { Vec::new() } else { changes }
+}
+
 /// A column that shows something else in the document.
 fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_>, alive: bool) {
     if now.text().is_some() {

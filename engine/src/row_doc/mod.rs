@@ -100,8 +100,9 @@ fn write(
     write_seeing(document, writer, time, changes, &[])
 }
 
-/// Writes `changes`, found at no known time (`time` is 0 or below), beside what a document holds. `None` if this writer has written in it
-/// before: a finder is drawn from what it found, so that is there or has been superseded since.
+/// Writes `changes` beside what a document holds, as somebody does who has not seen it: what was found, at no known time
+/// (`time` is 0 or below), or inserted where no row was to be seen. `None` if this writer has written in it before: a finder
+/// is drawn from what it found, so that is there or has been superseded since.
 /// Fails if the stored document is damaged.
 pub(crate) fn write_beside(
     document: &[u8],

@@ -80,6 +80,11 @@ impl<'a> RowState<'a> {
         self.columns.iter().any(|column| !column.kept.is_empty())
     }
 
+    /// When the latest of what shows was written.
+    pub(crate) fn latest(&self) -> i64 {
+        self.columns.iter().map(|column| column.shown.time).max().unwrap_or(0)
+    }
+
     /// A column that adds up to what no INTEGER holds, and the sum. A row that has one cannot be shown.
     pub(crate) fn overflow(&self) -> Option<(&str, i128)> {
         self.columns.iter().find_map(|column| Some((&*column.name, column.overflow?)))

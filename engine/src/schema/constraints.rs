@@ -45,6 +45,9 @@ pub(crate) struct Reference {
     pub(crate) collations: Vec<Collation>,
     /// Whether a value on this side is the same value on the other: alike in affinity and collation.
     pub(crate) alike: bool,
+    /// What the columns referred to make of what is compared with them; `None` where one compares by a collation that an
+    /// application registered.
+    pub(crate) affinities: Option<Vec<Affinity>>,
     /// Whether an index of this table begins with the columns that refer.
     pub(crate) indexed: bool,
     /// For people: `FOREIGN KEY (album) REFERENCES albums (id)`.
@@ -108,6 +111,7 @@ pub(super) fn references(
         }
         references.push(Reference {
             alike: here.iter().zip(&beyond).all(|(here, beyond)| here == beyond && here.1.is_some()),
+            affinities: beyond.iter().map(|side| side.1.map(|_| side.0)).collect(),
             collations: beyond.iter().map(|side| side.1.unwrap_or_default()).collect(),
             indexed: has_index(table, &from),
             rule: format!("FOREIGN KEY ({}) REFERENCES {parent} ({})", from.join(", "), to.join(", ")),

@@ -9,6 +9,8 @@ mod link;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use driftless_protocol::message::Welcome;
@@ -88,9 +90,22 @@ impl Replica {
         Ok(self.inner.turn(&mut VecDeque::new())?.more)
     }
 
-    fn take(&mut self, mut incoming: VecDeque<Incoming>) -> Result<()> {
+    /// The same as [`Replica::turn`], with a look at the file after each turn.
+    pub fn turn_by_turn(&mut self, changesets: Vec<Bytes>, look: impl FnMut(&Path)) -> Result<()> {
+        let frames =
+            changesets.into_iter().map(|frame| Ok(Incoming::Changeset(Changeset::from_bytes(frame)?)));
+        self.take_looking(frames.collect::<Result<_>>()?, look)
+    }
+
+    fn take(&mut self, incoming: VecDeque<Incoming>) -> Result<()> {
+        self.take_looking(incoming, |_| {})
+    }
+
+    fn take_looking(&mut self, mut incoming: VecDeque<Incoming>, mut look: impl FnMut(&Path)) -> Result<()> {
         for _ in 0..MOST_TURNS {
-            if !self.inner.turn(&mut incoming)?.more && incoming.is_empty() {
+            let turn = self.inner.turn(&mut incoming)?;
+            look(self.inner.path());
+            if !turn.more && incoming.is_empty() {
                 return Ok(());
             }
         }
@@ -128,6 +143,12 @@ impl Replica {
         let made = self.inner.make_defined_tables()?;
         self.inner.capture_all()?;
         Ok(made)
+    }
+
+    /// From now on counts, in thousands, the steps of SQLite's virtual machine that the engine's statements take: what they
+    /// cost, on whatever machine. See <https://sqlite.org/c3ref/progress_handler.html>.
+    pub fn count_steps(&mut self) -> Result<Arc<AtomicU64>> {
+        self.inner.count_steps()
     }
 
     /// Whether everything that was committed is captured, and everything that is applied is shown.

@@ -15,6 +15,8 @@
 //! | `texts` | 1 once there has been a text document |
 //! | `reconciled` | the `schema_version` at which triggers and tables were last compared, and by which Driftless |
 //! | `all` | the rule that every table is tracked, see `tracking/rule.rs`; absent without it |
+//! | `judged` | by which schema, and by which version of the engine, the parked rows were last listed to be judged |
+//! | `parking` | 1 while rows are parked whose parents are still there, because those are about to go |
 //! | `mended` | what was mended in the side tables, in words: for `status` |
 
 use std::path::Path;
@@ -76,6 +78,26 @@ pub(super) fn set_format(tx: &Transaction<'_>, format: i64) -> Result<()> {
 pub(crate) fn format(connection: &Connection) -> Result<i64> {
     get(connection, "format")?
         .ok_or(Error::Damaged { table: "_driftless_meta", what: "the format is missing".into() })
+}
+
+/// Notes that the parked rows are judged by this `schema_version`. Returns whether that is news: if not, whoever opens the
+/// file need not judge them again.
+pub(crate) fn judge_by(tx: &Transaction<'_>, schema_version: i64) -> Result<bool> {
+    let by = format!("{schema_version} {}", env!("CARGO_PKG_VERSION"));
+    if get::<String>(tx, "judged")?.is_some_and(|known| known == by) {
+        return Ok(false);
+    }
+    set(tx, "judged", by)?;
+    Ok(true)
+}
+
+/// Whether rows may be parked whose parents are there: a turn that was to take those away has not come to pass yet.
+pub(crate) fn is_parking(connection: &Connection) -> Result<bool> {
+    Ok(get::<i64>(connection, "parking")?.is_some_and(|parking| parking != 0))
+}
+
+pub(crate) fn set_parking(tx: &Transaction<'_>, parking: bool) -> Result<()> {
+    set(tx, "parking", parking)
 }
 
 /// This file's id.

@@ -1,7 +1,7 @@
 //! `_driftless_parked`: merged rows that a constraint keeps out of their table.
 
 use driftless_protocol::RowKey;
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Doing, Result};
 
@@ -112,16 +112,49 @@ pub(crate) fn remove_as(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<
     Ok(removed > 0)
 }
 
-/// The rows that wait for just this: (table, key).
-pub(crate) fn waiting(connection: &Connection, table: i64, waits: &[u8]) -> Result<Vec<(i64, Vec<u8>)>> {
+/// Up to `limit` rows that wait for just this: (table, key).
+pub(crate) fn waiting(
+    connection: &Connection,
+    table: i64,
+    waits: &[u8],
+    limit: usize,
+) -> Result<Vec<(i64, Vec<u8>)>> {
     let doing = "reading the parked rows";
     let mut statement = connection
         .prepare_cached(
-            "SELECT tbl, key FROM _driftless_parked WHERE waits_tbl = ?1 AND waits = ?2 ORDER BY tbl, key",
+            "SELECT tbl, key FROM _driftless_parked WHERE waits_tbl = ?1 AND waits = ?2 ORDER BY tbl, key
+             LIMIT ?3",
         )
         .doing(doing)?;
-    let rows = statement.query_map((table, waits), |row| Ok((row.get(0)?, row.get(1)?))).doing(doing)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows =
+        statement.query_map((table, waits, limit), |row| Ok((row.get(0)?, row.get(1)?))).doing(doing)?;
     rows.collect::<rusqlite::Result<_>>().doing(doing)
+}
+
+/// At which stage a row was parked, and in which table something must change, and what, for it to fit; `None` if it is
+/// not parked.
+#[expect(clippy::type_complexity, reason = "a row of the table, taken apart where it is read")]
+pub(crate) fn waits(
+    connection: &Connection,
+    table: i64,
+    key: &RowKey,
+) -> Result<Option<(i64, Option<(i64, Vec<u8>)>)>> {
+    let read = |row: &rusqlite::Row<'_>| {
+        let (table, waits): (Option<i64>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
+        Ok((row.get(0)?, table.zip(waits)))
+    };
+    connection
+        .prepare_cached("SELECT stage, waits_tbl, waits FROM _driftless_parked WHERE tbl = ?1 AND key = ?2")
+        .and_then(|mut statement| statement.query_row((table, key.as_bytes()), read).optional())
+        .doing("reading the parked rows")
+}
+
+/// Forgets what rows wait for that lack a parent. Each of them must be judged again, or it would wait for ever.
+pub(crate) fn forget_waits(tx: &Transaction<'_>) -> Result<()> {
+    tx.execute("UPDATE _driftless_parked SET waits_tbl = NULL, waits = NULL WHERE stage = 3", [])
+        .doing("forgetting what parked rows wait for")?;
+    Ok(())
 }
 
 /// Whether a row is among them.

@@ -245,9 +245,27 @@ pub(crate) fn count_rebuilt(tx: &Transaction<'_>, id: i64, found: &Rebuilt) -> R
     Ok(())
 }
 
-/// Notes that rows of a table were written that nobody has compared with what they refer to.
+/// What is noted of a table whose rows were written and are not compared yet with what they refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unjudged {
+    /// The rows that are parked may fit now, too.
+    Parked = 1,
+    /// Those that are parked are listed to be looked at, as far as they may fit.
+    Table = 2,
+}
+
+/// Notes that rows of a table were written that nobody has compared with what they refer to, and that parked rows may fit
+/// now.
 pub(crate) fn set_unjudged(tx: &Transaction<'_>, id: i64) -> Result<()> {
-    tx.prepare_cached("UPDATE _driftless_tables SET unjudged = 1 WHERE id = ?1 AND unjudged = 0")
+    tx.prepare_cached("UPDATE _driftless_tables SET unjudged = 1 WHERE id = ?1 AND unjudged <> 1")
+        .and_then(|mut statement| statement.execute([id]))
+        .doing("writing _driftless_tables")?;
+    Ok(())
+}
+
+/// The same where the rows that may fit now are listed one by one.
+pub(crate) fn set_unjudged_alone(tx: &Transaction<'_>, id: i64) -> Result<()> {
+    tx.prepare_cached("UPDATE _driftless_tables SET unjudged = 2 WHERE id = ?1 AND unjudged = 0")
         .and_then(|mut statement| statement.execute([id]))
         .doing("writing _driftless_tables")?;
     Ok(())
@@ -257,7 +275,9 @@ pub(crate) fn set_unjudged(tx: &Transaction<'_>, id: i64) -> Result<()> {
 #[cfg(feature = "sim")]
 pub(crate) fn any_unjudged(connection: &Connection) -> Result<bool> {
     connection
-        .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE unjudged = 1)", [], |row| row.get(0))
+        .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE unjudged <> 0)", [], |row| {
+            row.get(0)
+        })
         .doing("reading _driftless_tables")
 }
 
@@ -272,12 +292,18 @@ pub(crate) fn any_rebuilt(connection: &Connection) -> Result<bool> {
 }
 
 /// Takes the numbers of the tables that are noted so.
-pub(crate) fn take_unjudged(tx: &Transaction<'_>) -> Result<Vec<i64>> {
+pub(crate) fn take_unjudged(tx: &Transaction<'_>) -> Result<Vec<(i64, Unjudged)>> {
     let doing = "reading _driftless_tables";
-    let mut statement =
-        tx.prepare_cached("SELECT id FROM _driftless_tables WHERE unjudged = 1 ORDER BY id").doing(doing)?;
-    let unjudged: Vec<i64> =
-        statement.query_map([], |row| row.get(0)).and_then(|rows| rows.collect()).doing(doing)?;
+    let mut statement = tx
+        .prepare_cached("SELECT id, unjudged FROM _driftless_tables WHERE unjudged <> 0 ORDER BY id")
+        .doing(doing)?;
+    let unjudged: Vec<(i64, Unjudged)> = statement
+        .query_map([], |row| {
+            let table = row.get::<_, i64>(1)? == Unjudged::Table as i64;
+            Ok((row.get(0)?, if table { Unjudged::Table } else { Unjudged::Parked }))
+        })
+        .and_then(|rows| rows.collect())
+        .doing(doing)?;
     if !unjudged.is_empty() {
         tx.execute("UPDATE _driftless_tables SET unjudged = 0", []).doing("writing _driftless_tables")?;
     }

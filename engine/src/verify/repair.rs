@@ -8,7 +8,7 @@ use crate::error::{Doing, Result};
 use crate::replica::Replica;
 use crate::store::dirty::Why;
 use crate::store::tables::{self, State};
-use crate::store::{Bind, backlog, outbox, quote, texts};
+use crate::store::{Bind, backlog, outbox, parked, quote, texts};
 use crate::time::now;
 
 /// One remedy.
@@ -143,6 +143,7 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
         }
         Remedy::JudgeAgain => {
             done.say("judged the rows that are parked, and their tables, again");
+            parked::forget_waits(tx)?;
             backlog::refresh_parked(tx)?;
             for entry in tables::all(tx)?.into_iter().filter(|entry| entry.state == State::Tracked) {
                 tables::set_unjudged(tx, entry.id)?;

@@ -57,6 +57,8 @@ struct Known {
     shown: Snapshot,
     /// What it showed when the engine last set to work, if something was waiting then.
     attempt: Option<Snapshot>,
+    /// The rows that were parked in it then.
+    parked: BTreeSet<RowId>,
     /// Rows that the app touched, whether or not they look different now.
     touched: BTreeSet<RowId>,
     /// Between which times the app wrote what waits.
@@ -75,6 +77,8 @@ struct Write {
     op: usize,
     value: String,
     optional: bool,
+    /// Whether its author saw no row there, because it was parked: then it stands beside what was in that.
+    blind: bool,
     time: (i64, i64),
 }
 
@@ -83,6 +87,8 @@ struct Life {
     op: usize,
     alive: bool,
     optional: bool,
+    /// As of a write.
+    blind: bool,
 }
 
 impl Op {
@@ -180,6 +186,19 @@ impl Model {
         Ok(())
     }
 
+    /// The rows that are listed as parked.
+    fn parked_in(&self, app: &Connection) -> Checked<BTreeSet<RowId>> {
+        let sql = "SELECT \"table\", \"key\" FROM driftless_parked";
+        let listed: Vec<(String, String)> = app
+            .prepare_cached(sql)
+            .and_then(|mut statement| {
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            })
+            .map_err(unreadable)?;
+        let id = |(table, key): (String, String)| (table.clone(), self.fold(&table, &key));
+        Ok(listed.into_iter().map(id).collect())
+    }
+
     /// Whether single statements matter: a row that is parked can be written and deleted without a trace in the table.
     pub(super) fn wants_statements(&self, app: &Connection) -> bool {
         app.query_row("SELECT EXISTS (SELECT 1 FROM _driftless_parked)", [], |row| row.get(0))
@@ -194,8 +213,9 @@ impl Model {
         self.settle(n, app)?;
         let waits = self.nodes[&n].since.is_some();
         let look = if waits { Some(self.snapshot(app)?) } else { None };
+        let parked = if waits { self.parked_in(app)? } else { BTreeSet::new() };
         if let Some(known) = self.nodes.get_mut(&n) {
-            known.attempt = look;
+            (known.attempt, known.parked) = (look, parked);
         }
         Ok(())
     }
@@ -255,14 +275,18 @@ impl Model {
         let mut touched = known.touched.clone();
         touched.extend(difference(&known.shown, attempt));
         for row in touched {
-            let (before, after) = (known.shown.get(&row), attempt.get(&row));
+            // While a row is listed as parked, nothing of what was inserted under its key is captured.
+            let is_parked = known.parked.contains(&row);
+            let (before, after) = (known.shown.get(&row).filter(|_| !is_parked), attempt.get(&row));
             let lives = self.lives.entry(row.clone()).or_default();
             let Some(after) = after else {
                 // Seen in the table and gone; or never seen there, because it was parked.
-                lives.push(Life { op, alive: false, optional: !whole || before.is_none() });
+                lives.push(Life { op, alive: false, optional: !whole || before.is_none(), blind: false });
                 continue;
             };
-            lives.push(Life { op, alive: true, optional: !whole || before == Some(after) });
+            let blind = is_parked;
+            // Inserted just as it was parked, it is not written.
+            lives.push(Life { op, alive: true, optional: !whole || blind || before == Some(after), blind });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
             for column in &table.registers {
                 let (Some(value), old) = (after.get(column), before.and_then(|row| row.get(column))) else {
@@ -273,12 +297,16 @@ impl Model {
                 }
                 let cell = self.cells.entry((row.clone(), column.clone())).or_default();
                 // A row that comes back says nothing of columns that are as they were.
+                // What is inserted where a row is parked shows, whatever the clocks say.
+                let later = cell.iter().filter(|write| blind && self.ops[write.op].is_in(&known.vector));
+                let time = (time.0, later.map(|write| write.time.1 + 1).fold(time.1, i64::max));
                 let known_before =
                     cell.iter().any(|write| write.value == *value && self.ops[write.op].is_in(&known.vector));
                 cell.push(Write {
                     op,
                     value: value.clone(),
                     optional: !whole || old.is_none() && known_before,
+                    blind,
                     time,
                 });
             }
@@ -330,8 +358,8 @@ impl Model {
         for (row, lives) in &self.lives {
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
             let there: Vec<&Life> = lives.iter().filter(|life| self.ops[life.op].is_in(all)).collect();
-            let mut standing =
-                there.iter().filter(|life| self.stands(life.op, there.iter().map(|life| life.op)));
+            let seeing = || there.iter().filter(|life| !life.blind).map(|life| life.op);
+            let mut standing = there.iter().filter(|life| self.stands(life.op, seeing()));
             let alive = match table.deletes_win {
                 false => standing.any(|life| life.alive),
                 true => standing.all(|life| life.alive),
@@ -365,9 +393,10 @@ impl Model {
         let Some(value) = now.get(column) else { return Ok(()) };
         let there: Vec<&Write> = writes.iter().filter(|write| self.ops[write.op].is_in(all)).collect();
         // Nobody can have superseded it; nobody need have.
+        let seeing = || there.iter().filter(|write| !write.blind);
         let must_stand =
-            |write: &Write| self.stands(write.op, there.iter().map(|write| write.op)) && !write.optional;
-        let certain = || there.iter().filter(|write| !write.optional).map(|write| write.op);
+            |write: &Write| self.stands(write.op, seeing().map(|write| write.op)) && !write.optional;
+        let certain = || seeing().filter(|write| !write.optional).map(|write| write.op);
         let standing: Vec<&&Write> = there.iter().filter(|write| self.stands(write.op, certain())).collect();
         if standing.is_empty() {
             return Ok(());

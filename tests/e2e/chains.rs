@@ -1,0 +1,310 @@
+//! Long chains of rows that refer to one another: the first of them goes, and each of the others after it; it comes back,
+//! and they return. Both once cost the square of the chain's length, in one turn that kept every writer waiting.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftless::sim::Replica;
+use driftless::{Config, TableOptions};
+use driftless_tests::{assert_same_tables, create_database, query, sql};
+use tempfile::TempDir;
+
+/// A turn moves so many rows of others at most, unless it is told to do less.
+const MOST_IN_A_TURN: usize = 500;
+
+const PLAIN: &str = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id), t TEXT)";
+/// The columns that refer have an index.
+const INDEXED: &str = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id), t TEXT);
+                       CREATE INDEX by_prev ON rev (prev)";
+/// The two sides compare values differently, so that no index of the user's serves.
+const UNLIKE: &str = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev INTEGER REFERENCES rev (id), t TEXT);
+                      CREATE INDEX by_prev ON rev (prev)";
+/// By a UNIQUE column, which the rows go on holding.
+const BY_UNIQUE: &str = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (t), t TEXT UNIQUE)";
+const TWO_TABLES: &str = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES other (id), t TEXT);
+                          CREATE TABLE other (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id))";
+
+/// Two files with the same chain, which know of each other what there is to know.
+struct Pair {
+    _folder: TempDir,
+    files: [PathBuf; 2],
+    replicas: [Replica; 2],
+    /// How many changesets of each the other has.
+    sent: [u64; 2],
+}
+
+impl Pair {
+    fn new(schema: &str, length: usize, config: &Config) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = [folder.path().join("a.db"), folder.path().join("b.db")];
+        let replicas = files.each_ref().map(|file| {
+            create_database(file, schema);
+            let mut replica = Replica::open(file, config.clone()).expect("opened");
+            let tables: &[&str] = if schema.contains("other") { &["rev", "other"] } else { &["rev"] };
+            replica.track(tables, TableOptions::default()).expect("tracked");
+            replica
+        });
+        let mut pair = Self { _folder: folder, files, replicas, sent: [0; 2] };
+        write(&pair.files[0], &chain(schema, length));
+        pair.meet();
+        pair
+    }
+
+    fn paths(&self) -> [&Path; 2] {
+        self.files.each_ref().map(PathBuf::as_path)
+    }
+
+    /// What `from` has captured and the other has not.
+    fn news(&mut self, from: usize) -> Vec<Bytes> {
+        self.replicas[from].turn(Vec::new()).expect("captured");
+        let news = self.replicas[from].changesets_after(self.sent[from]).expect("changesets");
+        self.sent[from] += news.len() as u64;
+        news
+    }
+
+    fn meet(&mut self) {
+        for _ in 0..2 {
+            for (from, to) in [(0, 1), (1, 0)] {
+                let news = self.news(from);
+                self.replicas[to].turn(news).expect("applied");
+            }
+        }
+    }
+
+    fn deliver(&mut self, look: impl FnMut(&Path)) {
+        let news = self.news(0);
+        self.replicas[1].turn_by_turn(news, look).expect("applied");
+    }
+}
+
+/// The rows '1' to the last, each of which refers to the one before, and of which the first refers to nothing.
+fn chain(schema: &str, length: usize) -> String {
+    let rows = |condition: &str, values: &str| {
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {length})
+             SELECT {values} FROM n WHERE {condition}"
+        )
+    };
+    let before = "nullif(CAST(i - 1 AS TEXT), '0')";
+    if schema.contains("other") {
+        format!(
+            "INSERT INTO rev {}; INSERT INTO other {}",
+            rows("i % 2", &format!("CAST(i AS TEXT), {before}, 'x'")),
+            rows("i % 2 = 0", &format!("CAST(i AS TEXT), {before}")),
+        )
+    } else {
+        format!("INSERT INTO rev {}", rows("1", &format!("CAST(i AS TEXT), {before}, CAST(i AS TEXT)")))
+    }
+}
+
+/// Writes as an app does on whose connection SQLite enforces no foreign keys, as is its default.
+fn write(file: &Path, statements: &str) {
+    sql(file, &format!("PRAGMA foreign_keys = OFF; {statements}"));
+}
+
+fn count(file: &Path, table: &str) -> usize {
+    query(file, &format!("SELECT count(*) FROM {table}"))[0].parse().expect("a number")
+}
+
+fn orphans(file: &Path) -> usize {
+    query(file, "PRAGMA foreign_key_check").len()
+}
+
+/// Limits as narrow as tests need them.
+fn rows_in_a_turn(rows: usize) -> Config {
+    let mut config = Config::default();
+    config.turn_rows = rows;
+    config.turn_gap = Duration::ZERO;
+    config
+}
+
+#[test]
+fn a_chain_goes_and_returns_at_a_cost_in_proportion_to_its_length() {
+    for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE, TWO_TABLES] {
+        let steps = |length: usize| {
+            let mut pair = Pair::new(schema, length, &rows_in_a_turn(20_000));
+            let steps = pair.replicas[1].count_steps().expect("counted");
+            let counted = || steps.swap(0, Ordering::Relaxed);
+            write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+            pair.deliver(|_| {});
+            let gone = counted();
+            assert_eq!(count(&pair.files[1], "rev"), 0, "{schema}");
+            write(&pair.files[0], "INSERT INTO rev (id, t) VALUES ('1', '1')");
+            pair.deliver(|_| {});
+            let returned = counted();
+            assert_eq!(query(&pair.files[1], "SELECT count(*) FROM driftless_parked"), ["0"], "{schema}");
+            assert_same_tables(&pair.paths());
+            [gone, returned]
+        };
+        let (short, long) = (steps(600), steps(2400));
+        for (short, long) in short.into_iter().zip(long) {
+            // Four times as long; the square would be sixteen times as much.
+            assert!(long < short * 6, "{schema}: {short} thousand steps became {long}");
+        }
+    }
+}
+
+#[test]
+fn however_long_a_chain_is_each_turn_moves_a_few_rows_and_leaves_no_orphan() {
+    for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE, TWO_TABLES] {
+        let mut pair = Pair::new(schema, 2000, &rows_in_a_turn(20_000));
+        let rows = |file: &Path| {
+            count(file, "rev") + if schema.contains("other") { count(file, "other") } else { 0 }
+        };
+        let mut before = rows(&pair.files[1]);
+        let mut look = |file: &Path| {
+            assert_eq!(orphans(file), 0, "{schema}");
+            let now = rows(file);
+            // The first, and what the turn did otherwise.
+            assert!(now.abs_diff(before) <= MOST_IN_A_TURN + 2, "{schema}: {before} rows became {now}");
+            before = now;
+        };
+        write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+        pair.deliver(&mut look);
+        assert_eq!(rows(&pair.files[1]), 0, "{schema}");
+        assert_eq!(query(&pair.files[1], "SELECT count(*) FROM driftless_parked"), ["1999"], "{schema}");
+        if schema == UNLIKE {
+            continue; // what waits for any row at all returns in one turn
+        }
+        write(&pair.files[0], "INSERT INTO rev (id, t) VALUES ('1', '1')");
+        pair.deliver(&mut look);
+        assert_same_tables(&pair.paths());
+    }
+}
+
+#[test]
+fn a_row_that_its_own_app_deletes_before_a_chain_takes_it_along_in_turns_that_leave_no_other_orphan() {
+    let mut pair = Pair::new(PLAIN, 2000, &rows_in_a_turn(20_000));
+    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+    let mut turns = 0;
+    pair.replicas[0]
+        .turn_by_turn(Vec::new(), |file| {
+            turns += 1;
+            assert!(orphans(file) <= 1, "the one that the app left");
+        })
+        .expect("captured");
+    assert!(turns > 2000 / MOST_IN_A_TURN, "{turns} turns");
+    assert_eq!(count(&pair.files[0], "rev"), 0);
+    pair.meet();
+    assert_same_tables(&pair.paths());
+}
+
+#[test]
+fn what_an_app_writes_while_a_chain_goes_is_judged_like_everything_else() {
+    let mut pair = Pair::new(PLAIN, 60, &rows_in_a_turn(5));
+    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'; UPDATE rev SET t = 'by a' WHERE id = '31'");
+    let mut looks = 0;
+    pair.deliver(|file| {
+        looks += 1;
+        if looks == 3 {
+            // A child of a row that is about to go, one that moves its branch away, one that goes, one that was parked.
+            write(
+                file,
+                "INSERT INTO rev VALUES ('child', '20', 'by b'), ('root', NULL, 'by b');
+                 UPDATE rev SET prev = 'root' WHERE id = '30';
+                 DELETE FROM rev WHERE id = '10';
+                 INSERT INTO rev VALUES ('60', 'root', 'mended')",
+            );
+        }
+    });
+    pair.meet();
+    assert_same_tables(&pair.paths());
+    let ids: BTreeSet<String> = query(&pair.files[1], "SELECT id FROM rev").into_iter().collect();
+    let expected = (30..=60).map(|id| format!("'{id}'")).chain(["'root'".to_owned()]);
+    assert_eq!(ids, expected.collect());
+    assert_eq!(
+        query(&pair.files[1], "SELECT t FROM rev WHERE id IN ('31', '60') ORDER BY id"),
+        ["'by a'", "'mended'"]
+    );
+    // '1' and '10' are deleted.
+    assert_eq!(query(&pair.files[0], "SELECT count(*) FROM driftless_parked"), ["28"]);
+}
+
+#[test]
+fn an_engine_that_stops_while_a_chain_goes_ends_it_when_it_is_opened_again() {
+    let config = rows_in_a_turn(5);
+    for stop_after in 1..=20 {
+        let mut pair = Pair::new(PLAIN, 40, &config);
+        write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+        let news = pair.news(0);
+        let again = news.clone();
+        let (mut looks, file) = (0, pair.files[1].clone());
+        let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pair.replicas[1].turn_by_turn(news, |_| {
+                looks += 1;
+                assert!(looks < stop_after, "stopped");
+            })
+        }));
+        let Pair { _folder, replicas: [_, replica], .. } = pair;
+        drop(replica);
+        let mut replica = Replica::open(&file, config.clone()).expect("opened");
+        // Either what it got before is kept, or it comes again.
+        replica.turn_by_turn(again, |file| assert_eq!(orphans(file), 0)).expect("applied");
+        assert!(replica.is_idle().expect("asked"), "after {stop_after}");
+        assert_eq!(count(&file, "rev"), 0, "after {stop_after}");
+        assert_eq!(query(&file, "SELECT count(*) FROM driftless_parked"), ["39"], "after {stop_after}");
+        if stopped.is_ok() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn rows_that_were_parked_for_a_deletion_that_never_comes_return() {
+    let config = rows_in_a_turn(5);
+    let mut pair = Pair::new(PLAIN, 40, &config);
+    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+    let news = pair.news(0);
+    let (mut looks, file) = (0, pair.files[1].clone());
+    let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        pair.replicas[1].turn_by_turn(news, |_| {
+            looks += 1;
+            assert!(looks < 4, "stopped");
+        })
+    }));
+    assert!(stopped.is_err());
+    let Pair { _folder, replicas: [_, replica], .. } = pair;
+    drop(replica);
+    assert!(count(&file, "rev") < 40, "some are parked ahead");
+    write(&file, "DELETE FROM _driftless_inbox");
+    let mut replica = Replica::open(&file, config).expect("opened");
+    replica.turn_by_turn(Vec::new(), |file| assert_eq!(orphans(file), 0)).expect("a turn");
+    assert_eq!(count(&file, "rev"), 40);
+    assert!(replica.is_idle().expect("asked"));
+}
+
+#[test]
+fn rows_that_hold_one_another_go_and_return_together_however_little_a_turn_does() {
+    let schema = "CREATE TABLE lead (id TEXT PRIMARY KEY);
+                  CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id), lead TEXT REFERENCES lead (id))";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.db");
+    create_database(&file, schema);
+    let mut replica = Replica::open(&file, rows_in_a_turn(3)).expect("opened");
+    replica.track(&["lead", "rev"], TableOptions::default()).expect("tracked");
+    // A ring of twenty, one of which refers to something else, and a branch on it.
+    write(
+        &file,
+        "INSERT INTO lead VALUES ('l');
+         WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 19)
+         INSERT INTO rev SELECT 'r' || i, 'r' || ((i + 1) % 20), iif(i = 7, 'l', NULL) FROM n;
+         INSERT INTO rev VALUES ('s', 'r3', NULL), ('t', 's', NULL), ('u', 't', NULL)",
+    );
+    replica.turn(Vec::new()).expect("captured");
+    for _ in 0..2 {
+        write(&file, "DELETE FROM lead");
+        replica.turn(Vec::new()).expect("captured");
+        assert_eq!((count(&file, "rev"), orphans(&file)), (0, 0));
+        write(&file, "INSERT INTO lead VALUES ('l')");
+        replica.turn_by_turn(Vec::new(), |file| assert_eq!(orphans(file), 0)).expect("captured");
+        assert_eq!(
+            count(&file, "rev"),
+            23,
+            "{:#?}",
+            query(&file, "SELECT key, reason FROM driftless_parked")
+        );
+    }
+}
