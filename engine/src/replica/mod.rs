@@ -29,12 +29,13 @@ use crate::materialize::{Materializer, RolledBack};
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
-use crate::schema::{Catalog, reconcile};
+use crate::schema::{Catalog, objects, reconcile};
 use crate::store::{self, backlog, bases, identity, outbox, parked, progress, tables, writers};
 use crate::time::{is_virtual, now};
 use crate::tracking;
 
 pub(crate) use conversation::Verdict;
+pub(crate) use space::Made;
 use space::adopt_options;
 
 /// Sizes of the first turn; later ones fit what was measured.
@@ -62,6 +63,8 @@ pub(crate) struct Replica {
     replica: ReplicaId,
     writer: WriterId,
     catalog: Catalog,
+    /// The app's numbers in the file's header, when somebody last committed.
+    pragmas: Option<[i32; 2]>,
     /// SQLite's `schema_version` when the catalog was made.
     schema_version: Option<i64>,
     /// `data_version` at the end of the last turn: whether others have committed since.
@@ -137,6 +140,7 @@ impl Replica {
             replica,
             writer: if let Some((reused, _)) = reused { reused } else { fresh::writer() },
             catalog: Catalog::default(),
+            pragmas: None,
             schema_version: None,
             data_version: 0,
             turn_rows,
@@ -244,7 +248,8 @@ impl Replica {
                 Err(rolled_back) => {
                     tracing::warn!(
                         table = rolled_back.0,
-                        "a trigger rolled the turn back; its row is parked"
+                        act = ?rolled_back.2,
+                        "a trigger rolled the turn back, or a row took too long to write; the row is parked"
                     );
                     self.shunned.insert(rolled_back);
                 }
@@ -327,6 +332,11 @@ impl Replica {
             }
         }
 
+        let mut pragmas = self.pragmas;
+        if moved || mended || data_version != self.data_version {
+            pragmas = objects::follow_pragmas(&tx, &self.catalog, pragmas, now())?;
+        }
+
         // 2 capture
         let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
         let mut turn = Turn { marks: captured.marks, more: !captured.drained };
@@ -338,7 +348,7 @@ impl Replica {
             vector: progress::vector(&tx)?,
             numbers: TableNumbers::default(),
             touched: captured.touched,
-            materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
+            materializer: Materializer::new(&tx, &self.catalog, &self.shunned, self.config.row_time)?,
         };
         let merged = if captured.drained || planted!(AppliedBeforeCapture) {
             for table in tables::take_unjudged(&tx)? {
@@ -372,7 +382,7 @@ impl Replica {
         tx.commit().doing("committing a turn")?;
         (self.replica, self.writer) = (replica, writer);
         self.schema_version = (!renewed).then_some(version);
-        self.data_version = data_version;
+        (self.data_version, self.pragmas) = (data_version, pragmas);
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
         Ok(Ok((turn, captured.changed, changed)))
     }

@@ -33,7 +33,7 @@ impl Replica {
             vector: progress::vector(&tx)?,
             numbers: TableNumbers::default(),
             touched: Default::default(),
-            materializer: Materializer::new(&tx, &self.catalog, &self.shunned)?,
+            materializer: Materializer::new(&tx, &self.catalog, &self.shunned, self.config.row_time)?,
         };
         for table in self.catalog.iter() {
             merge.materializer.judge_all(table.id);

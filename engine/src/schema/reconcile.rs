@@ -13,7 +13,7 @@ use super::eligibility::{self, Refusal};
 use super::introspect::{self, Look};
 use super::triggers::{self, Trigger};
 use super::{Catalog, Table, Tracked};
-use super::{effects, warnings};
+use super::{effects, objects, warnings};
 use crate::error::{Doing, Result};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{backlog, dirty, fold, quote};
@@ -49,6 +49,7 @@ pub(crate) fn run(tx: &Transaction<'_>, now: i64) -> Result<Catalog> {
         let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), hint)?;
         tables::set_reason(tx, table.id, warning.as_deref())?;
     }
+    objects::follow(tx, &catalog, now)?;
     Ok(catalog)
 }
 

@@ -13,6 +13,7 @@
 //! | `url` | which relay that was |
 //! | `started_over` | 1 once the file has lost its documents |
 //! | `texts` | 1 once there has been a text document |
+//! | `seen` | the indexes, views, triggers and numbers of the app's as this file last had them; see schema/objects.rs |
 //! | `mended` | what was mended in the side tables, in words: for `status` |
 
 use std::path::Path;
@@ -143,6 +144,15 @@ pub(crate) fn add_mended(tx: &Transaction<'_>, note: &str) -> Result<()> {
 pub(crate) fn forget_mended(tx: &Transaction<'_>) -> Result<()> {
     tx.execute("DELETE FROM _driftless_meta WHERE name = 'mended'", []).doing("writing _driftless_meta")?;
     Ok(())
+}
+
+/// What this file last had of what the space defines beside its tables, as schema/objects.rs writes it down.
+pub(crate) fn seen(connection: &Connection) -> Result<Option<String>> {
+    Ok(get(connection, "seen").ok().flatten())
+}
+
+pub(crate) fn set_seen(tx: &Transaction<'_>, seen: &str) -> Result<()> {
+    set(tx, "seen", seen)
 }
 
 pub(crate) fn set_replica(tx: &Transaction<'_>, replica: ReplicaId) -> Result<()> {

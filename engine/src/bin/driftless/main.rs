@@ -89,6 +89,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let done = match &command {
         Command::Verify(args) => return finish(&args.file, verify::run(args)),
+        Command::Clone(args) => return finish(&args.file, clone::run(args)),
         Command::Track(args) => track::track(args),
         Command::SetKind(args) => track::set_kind(args),
         Command::RenameColumn(args) => track::rename_column(args),
@@ -97,7 +98,6 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args.file, args.json),
         Command::Conflicts(args) => conflicts::run(&args.file, args.json),
         Command::Parked(args) => parked::run(&args.file, args.json),
-        Command::Clone(args) => clone::run(args),
     };
     finish(command.file(), done.map(|()| ExitCode::SUCCESS))
 }
@@ -152,6 +152,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NoSuchColumn(_)
             | Error::KindRefused { .. }
             | Error::CannotRename { .. }
+            | Error::NothingCloned(_)
             | Error::Contradiction { .. },
         ) => 3,
         Some(Error::Locked { .. }) => 4,
