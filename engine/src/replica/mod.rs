@@ -76,6 +76,8 @@ pub(crate) struct Replica {
     released: Instant,
     partial_turns: u32,
     shunned: HashSet<RolledBack>,
+    /// The `schema_version` under which those rows failed: under another they are tried again.
+    shunned_under: i64,
     feed: broadcast::Sender<Changes>,
     _lock: EngineLock,
 }
@@ -149,6 +151,7 @@ impl Replica {
             released: Instant::now(),
             partial_turns: 0,
             shunned: HashSet::new(),
+            shunned_under: 0,
             feed,
             config,
             connection,
@@ -316,7 +319,12 @@ impl Replica {
         let data_version = data_version(&tx)?;
 
         // Are the side tables all there? Asked where somebody else may have touched them.
-        let moved = self.schema_version != Some(schema_version(&tx)?);
+        let version = schema_version(&tx)?;
+        let moved = self.schema_version != Some(version);
+        if self.shunned_under != version {
+            self.shunned.clear();
+            self.shunned_under = version;
+        }
         let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, moved)?;
         let replica = if mended { identity::replica(&tx)? } else { self.replica };
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two

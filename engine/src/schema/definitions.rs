@@ -215,7 +215,7 @@ fn indexes_from_text(text: &str) -> Vec<String> {
             _ => statements.push(piece.to_owned()),
         }
     }
-    statements.retain(|statement| !statement.trim().is_empty());
+    statements.retain(|statement| !statement.trim_matches([' ', '\t', '\r', '\n', ';']).is_empty());
     statements
 }
 

@@ -50,7 +50,7 @@ const LOGARITHMS: [(&str, fn(f64) -> f64); 4] =
     [("ln", f64::ln), ("log", f64::log10), ("log10", f64::log10), ("log2", f64::log2)];
 
 /// Makes the functions on a connection, unless its SQLite has them.
-pub(super) fn provide(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn provide(connection: &Connection) -> rusqlite::Result<()> {
     if connection.prepare("SELECT floor(1), log(2, 8), pi()").is_ok() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ pub(crate) mod identity;
 pub(crate) mod inbox;
 pub(crate) mod kinds;
 pub(crate) mod limits;
-mod math;
+pub(crate) mod math;
 pub(crate) mod migrations;
 pub(crate) mod outbox;
 pub(crate) mod parked;
