@@ -16,8 +16,6 @@ use crate::store::{PREFIX, fold};
 
 /// How long a CREATE statement of the space's may take.
 const TIME: Duration = Duration::from_secs(10);
-/// The longest statement that is run, in bytes. A table has at most 2,000 columns.
-const LONGEST: usize = 1_000_000;
 /// The virtual tables that may be made: those that come with SQLite, keep all they hold in the file and reach nothing else.
 const MODULES: [&str; 5] = ["fts3", "fts4", "fts5", "rtree", "rtree_i32"];
 
@@ -80,7 +78,7 @@ impl Gate {
             return Ok(Err(why));
         }
         let doing = "making the space's tables";
-        let bounds = Bounds::begin(connection, TIME).doing(doing)?;
+        let bounds = Bounds::of_text(connection, TIME).doing(doing)?;
         let set = |making| *self.making.lock().unwrap_or_else(PoisonError::into_inner) = making;
         set(Some(making));
         // `execute` refuses text after the first statement.
@@ -107,9 +105,6 @@ pub(crate) fn refusal(source: SqliteError) -> Result<String> {
 
 /// What can be said of a statement before SQLite sees it.
 fn check(making: &Making, sql: &str) -> std::result::Result<(), String> {
-    if sql.len() > LONGEST {
-        return Err(format!("its statement has {} bytes, and at most {LONGEST} are run", sql.len()));
-    }
     if let Some(name) = making.name().map(fold)
         && [PREFIX, "driftless_", "sqlite_"].iter().any(|prefix| name.starts_with(prefix))
     {

@@ -5,7 +5,7 @@
 //! `_driftless_meta`. The first look only fills in what the space says nothing of. So an old copy, a clone that was made
 //! without views, or a file in which an index could not be made takes nothing away from the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Transaction};
 
@@ -18,7 +18,11 @@ use crate::store::{PREFIX, fold, identity};
 /// The numbers in the file's header that belong to the app. See <https://sqlite.org/pragma.html#pragma_user_version>.
 pub(crate) const PRAGMAS: [&str; 2] = ["user_version", "application_id"];
 
-/// What a file had when it was last looked at: digests of statements, by kind and folded name.
+/// The slots that hold the indexes of a table.
+const INDEXES: &str = "indexes";
+
+/// What a file had when it was last looked at, by kind and folded name: of indexes the statements, of numbers the number, of
+/// anything else a digest.
 type Seen = BTreeMap<String, String>;
 
 /// Brings the definitions of indexes, views, triggers and virtual tables up to date. Asked whenever the schema has
@@ -27,51 +31,64 @@ pub(super) fn follow(tx: &Transaction<'_>, catalog: &Catalog, now: i64) -> Resul
     if !tracks_anything(catalog) {
         return Ok(());
     }
-    let before = seen(tx)?;
-    let objects = objects(tx, catalog)?;
-    let mut after = Seen::new();
-    for object in &objects {
-        let (slot, digest) = (slot(object.is.name(), &object.name), digest(&object.sql));
-        let known = before.as_ref().and_then(|seen| seen.get(&slot));
-        let is_new = if before.is_some() {
-            known != Some(&digest)
-        } else {
-            !definitions::is_defined(tx, object.is, &object.name)?
+    let before = seen(tx)?.unwrap_or_default();
+    let mut after = before.clone();
+    let present = objects(tx)?;
+    for object in present.iter().filter(|object| object.travels(catalog)) {
+        let (slot, noted) = (object.slot(), object.noted());
+        let is_news = match before.get(&slot) {
+            Some(known) => *known != noted,
+            None => !definitions::is_defined(tx, object.defined.is, &object.defined.name)?,
         };
-        if is_new {
-            definitions::put_defined(tx, object, now)?;
+        if is_news {
+            definitions::put_defined(tx, &object.defined, now)?;
         }
-        after.insert(slot, digest);
+        after.insert(slot, noted);
     }
-    for is in [Type::View, Type::Trigger, Type::Virtual] {
-        let prefix = slot(is.name(), "");
-        let gone = before
-            .iter()
-            .flatten()
-            .filter(|(slot, _)| slot.starts_with(&prefix) && !after.contains_key(*slot));
-        for (slot, _) in gone {
-            definitions::remove_defined(tx, is, &slot[prefix.len()..], now)?;
-        }
-    }
+    forget_gone(tx, catalog, &present, &mut after, now)?;
     for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
-        let slot = slot("indexes", &table.name);
+        let slot = slot(INDEXES, &table.name);
         let current = serde_json::Value::from(table.table.indexes.as_slice()).to_string();
-        if let Some(known) =
-            before.as_ref().and_then(|seen| seen.get(&slot)).filter(|known| **known != current)
-        {
+        if let Some(known) = before.get(&slot).filter(|known| **known != current) {
             follow_indexes(tx, &table.name, known, &table.table.indexes, now)?;
         }
         after.insert(slot, current);
     }
-    // What is known of tables that are not here at the moment stays known.
-    for (slot, known) in before
-        .iter()
-        .flatten()
-        .filter(|(slot, _)| slot.starts_with("indexes\u{1}") || slot.starts_with("pragma\u{1}"))
-    {
-        after.entry(slot.clone()).or_insert_with(|| known.clone());
+    if after == before { Ok(()) } else { identity::set_seen(tx, &to_text(&after)) }
+}
+
+/// Takes back what was here and is no longer. A trigger goes with its table, and a table that was dropped here may be there
+/// elsewhere: only one that went from a table that stayed was dropped.
+fn forget_gone(
+    tx: &Transaction<'_>,
+    catalog: &Catalog,
+    present: &[Object],
+    after: &mut Seen,
+    now: i64,
+) -> Result<()> {
+    let here: BTreeSet<String> = present.iter().map(Object::slot).collect();
+    let has_table = |name: &str| {
+        catalog.named(name).is_some()
+            || present.iter().any(|object| {
+                object.defined.is == Type::View && object.defined.name.eq_ignore_ascii_case(name)
+            })
+    };
+    for is in [Type::View, Type::Trigger, Type::Virtual] {
+        let prefix = slot(is.name(), "");
+        let gone: Vec<String> = after
+            .iter()
+            .filter(|(slot, _)| slot.starts_with(&prefix) && !here.contains(*slot))
+            .filter(|(_, noted)| {
+                is != Type::Trigger || noted.split_once(' ').is_some_and(|(_, table)| has_table(table))
+            })
+            .map(|(slot, _)| slot.clone())
+            .collect();
+        for slot in gone {
+            definitions::remove_defined(tx, is, &slot[prefix.len()..], now)?;
+            after.remove(&slot);
+        }
     }
-    if before.as_ref() == Some(&after) { Ok(()) } else { identity::set_seen(tx, &to_text(&after)) }
+    Ok(())
 }
 
 /// Says which indexes of a table came, went or were altered here; what the space has beside those stays.
@@ -136,12 +153,12 @@ pub(crate) fn follow_pragmas(
 /// Takes everything as seen that a clone has just made from the definitions: it is nothing that this file says.
 pub(crate) fn remember(tx: &Transaction<'_>, catalog: &Catalog) -> Result<()> {
     let mut all = Seen::new();
-    for object in objects(tx, catalog)? {
-        all.insert(slot(object.is.name(), &object.name), digest(&object.sql));
+    for object in objects(tx)?.iter().filter(|object| object.travels(catalog)) {
+        all.insert(object.slot(), object.noted());
     }
     for table in catalog.iter().filter(|table| table.id != DEFINITIONS) {
         let current = serde_json::Value::from(table.table.indexes.as_slice()).to_string();
-        all.insert(slot("indexes", &table.name), current);
+        all.insert(slot(INDEXES, &table.name), current);
     }
     for (name, value) in PRAGMAS.iter().zip(pragmas(tx)?) {
         all.insert(slot(Type::Pragma.name(), name), value.to_string());
@@ -176,46 +193,70 @@ fn pragmas(connection: &Connection) -> Result<[i32; 2]> {
     Ok([read("PRAGMA user_version")?, read("PRAGMA application_id")?])
 }
 
-/// The app's own views and virtual tables, and its triggers on tables that travel and on views.
-fn objects(connection: &Connection, catalog: &Catalog) -> Result<Vec<Defined>> {
+/// A view, a virtual table or a trigger of the app's.
+struct Object {
+    defined: Defined,
+    /// Of a trigger, what it is on, and whether that is a view.
+    on: Option<(String, bool)>,
+}
+
+impl Object {
+    /// A trigger travels with its table.
+    fn travels(&self, catalog: &Catalog) -> bool {
+        self.on.as_ref().is_none_or(|(table, is_view)| *is_view || catalog.named(table).is_some())
+    }
+
+    fn slot(&self) -> String {
+        slot(self.defined.is.name(), &self.defined.name)
+    }
+
+    /// What is remembered of it: a digest, and of a trigger its table after a blank.
+    fn noted(&self) -> String {
+        let digest = blake3::hash(self.defined.sql.as_bytes()).to_hex();
+        match &self.on {
+            Some((table, _)) => format!("{} {}", &digest[..16], fold(table)),
+            None => digest[..16].to_owned(),
+        }
+    }
+}
+
+/// Everything of that kind in the file that is the app's own.
+fn objects(connection: &Connection) -> Result<Vec<Object>> {
     let doing = "reading the schema";
     let mut statement = connection
         .prepare_cached(
-            "SELECT m.type, m.name, m.tbl_name, m.sql, (SELECT v.type FROM sqlite_master v
-               WHERE v.name = m.tbl_name COLLATE NOCASE AND v.type = 'view')
-             FROM sqlite_master m WHERE m.sql IS NOT NULL AND (m.type IN ('view', 'trigger')
-             OR m.type = 'table' AND substr(m.sql, 1, 20) = 'CREATE VIRTUAL TABLE') ORDER BY m.name",
+            "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL
+             AND (type = 'view' OR type = 'trigger' AND substr(name, 1, 11) <> '_driftless_'
+               OR type = 'table' AND substr(sql, 1, 20) = 'CREATE VIRTUAL TABLE') ORDER BY name",
         )
         .doing(doing)?;
-    type Row = (String, String, String, String, Option<String>);
-    let rows: Vec<Row> = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+    let rows: Vec<(String, String, String, String)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .and_then(|rows| rows.collect())
         .doing(doing)?;
+    let is_ours = |name: &str| [PREFIX, "driftless_"].iter().any(|prefix| fold(name).starts_with(prefix));
+    let views: BTreeSet<String> =
+        rows.iter().filter(|(kind, ..)| kind == "view").map(|(_, name, ..)| fold(name)).collect();
     let mut objects = Vec::new();
-    for (kind, name, table, sql, of_view) in rows {
-        let is_ours = [PREFIX, "driftless_"].iter().any(|prefix| fold(&name).starts_with(prefix));
-        let is = match kind.as_str() {
-            "view" => Type::View,
-            "trigger" if of_view.is_some() || catalog.named(&table).is_some() => Type::Trigger,
-            "trigger" => continue,
-            _ => Type::Virtual,
-        };
-        let of_ours = is == Type::Trigger
-            && [PREFIX, "driftless_"].iter().any(|prefix| fold(&table).starts_with(prefix));
-        if !is_ours && !of_ours {
-            objects.push(Defined { is, name, sql });
+    for (kind, name, table, sql) in rows {
+        if is_ours(&name) || is_ours(&table) {
+            continue;
         }
+        let (is, on) = match kind.as_str() {
+            "view" => (Type::View, None),
+            "trigger" => {
+                let is_view = views.contains(&fold(&table));
+                (Type::Trigger, Some((table, is_view)))
+            }
+            _ => (Type::Virtual, None),
+        };
+        objects.push(Object { defined: Defined { is, name, sql }, on });
     }
     Ok(objects)
 }
 
 fn slot(kind: &str, name: &str) -> String {
     format!("{kind}\u{1}{}", fold(name))
-}
-
-fn digest(sql: &str) -> String {
-    blake3::hash(sql.as_bytes()).to_hex()[..16].to_owned()
 }
 
 fn to_text(seen: &Seen) -> String {

@@ -18,6 +18,13 @@ const LONGEST_VALUE: i32 = 128 << 20;
 /// How many steps of SQLite's program go by between two looks at the clock. A step that builds a value of
 /// [`LONGEST_VALUE`] takes a tenth of a second; most take less than a microsecond.
 const STEPS: i32 = 100;
+/// The longest statement of others' that is run, in bytes. A table has at most 2,000 columns.
+const LONGEST_STATEMENT: i32 = 1_000_000;
+/// How deep its expressions may nest, how many SELECTs it may join to one, and how many arguments a function may have. What
+/// SQLite takes by default could use up the stack of a thread.
+const EXPRESSION_DEPTH: i32 = 500;
+const COMPOUND_SELECTS: i32 = 100;
+const FUNCTION_ARGUMENTS: i32 = 127;
 /// How deep triggers may fire one another. No trigger fires itself: `recursive_triggers` is off.
 const TRIGGER_DEPTH: i32 = 100;
 
@@ -44,29 +51,49 @@ pub(super) fn set(connection: &mut Connection) -> rusqlite::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Bounds<'a> {
     connection: &'a Connection,
-    longest: i32,
+    before: Vec<(Limit, i32)>,
     deadline: Option<Instant>,
 }
 
 impl<'a> Bounds<'a> {
-    /// No value longer than [`LONGEST_VALUE`], which fails with SQLITE_TOOBIG, and no longer than `time` from now, after
-    /// which the statement fails with SQLITE_INTERRUPT. SQLite rolls the whole transaction back when a write is
-    /// interrupted.
+    /// For a statement of ours on tables of others: no value longer than [`LONGEST_VALUE`], which fails with SQLITE_TOOBIG,
+    /// and no longer than `time` from now, after which the statement fails with SQLITE_INTERRUPT. SQLite rolls the whole
+    /// transaction back when a write is interrupted.
     ///
     /// One call of a function cannot be interrupted: the clock is looked at after it.
     pub(crate) fn begin(connection: &'a Connection, time: Duration) -> rusqlite::Result<Self> {
-        let longest = connection.limit(Limit::SQLITE_LIMIT_LENGTH)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, longest.min(LONGEST_VALUE))?;
         let deadline = DEADLINE.replace(Instant::now().checked_add(time));
-        Ok(Self { connection, longest, deadline })
+        let mut bounds = Self { connection, before: Vec::with_capacity(1), deadline };
+        bounds.lower(Limit::SQLITE_LIMIT_LENGTH, LONGEST_VALUE)?;
+        Ok(bounds)
+    }
+
+    /// For a statement whose text is of others: the same, and text that can be parsed in little time and space. Whoever has
+    /// the statement in the file already must go on reading it, so this is no limit of the whole connection.
+    pub(crate) fn of_text(connection: &'a Connection, time: Duration) -> rusqlite::Result<Self> {
+        let mut bounds = Self::begin(connection, time)?;
+        bounds.lower(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_STATEMENT)?;
+        bounds.lower(Limit::SQLITE_LIMIT_EXPR_DEPTH, EXPRESSION_DEPTH)?;
+        bounds.lower(Limit::SQLITE_LIMIT_COMPOUND_SELECT, COMPOUND_SELECTS)?;
+        bounds.lower(Limit::SQLITE_LIMIT_FUNCTION_ARG, FUNCTION_ARGUMENTS)?;
+        Ok(bounds)
+    }
+
+    fn lower(&mut self, limit: Limit, to: i32) -> rusqlite::Result<()> {
+        let before = self.connection.limit(limit)?;
+        self.connection.set_limit(limit, before.min(to))?;
+        self.before.push((limit, before));
+        Ok(())
     }
 }
 
 impl Drop for Bounds<'_> {
     fn drop(&mut self) {
         DEADLINE.set(self.deadline);
-        // Fails for no limit that SQLite knows.
-        let _ = self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, self.longest);
+        for (limit, before) in &self.before {
+            // Fails for no limit that SQLite knows.
+            let _ = self.connection.set_limit(*limit, *before);
+        }
     }
 }
 
@@ -110,6 +137,34 @@ mod tests {
         let long = endless.replace("n + 1 FROM n", "n + 1 FROM n LIMIT 1000000");
         let count: i64 = connection.query_row(&long, [], |row| row.get(0)).expect("it ends");
         assert_eq!(count, 1_000_000);
+    }
+
+    /// The test runs on a thread with as small a stack as an engine's.
+    #[test]
+    fn text_that_would_use_up_the_stack_or_takes_long_to_parse_is_refused_and_what_fits_is_run() {
+        let connection = connection("");
+        let nested = |depth: usize| format!("CREATE TABLE t{depth} (v CHECK ({}1))", "NOT ".repeat(depth));
+        let joined =
+            |count: usize| format!("CREATE VIEW v{count} AS {}", vec!["SELECT 1"; count].join(" UNION "));
+        let arguments =
+            |count: usize| format!("CREATE TABLE a{count} (v CHECK (max({})))", vec!["1"; count].join(", "));
+        let long = |length: usize| format!("CREATE TABLE l{length} (v DEFAULT '{}')", "x".repeat(length));
+        let bounds = Bounds::of_text(&connection, LONG).expect("bounds");
+        for fits in [nested(400), joined(100), arguments(127), long(999_000)] {
+            connection.execute(&fits, []).unwrap_or_else(|error| panic!("{error}"));
+        }
+        connection.execute("INSERT INTO t400 VALUES (1)", []).expect("a row");
+        for (too_much, why) in [
+            (nested(600), "depth"),
+            (joined(101), "too many terms"),
+            (arguments(128), "arguments"),
+            (long(1_000_000), "statement too long"),
+        ] {
+            let error = connection.execute(&too_much, []).expect_err(why).to_string();
+            assert!(error.contains(why), "{why}: {error:.200}");
+        }
+        drop(bounds);
+        connection.execute(&arguments(128), []).expect("what SQLite takes by default");
     }
 
     #[test]
