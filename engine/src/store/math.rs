@@ -327,7 +327,8 @@ mod tests {
         }
     }
 
-    /// Bit for bit; one unit in the last place is let pass where newer C libraries round better than fdlibm.
+    /// Bit for bit; a unit or two in the last place are let pass where newer C libraries round better than fdlibm, and in the
+    /// logarithms that older versions of SQLite had from dividing natural ones.
     #[test]
     fn results_are_those_of_another_sqlite_of_this_system() {
         let mut random = fastrand::Rng::with_seed(11);
@@ -359,12 +360,13 @@ for call in sys.stdin.read().split(';'):
             let ours: Option<f64> =
                 connection.query_row(&format!("SELECT {call}"), [], |row| row.get(0)).expect(call);
             let theirs = u64::from_str_radix(theirs, 16).ok();
-            let hyperbolic = ["asinh", "acosh", "atanh"].iter().any(|name| call.starts_with(name));
+            let vary = ["asinh", "acosh", "atanh", "log(", "log10", "log2"];
+            let allowed = if vary.iter().any(|name| call.starts_with(name)) { 2 } else { 0 };
             let apart = match (ours.map(f64::to_bits), theirs) {
                 (Some(ours), Some(theirs)) => ours.abs_diff(theirs),
-                (ours, theirs) => u64::from(ours != theirs) * 2,
+                (ours, theirs) => u64::from(ours != theirs) * 3,
             };
-            assert!(apart <= u64::from(hyperbolic), "{call}: {ours:?} is not {theirs:?}");
+            assert!(apart <= allowed, "{call}: {ours:?} is not {theirs:?}");
         }
     }
 
