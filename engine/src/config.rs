@@ -17,6 +17,10 @@ pub struct Config {
     /// How long the lock is left alone after it was held for `turn_time`, so that a writer who waits gets it:
     /// SQLite's busy timeout looks every 25 milliseconds by then. Default: 30 milliseconds.
     pub turn_gap: Duration,
+    /// How long SQLite may take to write one merged row, with all that the table's constraints, indexes and triggers do then.
+    /// A row that takes longer is parked. After each such row of a table the next gets half as long, so that no table
+    /// holds the others up for more than twice this time. Default: 10 seconds.
+    pub row_time: Duration,
     /// How often to look for commits of other processes where file events do not tell. Default: 250 milliseconds.
     pub poll_interval: Duration,
     /// How long a table that was dropped and made anew, as by a migration, must have been left alone before it is compared
@@ -38,6 +42,7 @@ impl Default for Config {
             turn_time: Duration::from_millis(100),
             contended_turn_time: Duration::from_millis(10),
             turn_gap: Duration::from_millis(30),
+            row_time: Duration::from_secs(10),
             poll_interval: Duration::from_millis(250),
             rebuild_quiet: Duration::from_secs(2),
             changeset_bytes: 256 << 10,

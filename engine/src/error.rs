@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::row_doc::RowDocError;
 use crate::schema::eligibility::Refusal;
+use crate::schema::space::LeftOut;
 use crate::text_doc::TextDocError;
 
 /// Every error of the engine. Match on it; the texts are for people and may change.
@@ -201,6 +202,9 @@ pub enum Error {
     /// The database file was replaced or removed while the engine had it open.
     #[error("'{0}' was replaced or removed while Driftless had it open; restart on the new file")]
     FileReplaced(PathBuf),
+    /// The space defines tables, and none of them can be made: there is no clone. Each with the reason.
+    #[error("none of the space's tables can be made here, so there is no clone{}", first_reason(.0))]
+    NothingCloned(Vec<LeftOut>),
     /// A changeset or snapshot from outside is malformed.
     #[error("what the relay sent is malformed: {0}")]
     Frame(#[from] FrameError),
@@ -225,6 +229,11 @@ pub enum Error {
     /// The engine's thread has stopped; its last error was reported where it happened.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+fn first_reason(left_out: &[LeftOut]) -> String {
+    let first = left_out.first();
+    first.map(|left| format!(": '{}' for instance: {}", left.name, left.reason)).unwrap_or_default()
 }
 
 /// What to do about a disk that fails; nothing for other failures.

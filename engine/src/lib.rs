@@ -87,7 +87,7 @@ mod tracking;
 mod verify;
 
 pub use changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
-pub use cloning::clone;
+pub use cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
 pub use config::{ColumnKind, Config, SyncConfig, TableOptions};
 pub use conflicts::{Conflict, Written, conflicts};
 pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
@@ -99,6 +99,7 @@ pub use parked::{Parked, parked};
 pub use row_doc::RowDocError;
 pub use schema::Affinity;
 pub use schema::eligibility::{KindRefusal, Refusal};
+pub use schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 pub use setup::{
     Selection, Tracked, end_track_all, forget, rename_column, set_kind, track, untrack, untrack_all,
 };

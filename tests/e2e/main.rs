@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod bad_network;
 mod chains;
+mod clone;
 mod conflicts;
 mod copies;
 mod counters;

@@ -7,17 +7,20 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
-/// An ordinary connection, as an app would have: no extension, a busy timeout.
+/// An ordinary connection, as an app would have: no extension, a busy timeout, and the mathematical functions that the
+/// SQLite of most systems has.
 pub fn connect(path: &Path) -> Connection {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).expect("the database opens");
     connection.busy_timeout(Duration::from_secs(20)).expect("a busy timeout");
+    driftless::sim::math_functions(&connection).expect("functions");
     connection
 }
 
 /// Makes a database of these statements.
 pub fn create_database(path: &Path, statements: &str) {
     let connection = Connection::open(path).expect("a new database");
+    driftless::sim::math_functions(&connection).expect("functions");
     connection.execute_batch(statements).unwrap_or_else(|error| panic!("{error} in: {statements}"));
 }
 

@@ -25,6 +25,7 @@ mod waits;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use driftless_protocol::{RowKey, Value};
 use rusqlite::Transaction;
@@ -37,7 +38,7 @@ use crate::row_doc::resolve::RowState;
 use crate::schema::{Catalog, Tracked};
 use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
-use crate::store::{bases, claims, conflicts, documents, parked, texts};
+use crate::store::{bases, claims, conflicts, documents, limits, parked, texts};
 pub(crate) use doomed::{Unit, all_that_go, refers_to_any};
 pub(crate) use limit::Limit;
 use park::{Refused, by_itself, refused};
@@ -45,7 +46,7 @@ pub(crate) use references::Orphan;
 use references::Pending;
 use shadow::Shadows;
 pub(crate) use write::wanted;
-use write::{Clause, Effect, Wrote};
+use write::{Clause, Effect, How, Wrote};
 
 /// A row whose trigger rolled the whole transaction back, and when.
 pub(crate) type RolledBack = (i64, RowKey, Act);
@@ -55,6 +56,8 @@ pub(crate) type RolledBack = (i64, RowKey, Act);
 pub(crate) enum Act {
     Write,
     TakeOut,
+    /// To write it takes longer than a row may take.
+    Overrun,
 }
 
 /// Why materializing stopped.
@@ -87,6 +90,7 @@ pub(crate) struct Materializer<'a> {
     catalog: &'a Catalog,
     /// Rows to be parked unseen.
     shunned: &'a HashSet<RolledBack>,
+    row_time: Duration,
     has_conflicts: bool,
     has_parked: bool,
     has_claims: bool,
@@ -113,6 +117,7 @@ impl<'a> Materializer<'a> {
         catalog: &'a Catalog,
         shunned: &'a HashSet<RolledBack>,
         limit: Limit,
+        row_time: Duration,
     ) -> Result<Self> {
         Ok(Self {
             has_conflicts: !conflicts::is_empty(tx)?,
@@ -122,6 +127,7 @@ impl<'a> Materializer<'a> {
             tx,
             catalog,
             shunned,
+            row_time,
             shadows: Shadows::default(),
             pending: Pending::default(),
             limit,
@@ -196,8 +202,30 @@ impl<'a> Materializer<'a> {
         Ok(())
     }
 
+    /// How long a write to a row of this table may take: less after each one that took too long, since each has the turn
+    /// begin again.
+    fn row_time(&self, table: i64) -> Duration {
+        if self.shunned.is_empty() {
+            return self.row_time;
+        }
+        let overruns =
+            self.shunned.iter().filter(|(of, _, act)| *of == table && *act == Act::Overrun).count();
+        self.row_time / (1 << overruns.min(7))
+    }
+
     /// One row through the first two stages. Rows that this concerns are added to `queue`.
     fn judge(&mut self, tracked: &Tracked, row: Touched, queue: &mut Queue) -> Step<()> {
+        let (table, key) = (row.table, row.key.clone());
+        match self.judge_one(tracked, row, queue) {
+            // Between the writes something of the table's was evaluated, and took too long.
+            Err(Stop::Error(Error::Sqlite { source, .. })) if limits::took_too_long(&source) => {
+                Err(Stop::RolledBack((table, key, Act::Overrun)))
+            }
+            judged => judged,
+        }
+    }
+
+    fn judge_one(&mut self, tracked: &Tracked, row: Touched, queue: &mut Queue) -> Step<()> {
         let document = match row.document {
             Some(document) => document,
             None => match documents::get(self.tx, row.table, row.key.as_bytes())? {
@@ -255,6 +283,9 @@ impl<'a> Materializer<'a> {
                 "a trigger of the table rolls back every transaction that writes this row".to_owned(),
                 None,
             ))
+        } else if self.shunned.contains(&(row.table, row.key.clone(), Act::Overrun)) {
+            let what = "to write it took too long: a constraint, an index or a trigger of the table computes too much";
+            Err(by_itself(what.to_owned(), Some("TIME".to_owned())))
         } else {
             self.admit(tracked, &row.key, &key_values, &state, row.new, queue)?.map(Some)
         };
@@ -352,25 +383,31 @@ impl<'a> Materializer<'a> {
         {
             return Ok(Err(reason));
         }
+        let time = self.row_time(tracked.id);
+        let (abort, ignore) = (How { clause: Clause::Abort, time }, How { clause: Clause::Ignore, time });
         // Each time at least one row makes way, and in each index at most one can be in the way.
         for _ in 0..=tracked.table.unique.len() + 1 {
-            let error = match write::write(self.tx, tracked, key_values, state, new, Clause::Abort) {
+            let error = match write::write(self.tx, tracked, key_values, state, new, abort) {
                 Ok(Wrote { effect: Effect::Ignored, .. }) => {
                     let what = "a trigger of the table ignores the row".to_owned();
                     return Ok(Err(by_itself(what, Some("TRIGGER".to_owned()))));
                 }
                 Ok(wrote) => return Ok(Ok(wrote)),
-                Err(_) if self.tx.is_autocommit() => {
-                    return Err(Stop::RolledBack((tracked.id, key.clone(), Act::Write)));
+                Err(error) if self.tx.is_autocommit() => {
+                    let act = if limits::took_too_long(&error) { Act::Overrun } else { Act::Write };
+                    return Err(Stop::RolledBack((tracked.id, key.clone(), act)));
                 }
                 Err(error) => error,
             };
             // What a trigger would write here has come with the row, as a row of its own, and is in its way.
             if tracked.meddles
-                && let Ok(wrote) = write::write(self.tx, tracked, key_values, state, new, Clause::Ignore)
+                && let Ok(wrote) = write::write(self.tx, tracked, key_values, state, new, ignore)
                 && wrote.effect != Effect::Ignored
             {
                 return Ok(Ok(wrote));
+            }
+            if self.tx.is_autocommit() {
+                return Err(Stop::RolledBack((tracked.id, key.clone(), Act::Overrun)));
             }
             match refused(tracked, error)? {
                 Refused::Itself(reason) => return Ok(Err(reason)),

@@ -25,7 +25,7 @@ impl Materializer<'_> {
     pub(super) fn take_out(&mut self, tracked: &Tracked, key: &RowKey) -> Step<()> {
         let key_values = key.values();
         if !self.shunned.contains(&(tracked.id, key.clone(), Act::TakeOut)) {
-            match write::delete(self.tx, tracked, &key_values) {
+            match write::delete(self.tx, tracked, &key_values, Some(self.row_time(tracked.id))) {
                 Ok(wrote) if wrote.effect == Effect::Went => {
                     self.note(tracked, key, &wrote);
                     return Ok(());
@@ -46,7 +46,7 @@ impl Materializer<'_> {
             }
         }
         let were_on = self.switch_triggers(false)?;
-        let taken_out = write::delete(self.tx, tracked, &key_values).doing("deleting a row");
+        let taken_out = write::delete(self.tx, tracked, &key_values, None).doing("deleting a row");
         self.switch_triggers(were_on)?;
         let wrote = taken_out?;
         if wrote.effect == Effect::Went {

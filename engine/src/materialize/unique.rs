@@ -10,6 +10,7 @@ use super::{Materializer, Queue, Step, references, shadow, waits};
 use crate::error::{Doing, Error};
 use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
+use crate::store::limits::{self, Bounds};
 use crate::store::parked::{self, Reason, Stage};
 use crate::store::{Bind, claims, documents, quote};
 
@@ -24,7 +25,10 @@ impl Materializer<'_> {
         state: &RowState<'_>,
         queue: &mut Queue,
     ) -> Step<Option<Reason>> {
-        let held = match self.shadows.unique_values(self.tx, tracked, key_values, state)? {
+        let bounds = Bounds::begin(self.tx, self.row_time(tracked.id)).doing("judging a row")?;
+        let held = self.shadows.unique_values(self.tx, tracked, key_values, state)?;
+        drop(bounds);
+        let held = match held {
             Ok(held) => held,
             Err(error) => {
                 return match refused(tracked, error)? {
@@ -96,9 +100,16 @@ impl Materializer<'_> {
         state: &RowState<'_>,
         queue: &mut Queue,
     ) -> Step<Option<Reason>> {
-        // What is refused by itself, SQLite will say.
-        let Ok(held) = self.shadows.unique_values(self.tx, tracked, key_values, state)? else {
-            return Ok(None);
+        let bounds = Bounds::begin(self.tx, self.row_time(tracked.id)).doing("judging a row")?;
+        let held = self.shadows.unique_values(self.tx, tracked, key_values, state)?;
+        drop(bounds);
+        let held = match held {
+            Ok(held) => held,
+            Err(source) if limits::took_too_long(&source) => {
+                return Err(Error::Sqlite { doing: "judging a row", source }.into());
+            }
+            // What is refused by itself, SQLite will say.
+            Err(_) => return Ok(None),
         };
         for (unique, values) in tracked.table.unique.iter().zip(&held) {
             let Some(bytes) = values.as_ref().and_then(|values| shadow::bytes(unique, values)) else {

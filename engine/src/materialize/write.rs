@@ -2,6 +2,7 @@
 //! as its error.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use driftless_protocol::Value;
 use rusqlite::{ErrorCode, Transaction, params_from_iter};
@@ -9,6 +10,7 @@ use rusqlite::{ErrorCode, Transaction, params_from_iter};
 use crate::error::{Doing, Result};
 use crate::row_doc::resolve::RowState;
 use crate::schema::{Tracked, insert_sql, insert_sql_or, or_abort};
+use crate::store::limits::Bounds;
 use crate::store::{Bind, quote, value};
 
 /// What became of a row.
@@ -48,6 +50,14 @@ pub(super) enum Clause {
     Ignore,
 }
 
+/// How a row is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) clause: Clause,
+    /// How long each statement may take.
+    pub(super) time: Duration,
+}
+
 /// Brings one row to its state. `new`: it had no document before.
 pub(super) fn write(
     tx: &Transaction<'_>,
@@ -55,16 +65,16 @@ pub(super) fn write(
     key_values: &[Value<'static>],
     state: &RowState<'_>,
     new: bool,
-    clause: Clause,
+    how: How,
 ) -> rusqlite::Result<Wrote> {
     if !state.alive {
-        return delete(tx, tracked, key_values);
+        return delete(tx, tracked, key_values, Some(how.time));
     }
     let wanted = wanted(tracked, key_values, state);
     if new {
         // A row without a document is not in its table: every row that is has been captured. Were it there after
         // all, with a NULL in its way or a mark that got lost, the insert says so and the row is looked at.
-        match insert(tx, tracked, &wanted, clause) {
+        match insert(tx, tracked, &wanted, how) {
             Err(error) if is_taken(&error) => {}
             inserted => {
                 return inserted.map(|done| Wrote::new(if done { Effect::Came } else { Effect::Ignored }));
@@ -103,12 +113,12 @@ pub(super) fn write(
         }
     };
     match differs {
-        None => insert(tx, tracked, &wanted, clause)
+        None => insert(tx, tracked, &wanted, how)
             .map(|done| Wrote::new(if done { Effect::Came } else { Effect::Ignored })),
         Some(differs) if differs.is_empty() => Ok(Wrote::new(Effect::None)),
         Some(differs) => {
             let changed = differs.iter().map(|(at, _)| *at).collect();
-            let done = update(tx, tracked, key_values, &differs, clause)?;
+            let done = update(tx, tracked, key_values, &differs, how)?;
             Ok(if done {
                 Wrote { effect: Effect::Changed, old, changed }
             } else {
@@ -118,11 +128,12 @@ pub(super) fn write(
     }
 }
 
-/// Deletes one row, if it is there.
+/// Deletes one row, if it is there. `time`: how long that may take; `None` for as long as it takes, where no trigger runs.
 pub(super) fn delete(
     tx: &Transaction<'_>,
     tracked: &Tracked,
     key_values: &[Value<'static>],
+    time: Option<Duration>,
 ) -> rusqlite::Result<Wrote> {
     let mut old = None;
     let stops_here = planted!(CascadeNotFollowed) && !tracked.table.references.is_empty();
@@ -135,7 +146,9 @@ pub(super) fn delete(
         }
     }
     let mut delete = tx.prepare_cached(&tracked.delete)?;
+    let bounds = time.map(|time| Bounds::begin(tx, time)).transpose()?;
     let gone = delete.execute(params_from_iter(key_values.iter().map(Bind)))? > 0;
+    drop(bounds);
     Ok(Wrote { old, ..Wrote::new(if gone { Effect::Went } else { Effect::None }) })
 }
 
@@ -184,15 +197,16 @@ fn insert(
     tx: &Transaction<'_>,
     tracked: &Tracked,
     wanted: &[(usize, Cow<'_, Value<'_>>)],
-    clause: Clause,
+    how: How,
 ) -> rusqlite::Result<bool> {
-    let mut insert = if clause == Clause::Ignore {
+    let mut insert = if how.clause == Clause::Ignore {
         tx.prepare_cached(&insert_sql_or(" OR IGNORE", &tracked.table, wanted.iter().map(|(at, _)| *at)))?
     } else if wanted.len() == tracked.table.columns.len() {
         tx.prepare_cached(&tracked.insert)?
     } else {
         tx.prepare_cached(&insert_sql(&tracked.table, wanted.iter().map(|(at, _)| *at)))?
     };
+    let _bounds = Bounds::begin(tx, how.time)?;
     insert.execute(params_from_iter(wanted.iter().map(|(_, value)| Bind(value)))).map(|rows| rows > 0)
 }
 
@@ -202,7 +216,7 @@ fn update(
     tracked: &Tracked,
     key_values: &[Value<'_>],
     differs: &[(usize, &Cow<'_, Value<'_>>)],
-    clause: Clause,
+    how: How,
 ) -> rusqlite::Result<bool> {
     let key_len = key_values.len();
     let sets = differs
@@ -211,12 +225,13 @@ fn update(
         .map(|(n, (at, _))| format!("{} = ?{}", quote(&tracked.table.columns[*at].spelled), key_len + n + 1));
     let sql = format!(
         "UPDATE{} main.{} SET {} WHERE {}",
-        if clause == Clause::Ignore { " OR IGNORE" } else { or_abort(&tracked.table) },
+        if how.clause == Clause::Ignore { " OR IGNORE" } else { or_abort(&tracked.table) },
         quote(&tracked.table.spelled),
         sets.collect::<Vec<_>>().join(", "),
         tracked.table.key_condition()
     );
     let mut update = tx.prepare_cached(&sql)?;
     let binds = key_values.iter().map(Bind).chain(differs.iter().map(|(_, value)| Bind(value)));
+    let _bounds = Bounds::begin(tx, how.time)?;
     update.execute(params_from_iter(binds)).map(|rows| rows > 0)
 }

@@ -32,7 +32,7 @@ use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
 use crate::notice::Notice;
 use crate::schema::settling::Settling;
-use crate::schema::{Catalog, reconcile, unchanged};
+use crate::schema::{Catalog, objects, reconcile, unchanged};
 use crate::status::{self, Status};
 use crate::store::tables::Unjudged;
 use crate::store::{self, backlog, bases, columns, identity, outbox, parked, progress, tables, writers};
@@ -42,6 +42,7 @@ use crate::tracking::rule::Newcomers;
 
 use cascade::Cascade;
 pub(crate) use conversation::Verdict;
+pub(crate) use space::Made;
 use space::adopt_options;
 
 /// Sizes of the first turn; later ones fit what was measured.
@@ -89,6 +90,8 @@ pub(crate) struct Replica {
     catalog: Catalog,
     /// The tables that wait to be left alone.
     settling: Settling,
+    /// The app's numbers in the file's header, when somebody last committed.
+    pragmas: Option<[i32; 2]>,
     /// SQLite's `schema_version` when the catalog was made.
     schema_version: Option<i64>,
     /// The same when the side tables were looked at, before the first turn.
@@ -105,6 +108,8 @@ pub(crate) struct Replica {
     newcomers: Newcomers,
     shunned: HashSet<RolledBack>,
     cascade: Cascade,
+    /// The `schema_version` under which those rows failed: under another they are tried again.
+    shunned_under: i64,
     feed: broadcast::Sender<Changes>,
     lock: EngineLock,
 }
@@ -173,6 +178,7 @@ impl Replica {
             writer: if let Some((reused, _)) = reused { reused } else { fresh::writer() },
             catalog: Catalog::default(),
             settling: Settling::new(config.rebuild_quiet, last_write),
+            pragmas: None,
             schema_version: None,
             side_tables_at: Some(side_tables_at),
             data_version: 0,
@@ -184,6 +190,7 @@ impl Replica {
             newcomers: Newcomers::default(),
             shunned: HashSet::new(),
             cascade: Cascade::default(),
+            shunned_under: 0,
             feed,
             config,
             connection,
@@ -325,7 +332,11 @@ impl Replica {
             match self.try_turn(batch)? {
                 Ok(done) => break done,
                 Err(Undone::RolledBack(row)) => {
-                    tracing::warn!(table = row.0, "a trigger rolled the turn back; its row is parked");
+                    tracing::warn!(
+                        table = row.0,
+                        act = ?row.2,
+                        "a trigger rolled the turn back, or a row took too long to write; the row is parked"
+                    );
                     self.shunned.insert(row);
                 }
                 Err(Undone::TooMany(orphans, version)) => {
@@ -402,6 +413,10 @@ impl Replica {
         // Are the side tables all there? Asked where somebody else may have touched them.
         let found_version = schema_version(&tx)?;
         let moved = self.schema_version != Some(found_version);
+        if self.shunned_under != found_version {
+            self.shunned.clear();
+            self.shunned_under = found_version;
+        }
         // At the opening they were looked at already.
         let whole = moved && self.side_tables_at.take() != Some(found_version);
         let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, whole)?;
@@ -429,6 +444,11 @@ impl Replica {
         }
         cascade::look_again(&tx, &self.cascade)?;
 
+        let mut pragmas = self.pragmas;
+        if moved || mended || data_version != self.data_version {
+            pragmas = objects::follow_pragmas(&tx, &self.catalog, pragmas, now())?;
+        }
+
         // 2 capture
         let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
         captured.written.iter().for_each(|table| self.settling.touch(*table, now()));
@@ -452,6 +472,7 @@ impl Replica {
                 &self.catalog,
                 &self.shunned,
                 if unlimited { Limit::NONE } else { limit },
+                self.config.row_time,
             )?,
         };
         let mut progress = Progress::None;
@@ -516,7 +537,7 @@ impl Replica {
         tx.commit().doing("committing a turn")?;
         (self.replica, self.writer) = (replica, writer);
         self.schema_version = (!renewed).then_some(version);
-        self.data_version = data_version;
+        (self.data_version, self.pragmas) = (data_version, pragmas);
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
         match progress {
             Progress::None => {}

@@ -36,7 +36,13 @@ impl Replica {
             vector: progress::vector(&tx)?,
             numbers: TableNumbers::default(),
             touched: Default::default(),
-            materializer: Materializer::new(&tx, &self.catalog, &self.shunned, Limit::NONE)?,
+            materializer: Materializer::new(
+                &tx,
+                &self.catalog,
+                &self.shunned,
+                Limit::NONE,
+                self.config.row_time,
+            )?,
         };
         for table in self.catalog.iter() {
             merge.materializer.judge_all(table.id);

@@ -1,10 +1,10 @@
-//! The tables of the space as they travel: rows of `_driftless_definitions`, made from CREATE statements, and
-//! tables made from those by a clone.
+//! The tables of the space as they travel: rows of `_driftless_definitions`, made from CREATE statements.
+//!
+//! Rows that have a `type` are no tables but what else the space defines: see [`Defined`].
 
 use std::collections::BTreeSet;
 
 use driftless_protocol::{Collation, RowKey, Value};
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
@@ -43,7 +43,7 @@ impl Definition {
             name: travels.to_owned(),
             spelled: (fold(&table.spelled) != travels).then(|| table.spelled.clone()),
             sql: Some(table.sql.clone()),
-            indexes: Some(table.indexes.join(";\n")),
+            indexes: Some(indexes_to_text(&table.indexes)),
             options: TableOptions {
                 kinds: Kinds::new(),
                 // Said of other tables it says nothing.
@@ -72,6 +72,11 @@ impl Definition {
     /// What the table is called by those who make it anew.
     pub(crate) fn called(&self) -> &str {
         self.spelled.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The CREATE INDEX statements.
+    pub(crate) fn indexes(&self) -> Vec<String> {
+        indexes_from_text(self.indexes.as_deref().unwrap_or(""))
     }
 
     /// The columns that were renamed.
@@ -120,7 +125,9 @@ const COLUMNS: &str =
 /// The definition of a table, by folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1"))
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1 AND type IS NULL"
+        ))
         .and_then(|mut statement| statement.query_row([name], read).optional())
         .doing("reading the definitions of the space")
 }
@@ -146,11 +153,11 @@ pub(crate) fn standing(connection: &Connection, name: &str, column: &str) -> Res
     rows.collect::<rusqlite::Result<_>>().doing(doing)
 }
 
-/// All of them, by name.
+/// Those of all tables, by name.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     let doing = "reading the definitions of the space";
     let mut statement = connection
-        .prepare(&format!("SELECT {COLUMNS} FROM _driftless_definitions ORDER BY name"))
+        .prepare(&format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE type IS NULL ORDER BY name"))
         .doing(doing)?;
     let rows = statement.query_map([], read).doing(doing)?;
     let mut all: Vec<Definition> = rows.collect::<rusqlite::Result<_>>().doing(doing)?;
@@ -159,7 +166,9 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     Ok(all)
 }
 
-/// Writes a definition and marks it for capture, if it says anything new. Kinds that it does not state stay.
+/// Writes a definition and marks it for capture, if it says anything new. Kinds that it does not state stay, and so do the
+/// indexes of a table that is defined already: a file may lack some that others have, and says only which of its own came
+/// and went ([`put_indexes`]).
 pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Result<()> {
     let before = find(tx, &definition.name)?;
     let mut definition = definition.clone();
@@ -174,9 +183,26 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
         let columns = &definition.retired_columns() | &before.retired_columns();
         definition.retire_columns(&columns);
     }
+    if let Some(indexes) = before.as_ref().and_then(|before| before.indexes.clone()) {
+        definition.indexes = Some(indexes);
+    }
     if before.as_ref() == Some(&definition) {
         return Ok(());
     }
+    write(tx, &definition, now)
+}
+
+/// Writes which indexes the space has of a table, and marks that for capture, if it is anything new.
+pub(crate) fn put_indexes(tx: &Transaction<'_>, name: &str, indexes: &[String], now: i64) -> Result<()> {
+    let Some(mut definition) = find(tx, name)? else { return Ok(()) };
+    if definition.indexes() == indexes {
+        return Ok(());
+    }
+    definition.indexes = Some(indexes_to_text(indexes));
+    write(tx, &definition, now)
+}
+
+fn write(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Result<()> {
     tx.execute(
         &format!(
             "INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS})
@@ -200,67 +226,179 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
     crate::store::dirty::mark(tx, tables::DEFINITIONS, now, &definition.name)
 }
 
+/// The CREATE INDEX statements of a table as they are written down: a JSON array of strings.
+fn indexes_to_text(indexes: &[String]) -> String {
+    serde_json::Value::from(indexes).to_string()
+}
+
+/// Reads what [`indexes_to_text`] writes, and what earlier versions wrote: the statements with a semicolon and a line break
+/// between them, which may also stand within one. Written by others, so whatever is there yields some statements, or none.
+fn indexes_from_text(text: &str) -> Vec<String> {
+    if let Ok(serde_json::Value::Array(listed)) = serde_json::from_str(text) {
+        let statements = listed.iter().filter_map(|index| index.as_str());
+        return statements.filter(|index| !index.trim().is_empty()).map(str::to_owned).collect();
+    }
+    let mut statements: Vec<String> = Vec::new();
+    for piece in text.split(";\n") {
+        // SQLite stores every statement with these words first, as they are here.
+        let begins = piece.starts_with("CREATE INDEX ") || piece.starts_with("CREATE UNIQUE INDEX ");
+        match statements.last_mut() {
+            Some(last) if !begins => {
+                last.push_str(";\n");
+                last.push_str(piece);
+            }
+            _ => statements.push(piece.to_owned()),
+        }
+    }
+    statements.retain(|statement| !statement.trim_matches([' ', '\t', '\r', '\n', ';']).is_empty());
+    statements
+}
+
+/// What the space defines beside its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Type {
+    View,
+    Trigger,
+    Virtual,
+    /// `user_version` or `application_id`; its number stands in place of a statement.
+    Pragma,
+}
+
+impl Type {
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::View, "view"),
+        (Self::Trigger, "trigger"),
+        (Self::Virtual, "virtual"),
+        (Self::Pragma, "pragma"),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(known, _)| *known)
+    }
+}
+
+/// A view, a trigger or a virtual table of the app's, or a number in the file's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Defined {
+    pub(crate) is: Type,
+    /// As the app wrote it.
+    pub(crate) name: String,
+    pub(crate) sql: String,
+}
+
+impl Defined {
+    /// The row's key, which no table can be mistaken for.
+    fn key(is: Type, name: &str) -> String {
+        format!("\u{1}{}\u{1}{}", is.name(), fold(name))
+    }
+}
+
+/// Everything beside tables that the space defines, by kind and name. What is not understood is left out.
+pub(crate) fn defined(connection: &Connection) -> Result<Vec<Defined>> {
+    let doing = "reading the definitions of the space";
+    let mut statement = connection
+        .prepare("SELECT name, type, spelled, sql FROM _driftless_definitions WHERE type IS NOT NULL ORDER BY name")
+        .doing(doing)?;
+    let text = |row: &rusqlite::Row<'_>, at: usize| -> rusqlite::Result<Option<String>> {
+        Ok(match row.get_ref(at)? {
+            ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec()).ok(),
+            _ => None,
+        })
+    };
+    let rows = statement
+        .query_map([], |row| {
+            let (key, is, name, sql) = (text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?);
+            let is = is.as_deref().and_then(Type::parse);
+            let (Some(key), Some(is), Some(name), Some(sql)) = (key, is, name, sql) else { return Ok(None) };
+            Ok((key == Defined::key(is, &name)).then_some(Defined { is, name, sql }))
+        })
+        .doing(doing)?;
+    let mut all: Vec<Defined> =
+        rows.filter_map(rusqlite::Result::transpose).collect::<rusqlite::Result<_>>().doing(doing)?;
+    all.sort_by(|a, b| (a.is, &a.name).cmp(&(b.is, &b.name)));
+    Ok(all)
+}
+
+/// Whether the space defines something of that kind and name.
+pub(crate) fn is_defined(connection: &Connection, is: Type, name: &str) -> Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM _driftless_definitions WHERE name = ?1 AND sql IS NOT NULL)",
+        )
+        .and_then(|mut statement| statement.query_row([Defined::key(is, name)], |row| row.get(0)))
+        .doing("reading the definitions of the space")
+}
+
+/// Writes what something beside the tables is now, and marks that for capture, if it is anything new.
+pub(crate) fn put_defined(tx: &Transaction<'_>, defined: &Defined, now: i64) -> Result<()> {
+    let key = Defined::key(defined.is, &defined.name);
+    let written = tx
+        .execute(
+            "INSERT INTO _driftless_definitions (name, type, spelled, sql) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (name) DO UPDATE SET type = ?2, spelled = ?3, sql = ?4
+             WHERE type IS NOT ?2 OR spelled IS NOT ?3 OR sql IS NOT ?4",
+            (&key, defined.is.name(), &defined.name, &defined.sql),
+        )
+        .doing("writing the definitions of the space")?;
+    if written == 0 { Ok(()) } else { crate::store::dirty::mark(tx, tables::DEFINITIONS, now, &key) }
+}
+
+/// Takes back what [`put_defined`] wrote.
+pub(crate) fn remove_defined(tx: &Transaction<'_>, is: Type, name: &str, now: i64) -> Result<()> {
+    let key = Defined::key(is, name);
+    let removed = tx
+        .execute("DELETE FROM _driftless_definitions WHERE name = ?1", [&key])
+        .doing("writing the definitions of the space")?;
+    if removed == 0 { Ok(()) } else { crate::store::dirty::mark(tx, tables::DEFINITIONS, now, &key) }
+}
+
 /// The definitions' own table, which is like any other.
 pub(crate) fn own_table(connection: &Connection) -> Result<Table> {
     super::introspect::own(connection, "_driftless_definitions")
 }
 
-/// Makes a table and its indexes as the space defines them.
-///
-/// The statements come from outside, so they run under an authorizer that lets through the making of this table
-/// and its indexes and nothing else: no other statement, no query, no attached file.
-/// Fails with [`Error::Damaged`] on anything else, and then nothing has been made.
-pub(crate) fn create(connection: &mut Connection, definition: &Definition) -> Result<()> {
-    let refuse = |what: String| Error::Damaged {
-        table: "_driftless_definitions",
-        what: format!("the space's definition of table '{}' is not used: {what}", definition.name),
-    };
-    let sql = definition.sql.as_deref().ok_or_else(|| refuse("it is empty".into()))?;
-    let name = definition.called().to_owned();
-    connection
-        .authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &name)))
-        .doing("cloning")?;
-    let made = (|| {
-        one_statement(connection, sql)?;
-        for index in split(definition.indexes.as_deref().unwrap_or("")) {
-            one_statement(connection, index)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_of_indexes_are_read_as_they_were_written_whatever_stands_in_them() {
+        for indexes in [
+            vec![],
+            vec!["CREATE INDEX i ON t (a)"],
+            vec![
+                "CREATE INDEX \"a;\n\"\"b\" ON t (a) -- live;\n WHERE a",
+                "CREATE UNIQUE INDEX [,] ON t (';\nCREATE INDEX ')",
+            ],
+        ] {
+            let indexes: Vec<String> = indexes.into_iter().map(str::to_owned).collect();
+            assert_eq!(indexes_from_text(&indexes_to_text(&indexes)), indexes);
         }
-        Ok(())
-    })();
-    let cleared = connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
-    made.map_err(|source: rusqlite::Error| {
-        match (Error::Sqlite { doing: "making the space's tables", source }) {
-            error if error.is_disk() => error,
-            Error::Sqlite { source, .. } => refuse(source.to_string()),
-            other => other,
-        }
-    })?;
-    cleared.doing("cloning")
-}
+    }
 
-fn one_statement(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-    // `execute` refuses text after the first statement.
-    connection.execute(sql, []).map(|_| ())
-}
+    #[test]
+    fn statements_of_indexes_that_earlier_versions_wrote_are_still_read() {
+        let first = "CREATE INDEX live ON t(v) -- only those that live;\n WHERE gone IS NULL";
+        let old = format!("{first};\nCREATE UNIQUE INDEX u ON t(a);\nCREATE INDEX i ON t(b)");
+        assert_eq!(
+            indexes_from_text(&old),
+            [first, "CREATE UNIQUE INDEX u ON t(a)", "CREATE INDEX i ON t(b)"]
+        );
+        assert_eq!(indexes_from_text(""), [""; 0]);
+        assert_eq!(indexes_from_text(" ;\n"), [""; 0]);
+    }
 
-/// One CREATE INDEX a piece. They were joined by a semicolon and a newline, which cannot otherwise stand in one
-/// except within a quoted name, and then the piece fails to parse and nothing is made.
-fn split(indexes: &str) -> impl Iterator<Item = &str> {
-    indexes.split(";\n").map(str::trim).filter(|index| !index.is_empty())
-}
-
-fn authorize(context: &AuthContext<'_>, table: &str) -> Authorization {
-    let ours = |name: &str| name.eq_ignore_ascii_case(table);
-    let schema = |name: &str| matches!(name, "sqlite_master" | "sqlite_schema" | "sqlite_sequence");
-    let allowed = match context.action {
-        AuthAction::CreateTable { table_name } => ours(table_name),
-        AuthAction::CreateIndex { table_name, .. } => ours(table_name),
-        AuthAction::Reindex { .. } | AuthAction::Function { .. } => true,
-        AuthAction::Insert { table_name } | AuthAction::Update { table_name, .. } => schema(table_name),
-        AuthAction::Read { table_name, .. } => schema(table_name) || ours(table_name),
-        AuthAction::Delete { .. } => false,
-        _ => false,
-    };
-    let main = context.database_name.is_none_or(|database| database == "main");
-    if allowed && main { Authorization::Allow } else { Authorization::Deny }
+    #[test]
+    fn a_list_of_indexes_that_is_something_else_yields_what_can_be_read_of_it() {
+        assert_eq!(
+            indexes_from_text("[1, \"CREATE INDEX i ON t (a)\", null, \"\"]"),
+            ["CREATE INDEX i ON t (a)"]
+        );
+        assert_eq!(indexes_from_text("{}"), ["{}"]);
+        assert_eq!(indexes_from_text("[\"CREATE"), ["[\"CREATE"]);
+    }
 }

@@ -18,7 +18,7 @@ use super::inventory::Inventory;
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
 use super::{Catalog, Table, Tracked};
-use super::{creation, effects, rebuilt, unchanged, warnings};
+use super::{creation, effects, objects, rebuilt, unchanged, warnings};
 use crate::config::TableOptions;
 use crate::error::{Doing, Result};
 use crate::store::dirty::Why;
@@ -95,6 +95,7 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
         let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), notes, &children)?;
         tables::set_reason(tx, table.id, warning.as_deref())?;
     }
+    objects::follow(tx, &catalog, now)?;
     // What waits to be left alone is looked at again although the schema does not move.
     if undecided || catalog.iter().any(|table| table.settling) {
         unchanged::forget(tx)?;

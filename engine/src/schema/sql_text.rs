@@ -56,6 +56,46 @@ pub(crate) fn index_terms(sql: &str) -> Option<(Vec<&str>, Option<&str>)> {
     Some((terms, filter))
 }
 
+/// What a CREATE INDEX statement says before its terms.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct IndexHead {
+    pub(crate) name: String,
+    /// Where the name stands in the statement, quotes included.
+    at: (usize, usize),
+}
+
+/// The head of a CREATE INDEX statement as SQLite stores it.
+pub(crate) fn index_head(sql: &str) -> Option<IndexHead> {
+    let mut tokens = Tokens { sql, at: 0 };
+    let is = |token: &str, word: &str| token.eq_ignore_ascii_case(word);
+    if !is(tokens.next()?, "CREATE") {
+        return None;
+    }
+    let next = tokens.next()?;
+    let index = if is(next, "UNIQUE") { tokens.next()? } else { next };
+    let name = tokens.next()?;
+    let at = (tokens.at - name.len(), tokens.at);
+    let is_head = is(index, "INDEX") && is(tokens.next()?, "ON");
+    is_head.then(|| IndexHead { name: unquoted(name), at })
+}
+
+/// A CREATE INDEX statement with another name.
+pub(crate) fn with_index_name(sql: &str, head: &IndexHead, name: &str) -> String {
+    format!("{}{}{}", &sql[..head.at.0], crate::store::quote(name), &sql[head.at.1..])
+}
+
+/// What a CREATE VIRTUAL TABLE statement says of the table from which its contents come, as full-text tables do: its
+/// `content` argument. `None` where it says nothing or names no table.
+pub(crate) fn content_table(sql: &str) -> Option<String> {
+    let arguments = list(&mut Tokens { sql, at: 0 })?;
+    let named = arguments.into_iter().find_map(|argument| {
+        let mut tokens = Tokens { sql: argument, at: 0 };
+        let is_content = tokens.next()?.eq_ignore_ascii_case("content") && tokens.next()? == "=";
+        if is_content { tokens.next().map(unquoted) } else { None }
+    });
+    named.filter(|table| !table.is_empty())
+}
+
 /// What a CREATE TABLE statement says of a column, its name first.
 pub(crate) fn column_definition<'a>(sql: &'a str, column: &str) -> Option<&'a str> {
     list(&mut Tokens { sql, at: 0 })?.into_iter().find(|definition| {
@@ -182,6 +222,32 @@ mod tests {
                 .as_deref(),
             Some(" (t, x CHECK (s.x < 'T.' AND s /* */ . t > t AND ut.x), CHECK (t))")
         );
+    }
+
+    #[test]
+    fn an_index_under_another_name() {
+        let renamed = |sql| index_head(sql).map(|head| (with_index_name(sql, &head, "n\"n"), head.name));
+        assert_eq!(
+            renamed("CREATE UNIQUE INDEX \"a \"\"on b\" /* ON */ ON t (a)"),
+            Some(("CREATE UNIQUE INDEX \"n\"\"n\" /* ON */ ON t (a)".to_owned(), "a \"on b".to_owned()))
+        );
+        assert_eq!(
+            renamed("CREATE INDEX i ON t(a)"),
+            Some(("CREATE INDEX \"n\"\"n\" ON t(a)".to_owned(), "i".to_owned()))
+        );
+        assert_eq!(renamed("CREATE TABLE i (a)"), None);
+        assert_eq!(renamed("CREATE INDEX i"), None);
+    }
+
+    #[test]
+    fn the_table_that_a_full_text_table_takes_its_contents_from() {
+        let content =
+            |arguments: &str| content_table(&format!("CREATE VIRTUAL TABLE f USING fts5({arguments})"));
+        assert_eq!(content("a, b, content = 'my notes' , content_rowid=id").as_deref(), Some("my notes"));
+        assert_eq!(content("content=notes").as_deref(), Some("notes"));
+        assert_eq!(content("content, content=''"), None);
+        assert_eq!(content("a"), None);
+        assert_eq!(content_table("CREATE VIRTUAL TABLE f USING fts5"), None);
     }
 
     #[test]

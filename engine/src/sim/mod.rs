@@ -39,6 +39,11 @@ pub fn set_seed(seed: Option<u64>) {
     seeded::set(seed);
 }
 
+/// Gives a connection the mathematical functions that the SQLite of most systems has, and the bundled one lacks.
+pub fn math_functions(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    crate::store::math::provide(connection)
+}
+
 /// A database file, opened as the one engine that it may have.
 #[derive(Debug)]
 pub struct Replica {
@@ -142,7 +147,7 @@ impl Replica {
     pub fn make_defined_tables(&mut self) -> Result<Vec<String>> {
         let made = self.inner.make_defined_tables()?;
         self.inner.capture_all()?;
-        Ok(made)
+        Ok(made.tables)
     }
 
     /// From now on counts, in thousands, the steps of SQLite's virtual machine that the engine's statements take: what they

@@ -38,6 +38,7 @@ pub(super) fn upgrade(tx: &Transaction<'_>) -> Result<()> {
          ALTER TABLE _driftless_tables ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
          ALTER TABLE _driftless_tables ADD COLUMN inserted INTEGER NOT NULL DEFAULT 0;
          ALTER TABLE _driftless_tables ADD COLUMN edited INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE _driftless_definitions ADD COLUMN type TEXT;
          ALTER TABLE _driftless_definitions ADD COLUMN retired INTEGER;
          ALTER TABLE _driftless_definitions ADD COLUMN retired_columns TEXT;
          ALTER TABLE _driftless_backlog RENAME TO _driftless_backlog_1;",

@@ -17,6 +17,7 @@
 //! | `all` | the rule that every table is tracked, see `tracking/rule.rs`; absent without it |
 //! | `judged` | by which schema, and by which version of the engine, the parked rows were last listed to be judged |
 //! | `parking` | 1 while rows are parked whose parents are still there, because those are about to go |
+//! | `seen` | the indexes, views, triggers and numbers of the app's as this file last had them; see schema/objects.rs |
 //! | `mended` | what was mended in the side tables, in words: for `status` |
 
 use std::path::Path;
@@ -208,6 +209,15 @@ pub(crate) fn add_mended(tx: &Transaction<'_>, note: &str) -> Result<()> {
 pub(crate) fn forget_mended(tx: &Transaction<'_>) -> Result<()> {
     tx.execute("DELETE FROM _driftless_meta WHERE name = 'mended'", []).doing("writing _driftless_meta")?;
     Ok(())
+}
+
+/// What this file last had of what the space defines beside its tables, as schema/objects.rs writes it down.
+pub(crate) fn seen(connection: &Connection) -> Result<Option<String>> {
+    Ok(get(connection, "seen").ok().flatten())
+}
+
+pub(crate) fn set_seen(tx: &Transaction<'_>, seen: &str) -> Result<()> {
+    set(tx, "seen", seen)
 }
 
 pub(crate) fn set_replica(tx: &Transaction<'_>, replica: ReplicaId) -> Result<()> {

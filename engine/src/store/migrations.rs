@@ -238,9 +238,12 @@ CREATE TABLE _driftless_quarantine (
 -- What the space knows of its tables. Travels like any other table's rows; clone makes the tables from it.
 CREATE TABLE _driftless_definitions (
   name TEXT PRIMARY KEY,            -- folded; the name under which it travels
-  spelled TEXT,                     -- the name that it has now, if another
-  sql TEXT,                         -- CREATE TABLE
-  indexes TEXT,                     -- CREATE INDEX ...; one after the other, by name
+  type TEXT,                        -- NULL: a table. Else 'view', 'trigger', 'virtual' (a virtual table) or 'pragma' (a
+                                    -- number in the file's header), and the name is char(1) || type || char(1) || its
+                                    -- own name, folded
+  spelled TEXT,                     -- the name that it has now, if another; without fail where there is a type
+  sql TEXT,                         -- the CREATE statement; of a pragma its number
+  indexes TEXT,                     -- the CREATE INDEX statements: a JSON array of strings, by name
   deletes_win INTEGER,
   integer_key INTEGER,
   renames TEXT,                     -- columns that were renamed: a JSON object, name now to name that it travels by;

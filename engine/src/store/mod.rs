@@ -17,6 +17,8 @@ pub(crate) mod health;
 pub(crate) mod identity;
 pub(crate) mod inbox;
 pub(crate) mod kinds;
+pub(crate) mod limits;
+pub(crate) mod math;
 pub(crate) mod migrations;
 pub(crate) mod outbox;
 pub(crate) mod parked;
@@ -100,7 +102,12 @@ fn open_file(path: &Path, mode: OpenFlags) -> Result<Connection> {
     if !path.is_file() {
         return Err(Error::NoSuchFile(path.to_owned()));
     }
-    Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).doing("opening the database")
+    let doing = "opening the database";
+    let mut connection =
+        Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).doing(doing)?;
+    limits::set(&mut connection).doing(doing)?;
+    math::provide(&connection).doing(doing)?;
+    Ok(connection)
 }
 
 /// Reads something, so that a file that is no database is noticed before anything else is tried on it.

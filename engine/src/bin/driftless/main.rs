@@ -95,6 +95,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => return finish(&args.file, verify::run(args)),
         Command::Track(args) => return finish(&args.file, track::track(args)),
         Command::Status(args) => return finish(&args.file, status::run(args)),
+        Command::Clone(args) => return finish(&args.file, clone::run(args)),
         Command::SetKind(args) => track::set_kind(args),
         Command::RenameColumn(args) => track::rename_column(args),
         Command::Forget(args) => forget::run(args),
@@ -102,7 +103,6 @@ fn main() -> ExitCode {
         Command::Sync(args) => sync::run(args),
         Command::Conflicts(args) => conflicts::run(&args.file, args.json),
         Command::Parked(args) => parked::run(&args.file, args.json),
-        Command::Clone(args) => clone::run(args),
     };
     finish(command.file(), done.map(|()| ExitCode::SUCCESS))
 }
@@ -161,6 +161,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::KindRefused { .. }
             | Error::CannotRename { .. }
             | Error::CannotForget { .. }
+            | Error::NothingCloned(_)
             | Error::Contradiction { .. },
         ) => 3,
         Some(Error::Locked { .. }) => 4,
