@@ -133,7 +133,8 @@ fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()
             if let Some((now, _)) = entry.renames.iter().find(called_now).filter(|(now, _)| *now != to) {
                 return cannot(format!("it was renamed before: it is '{now}' now"));
             }
-            let known = entry.columns.iter().any(|column| column.name == from) || travels(&from).is_some();
+            let known = entry.columns.iter().any(|column| column.name == from)
+                || entry.renames.iter().any(|(now, travels)| *now == from || *travels == from);
             if !known {
                 return cannot(format!("the table never had a column '{old}'"));
             }
