@@ -12,7 +12,8 @@ pub struct Config {
     pub turn_rows: usize,
     /// How long a turn aims to hold the write lock while nobody else writes. Default: 100 milliseconds.
     pub turn_time: Duration,
-    /// The same while somebody else does, whose writes wait for ours. Default: 10 milliseconds.
+    /// The same while somebody else does, whose writes wait for ours, and fail if their transactions have read before. Default:
+    /// 5 milliseconds.
     pub contended_turn_time: Duration,
     /// How long the lock is left alone after it was held for `turn_time`, so that a writer who waits gets it:
     /// SQLite's busy timeout looks every 25 milliseconds by then. Default: 30 milliseconds.
@@ -40,7 +41,7 @@ impl Default for Config {
             busy_timeout: Duration::from_secs(5),
             turn_rows: 20_000,
             turn_time: Duration::from_millis(100),
-            contended_turn_time: Duration::from_millis(10),
+            contended_turn_time: Duration::from_millis(5),
             turn_gap: Duration::from_millis(30),
             row_time: Duration::from_secs(10),
             poll_interval: Duration::from_millis(250),

@@ -126,6 +126,7 @@ impl Notice {
     pub(crate) fn health(&self, health: &Health) {
         let (name, why) = match health {
             Health::Well => ("well", None),
+            Health::Busy(_) => ("busy", None),
             Health::Ailing(why) => ("ailing", Some(why.clone())),
             Health::Stopped(why) => ("stopped", why.clone()),
         };

@@ -206,7 +206,8 @@ mod tests {
         let empty = Welcome { space: SpaceId::random(), heads: StateVector::new(), own: None };
         replica.welcome(&empty, "here").expect("welcomed");
         let (own, last) = (replica.id(), replica.last_seq().expect("a seq"));
-        replica.acknowledged(own, last).expect("acknowledged");
+        replica.note_acknowledged(own, last);
+        replica.write_notes().expect("written");
         let verdict = replica.welcome(&empty, "here").expect("welcomed");
         (verdict, replica.outgoing(0, usize::MAX).expect("an outbox").len())
     }

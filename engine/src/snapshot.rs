@@ -30,6 +30,10 @@ pub(crate) fn make(
     if identity::group_open(&tx)? {
         return Ok(None);
     }
+    // The engine may have committed a turn a moment ago whose wait for the disk is not over.
+    if !planted!(UnsyncedCommits) {
+        driftless_wal::sync(&tx).doing("making a snapshot")?;
+    }
     let vector = contained(&tx)?;
     let snapshot = fresh::snapshot();
     let header = |index, last| SnapshotHeader { snapshot, index, last, vector: vector.clone() };

@@ -3,6 +3,7 @@
 mod api;
 mod bad_input;
 mod bad_network;
+mod busy_app;
 mod chains;
 mod clone;
 mod conflicts;

@@ -247,6 +247,11 @@ impl Process {
         self.outcome()
     }
 
+    /// The system's number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said so far, both streams.
     pub fn said(&self) -> String {
         let said = self.said.0.lock().expect("nobody panics with it");

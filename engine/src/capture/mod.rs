@@ -37,7 +37,7 @@ pub(crate) struct Author {
 /// How much one turn takes on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Marks read.
+    /// Rows, each of which may have many marks.
     pub(crate) rows: usize,
     /// About how large a body grows, in bytes.
     pub(crate) bytes: usize,
@@ -58,7 +58,7 @@ pub(crate) struct Captured {
     pub(crate) touched: TouchedRows,
 }
 
-/// Captures up to `limits.rows` marks, then, if that empties the log, as much of the backlog.
+/// Captures the marks of up to `limits.rows` rows, then, if that empties the log, as much of the backlog.
 pub(crate) fn run(
     tx: &Transaction<'_>,
     catalog: &Catalog,
@@ -67,8 +67,7 @@ pub(crate) fn run(
     now: i64,
 ) -> Result<Captured> {
     let mut captured = Captured::default();
-    let marks = dirty::read(tx, limits.rows)?;
-    let drained = marks.len() < limits.rows;
+    let (marks, drained) = dirty::read_rows(tx, limits.rows)?;
     if let Some(last) = marks.last().map(|mark| mark.id) {
         captured.marks = marks.len();
         captured.written = marks.iter().map(|mark| mark.table.abs()).collect();

@@ -3,7 +3,7 @@
 use driftless_protocol::message::Welcome;
 use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector};
 
-use super::{Replica, begin};
+use super::{Notes, Replica, begin};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
 use crate::naming::{is_foreign, take_new_name};
@@ -72,6 +72,8 @@ impl Replica {
             Some(_) => {}
             None => identity::set_space(&tx, welcome.space)?,
         }
+        // What the last relay said was said before this.
+        self.notes.write(&tx, self.replica)?;
         let vector = progress::vector(&tx)?;
         let last = vector.get(self.replica);
         if let Some(own) = welcome.own
@@ -96,6 +98,7 @@ impl Replica {
         let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != self.replica);
         let lacks_ours = stored + 1 < first;
         tx.commit().doing("joining the space")?;
+        self.notes = Notes::default();
         let snapshot = (lacks_others || lacks_ours) && !planted!(OutboxEmptiedEarly);
         Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
     }
@@ -103,10 +106,12 @@ impl Replica {
     /// Becomes a new replica, keeping all unsent work.
     pub(crate) fn become_new(&mut self) -> Result<()> {
         let tx = begin(&mut self.connection)?;
+        self.notes.write(&tx, self.replica)?;
         let replica = take_new_name(&tx)?;
         tx.commit().doing("becoming a new replica")?;
         tracing::info!(old = %self.replica.short(), new = %replica.short(), "this file is a copy: new replica id");
         self.replica = replica;
+        self.notes = Notes::default();
         Ok(())
     }
 
@@ -118,6 +123,8 @@ impl Replica {
     /// The same; if one is damaged the outbox is emptied. The next connection finds that the relay lacks what is no longer
     /// here, and sends it a snapshot.
     pub(crate) fn outgoing_or_empty(&mut self, after: u64, bytes: usize) -> Result<Vec<Changeset>> {
+        // A number that leaves the machine must not be lost with its power, and given to another changeset.
+        self.durability.wait(&self.connection)?;
         let read = self.outgoing(after, bytes);
         if let Err(error @ Error::Damaged { .. }) = &read {
             tracing::error!(%error, "the outbox is emptied; the relay takes a snapshot instead");
@@ -127,29 +134,5 @@ impl Replica {
             tx.commit().doing("emptying the outbox")?;
         }
         read
-    }
-
-    /// The relay has stored everything of `own`'s up to `seq`. Nothing of it is true of another name than that which
-    /// spoke to the relay.
-    pub(crate) fn acknowledged(&mut self, own: ReplicaId, seq: u64) -> Result<()> {
-        if own != self.replica {
-            return Ok(());
-        }
-        let tx = begin(&mut self.connection)?;
-        if identity::acked(&tx)? < seq {
-            identity::set_acked(&tx, seq)?;
-        }
-        if planted!(OutboxEmptiedEarly) {
-            outbox::confirm(&tx, seq)?;
-        }
-        tx.commit().doing("noting an acknowledgement")
-    }
-
-    /// A state vector of the relay's, later than the acknowledgements it confirms.
-    pub(crate) fn confirmed(&mut self, heads: &StateVector, url: &str) -> Result<()> {
-        let tx = begin(&mut self.connection)?;
-        outbox::confirm(&tx, heads.get(self.replica))?;
-        identity::set_contact(&tx, now(), url)?;
-        tx.commit().doing("noting what the relay holds")
     }
 }

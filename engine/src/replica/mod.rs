@@ -7,6 +7,9 @@
 
 mod cascade;
 mod conversation;
+mod durability;
+mod lock_wait;
+mod notes;
 mod repair;
 mod space;
 
@@ -42,6 +45,8 @@ use crate::tracking::rule::Newcomers;
 
 use cascade::Cascade;
 pub(crate) use conversation::Verdict;
+use durability::Durability;
+use notes::Notes;
 pub(crate) use space::Made;
 use space::adopt_options;
 
@@ -66,6 +71,10 @@ pub(crate) struct Turn {
     pub(crate) more: bool,
     /// In how long a table that was rebuilt may be compared with its documents; `None` if none waits.
     pub(crate) settles_in: Option<Duration>,
+    /// Whether nothing was done because another process had a transaction open; see [`Replica::retreats`].
+    pub(crate) retreated: bool,
+    /// How long the write lock was held.
+    pub(crate) held: Duration,
     /// Whether that is the rest of one piece of work, which could have been done at once.
     goes_on: bool,
 }
@@ -106,6 +115,12 @@ pub(crate) struct Replica {
     partial_turns: u32,
     /// Tables that `track --all` is about to track.
     newcomers: Newcomers,
+    /// Whether the next turn gives the lock back if another process has a transaction open then.
+    retreats: bool,
+    /// Whether an app is at work, so that turns are to be short.
+    beside_app: bool,
+    notes: Notes,
+    durability: Durability,
     shunned: HashSet<RolledBack>,
     cascade: Cascade,
     /// The `schema_version` under which those rows failed: under another they are tried again.
@@ -142,6 +157,8 @@ impl Replica {
         drop(store::open_to_read(path, config.busy_timeout)?);
         let lock = EngineLock::take(path)?;
         let mut connection = store::open(path, config.busy_timeout)?;
+        lock_wait::install(&mut connection)?;
+        lock_wait::set_longest(config.busy_timeout);
         let tx = begin(&mut connection)?;
         mending::run(&tx, path, true)?;
         let inode = identity::inode_of(path)?;
@@ -188,6 +205,10 @@ impl Replica {
             released: Instant::now(),
             partial_turns: 0,
             newcomers: Newcomers::default(),
+            retreats: false,
+            beside_app: false,
+            notes: Notes::default(),
+            durability: Durability::new(),
             shunned: HashSet::new(),
             cascade: Cascade::default(),
             shunned_under: 0,
@@ -220,8 +241,8 @@ impl Replica {
 
     /// Leaves it to the system when to write to the disk: for files that need not outlive a test.
     #[cfg(feature = "sim")]
-    pub(crate) fn without_fsync(&self) -> Result<()> {
-        self.connection.pragma_update(None, "synchronous", "OFF").doing("setting how to commit")
+    pub(crate) fn without_fsync(&mut self) -> Result<()> {
+        self.durability.turn_off(&self.connection)
     }
 
     /// Whether everything that was committed is captured, and everything that is applied is shown.
@@ -280,9 +301,31 @@ impl Replica {
         Ok(untracked)
     }
 
-    /// Whether another connection has committed since the last turn, or a new table is to be looked at again.
-    pub(crate) fn has_foreign_commits(&self) -> Result<bool> {
-        Ok(data_version(&self.connection)? != self.data_version || self.newcomers.is_due(now()))
+    /// A number that changes when another connection commits.
+    pub(crate) fn data_version(&self) -> Result<i64> {
+        data_version(&self.connection)
+    }
+
+    /// Whether another connection has committed since the last turn, by the file's [`Replica::data_version`] now.
+    pub(crate) fn is_foreign(&self, data_version: i64) -> bool {
+        data_version != self.data_version
+    }
+
+    /// Whether tables are to be looked at again though nobody has committed: new ones, and those that were rebuilt.
+    pub(crate) fn is_due(&self) -> bool {
+        self.newcomers.is_due(now()) || self.is_settling_due()
+    }
+
+    /// Whether another process has a transaction open. `false` where SQLite cannot tell; connections of this process are
+    /// not counted.
+    pub(crate) fn others_have_transactions(&self) -> bool {
+        driftless_wal::has_external_transaction(&self.connection).unwrap_or(false)
+    }
+
+    /// For the next turn: whether it gives the lock back, and does nothing, if another process has a transaction open
+    /// when it has the lock; and whether it is to be short, for an app that is at work.
+    pub(crate) fn retreats(&mut self, retreats: bool, beside_app: bool) {
+        (self.retreats, self.beside_app) = (retreats, beside_app);
     }
 
     /// Captures everything that is committed now, but for what was done to a table that was rebuilt and is not left alone
@@ -314,10 +357,11 @@ impl Replica {
     }
 
     /// One turn. Takes what it has time for from the front of `incoming`: applied, or kept in the inbox. When the turn
-    /// fails nothing has happened and `incoming` is as it was.
+    /// fails nothing has happened and `incoming` is as it was; but when the disk fails after its commit, what it took is
+    /// done, and nothing is sent before a later turn has brought it to the disk.
     pub(crate) fn turn(&mut self, incoming: &mut VecDeque<Incoming>) -> Result<Turn> {
         self.check_place()?;
-        let begun = Instant::now();
+        lock_wait::set_longest(self.config.busy_timeout);
         let before = self.data_version;
         let (mut count, mut bytes) = (0, 0);
         while let Some(next) = incoming.get(count)
@@ -327,10 +371,32 @@ impl Replica {
             count += 1;
         }
         let batch = &incoming.make_contiguous()[..count];
-        let (mut turn, local, remote) = loop {
+        self.durability.relax(&self.connection)?;
+        let done = self.try_until_done(batch);
+        self.durability.restore(&self.connection)?;
+        let (mut turn, local, remote) = done?;
+        if turn.retreated {
+            return Ok(turn);
+        }
+        incoming.drain(..count);
+        turn.more |= !incoming.is_empty();
+        let contended = std::mem::take(&mut self.beside_app) || before != self.data_version;
+        self.pace(turn.held, turn.marks, bytes, contended);
+        self.announce(Origin::Local, local);
+        self.announce(Origin::Remote, remote);
+        self.durability.wait(&self.connection)?;
+        if turn.goes_on && !is_virtual() {
+            // Others write between the turns of one long piece of work.
+            std::thread::sleep(self.config.turn_gap);
+        }
+        Ok(turn)
+    }
+
+    fn try_until_done(&mut self, batch: &[Incoming]) -> Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>)> {
+        loop {
             self.plan_cascade()?;
             match self.try_turn(batch)? {
-                Ok(done) => break done,
+                Ok(done) => return Ok(done),
                 Err(Undone::RolledBack(row)) => {
                     tracing::warn!(
                         table = row.0,
@@ -344,17 +410,7 @@ impl Replica {
                     self.cascade.begin(orphans, version);
                 }
             }
-        };
-        incoming.drain(..count);
-        turn.more |= !incoming.is_empty();
-        self.pace(begun, turn.marks, bytes, before != self.data_version);
-        if turn.goes_on && !is_virtual() {
-            // Others write between the turns of one long piece of work.
-            std::thread::sleep(self.config.turn_gap);
         }
-        self.announce(Origin::Local, local);
-        self.announce(Origin::Remote, remote);
-        Ok(turn)
     }
 
     fn announce(&self, origin: Origin, rows: Vec<ChangedRow>) {
@@ -367,11 +423,11 @@ impl Replica {
     /// Fits the next turn's size to how long this one took: large while nobody else writes, short while somebody
     /// does. Then leaves the lock alone for a while, if it was held for long: SQLite's waiters look now and then, and
     /// turn upon turn they would find it taken each time.
-    fn pace(&mut self, begun: Instant, marks: usize, bytes: usize, contended: bool) {
+    fn pace(&mut self, took: Duration, marks: usize, bytes: usize, contended: bool) {
         if is_virtual() {
             return;
         }
-        let took = begun.elapsed();
+        let begun = Instant::now().checked_sub(took).unwrap_or(self.released);
         let aim = if contended { self.config.contended_turn_time } else { self.config.turn_time };
         let factor = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.1, 2.0);
         if marks > 0 {
@@ -407,8 +463,15 @@ impl Replica {
         let limits = Limits { rows, bytes: self.config.changeset_bytes };
         let tx = begin(&mut self.connection)?;
         let begun = Instant::now();
+        if std::mem::take(&mut self.retreats) && driftless_wal::has_external_transaction(&tx).unwrap_or(false)
+        {
+            // Its first write would fail if this turn committed. Nothing is lost by giving the lock back.
+            let turn = Turn { more: true, retreated: true, ..Turn::default() };
+            return Ok(Ok((turn, Vec::new(), Vec::new())));
+        }
         // Read under the lock: a commit that comes after ours must be seen as one.
         let data_version = data_version(&tx)?;
+        let changes_before = tx.total_changes();
 
         // Are the side tables all there? Asked where somebody else may have touched them.
         let found_version = schema_version(&tx)?;
@@ -453,7 +516,7 @@ impl Replica {
         let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
         captured.written.iter().for_each(|table| self.settling.touch(*table, now()));
         let settles_in = self.settling.due_in(now());
-        let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in, goes_on: false };
+        let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in, ..Turn::default() };
 
         // 3 apply and 4 materialize, never over an edit that is not captured yet
         let until = |time: Duration| (!is_virtual()).then(|| begun + time);
@@ -534,7 +597,16 @@ impl Replica {
 
         // 5 progress is written with each changeset; it all becomes true here
         let version = schema_version(&tx)?;
+        let wrote = tx.total_changes() != changes_before || self.notes.is_urgent();
+        if wrote {
+            self.notes.write(&tx, replica)?;
+        }
         tx.commit().doing("committing a turn")?;
+        if wrote {
+            self.notes = Notes::default();
+            self.durability.committed();
+        }
+        turn.held = begun.elapsed();
         (self.replica, self.writer) = (replica, writer);
         self.schema_version = (!renewed).then_some(version);
         (self.data_version, self.pragmas) = (data_version, pragmas);

@@ -191,11 +191,12 @@ impl Link {
                 self.session.applied(file.held()?)
             }
             Work::Acknowledged(seq) => {
-                file.acknowledged(self.session.replica(), seq)?;
+                file.note_acknowledged(self.session.replica(), seq);
                 Vec::new()
             }
             Work::Confirmed(heads) => {
-                file.confirmed(&heads, "sim:")?;
+                file.note_confirmed(self.session.replica(), &heads, "sim:");
+                file.write_notes()?;
                 Vec::new()
             }
             Work::Rename => {

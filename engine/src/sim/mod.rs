@@ -54,7 +54,7 @@ impl Replica {
     /// Opens an existing database, making the side tables if they are not there. Captures nothing yet. Unlike the engine
     /// it does not wait for the disk: what it does survives the process, not the machine.
     pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Self> {
-        let inner = replica::Replica::open(path.as_ref(), config)?;
+        let mut inner = replica::Replica::open(path.as_ref(), config)?;
         inner.without_fsync()?;
         Ok(Self { inner })
     }

@@ -1,6 +1,9 @@
 //! `_driftless_dirty`: which rows were written since their last capture. Appended to by triggers in the writer's
 //! own transaction, drained by capture. The mark says only which row and when: capture reads the row as it is.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use driftless_protocol::Value;
 use rusqlite::{Connection, Transaction};
 
@@ -78,6 +81,30 @@ pub(crate) fn read(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
     read_log(connection, "SELECT id, tbl, at, 0, * FROM _driftless_dirty ORDER BY id LIMIT ?1", limit, 7)
 }
 
+/// The oldest marks of `rows` different rows, and whether those are all marks. A row that is written again and again is
+/// captured once: of marks that name no further row there may be many more.
+pub(crate) fn read_rows(connection: &Connection, rows: usize) -> Result<(Vec<Mark>, bool)> {
+    /// So many marks a row at most, which bounds the memory that they take.
+    const MARKS_PER_ROW: usize = 32;
+    let most = rows.saturating_mul(MARKS_PER_ROW).min(usize::MAX >> 1);
+    let mut marks = read(connection, most)?;
+    let mut all = marks.len() < most;
+    let mut different = HashSet::new();
+    let end = marks.iter().position(|mark| {
+        let mut hasher = DefaultHasher::new();
+        mark.table.hash(&mut hasher);
+        mark.key.iter().for_each(|value| value.to_bytes().hash(&mut hasher));
+        // Two rows of one hash count as one, which changes nothing but how many are taken.
+        different.insert(hasher.finish());
+        different.len() > rows
+    });
+    if let Some(end) = end {
+        marks.truncate(end);
+        all = false;
+    }
+    Ok((marks, all))
+}
+
 /// The oldest `limit` entries of the backlog.
 pub(crate) fn read_backlog(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
     read_log(
@@ -140,4 +167,37 @@ pub(crate) fn mark(tx: &Transaction<'_>, table: i64, at: i64, key: &str) -> Resu
         .and_then(|mut statement| statement.execute((table, at, key)))
         .doing("marking a row")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside an app that writes the same rows again and again, a limit of marks made one turn into many, each of which captured
+    /// nearly the same rows.
+    #[test]
+    fn a_row_that_is_written_often_counts_once() {
+        let connection = Connection::open_in_memory().expect("it opens");
+        let table = "CREATE TABLE _driftless_dirty (id INTEGER PRIMARY KEY, tbl, at, k0)";
+        connection.execute_batch(table).expect("made");
+        let mark = |row: &str| {
+            connection
+                .execute("INSERT INTO _driftless_dirty (tbl, at, k0) VALUES (1, 0, ?1)", [row])
+                .expect("marked");
+        };
+        for _ in 0..20 {
+            mark("a");
+            mark("b");
+        }
+        let taken = |rows| {
+            let (marks, all) = read_rows(&connection, rows).expect("read");
+            (marks.len(), all)
+        };
+        assert_eq!(taken(2), (40, true));
+        assert_eq!(taken(1), (1, false));
+        mark("c");
+        mark("a");
+        assert_eq!(taken(2), (40, false), "up to the first mark of a third row");
+        assert_eq!(taken(3), (42, true));
+    }
 }

@@ -13,13 +13,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::SyncState;
 use super::address::Address;
-use super::connection::{Connection, Ended, Socket};
+use super::connection::{Connection, Ended, Socket, again_while_busy};
 use super::presence::Others;
 use super::session::Session;
 use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
-use crate::replica::Replica;
 
 /// So often in a row a relay refuses with one code before it is believed: one bit that the network flips can make a
 /// request into one that is refused for good, and then somebody would have to come and start the sync again.
@@ -146,7 +145,20 @@ impl Client {
     }
 
     async fn connection(&mut self) -> Ended {
-        let introduced = self.worker.call(Replica::introduce).await;
+        let introduced = {
+            let mut introducing =
+                std::pin::pin!(again_while_busy(self.worker.clone(), |replica| replica.introduce()));
+            loop {
+                tokio::select! {
+                    introduced = &mut introducing => break introduced,
+                    // Nobody who stops waits for an app that does not let go of the write lock.
+                    control = self.control.recv() => match control {
+                        Some(Control::SyncNow(waiter)) => self.waiting.push(waiter),
+                        Some(Control::Stop) | None => return Ended::Stopped,
+                    },
+                }
+            }
+        };
         let introduction = match introduced {
             Ok(introduced) => introduced,
             Err(Error::Stopped) => return Ended::Refused(Error::Stopped),

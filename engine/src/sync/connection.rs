@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftless_protocol::{CloseCode, MessageError, Presence, RelayMessage, SnapshotPart, StateVector};
@@ -40,6 +41,8 @@ const OUTBOX_BYTES: usize = 2 << 20;
 const SNAPSHOT_PARTS: usize = 2;
 /// How often to ping, and to ask for a vector that confirms what was acknowledged.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Between two attempts to get the write lock, so that the engine's thread gets to other work.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait for the socket when saying goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -57,7 +60,8 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    /// By an error of the replica, which is mended or passes; whoever waits need be told of a disk that fails only.
+    /// By an error of the replica, which is mended or passes; whoever waits need be told of a disk that fails only. A file
+    /// that is busy ends no connection: see [`Connection::ask`].
     pub(super) fn by(error: Error) -> Self {
         if error.is_disk() { Self::Failed(error) } else { Self::Broken(error.to_string()) }
     }
@@ -74,6 +78,8 @@ enum Event {
     Renamed(Result<()>),
     /// Everything committed when somebody asked is captured: the question, and the last own seq.
     Captured(u64, Result<u64>),
+    /// What whoever asks this question is told is in the file.
+    Written(u64, Result<()>),
     Snapshot(Option<SnapshotPart>),
 }
 
@@ -101,7 +107,7 @@ pub(super) struct Connection {
     notes: (u64, u64),
     patience: Patience,
     others: Others,
-    /// Questions to be answered once so many notes are done: whoever asked finds in the file what it was told.
+    /// Questions to be answered once so many notes are done and written.
     settled: VecDeque<(u64, u64)>,
     ended: Option<Ended>,
 }
@@ -256,7 +262,9 @@ impl Connection {
         let worker = self.worker.clone();
         self.pending.push(Box::pin(async move {
             loop {
-                let captured = worker.call(|replica| Ok((replica.capture_all()?, replica.last_seq()?)));
+                let captured = again_while_busy(worker.clone(), |replica| {
+                    Ok((replica.capture_all()?, replica.last_seq()?))
+                });
                 match captured.await {
                     // A table was rebuilt just now: what was done to it is known once it has been left alone.
                     Ok((Some(wait), _)) => {
@@ -273,7 +281,9 @@ impl Connection {
             && notes <= self.notes.1
         {
             self.settled.pop_front();
-            self.settle(id, Ok(()));
+            // Whoever asked finds in the file what it was told.
+            let written = again_while_busy(self.worker.clone(), |replica| replica.write_notes());
+            self.pending.push(Box::pin(async move { Event::Written(id, written.await) }));
         }
     }
 
@@ -352,12 +362,20 @@ impl Connection {
                 Action::Acknowledged(seq) => {
                     self.notes.0 += 1;
                     let own = self.session.replica();
-                    self.ask(move |replica| replica.acknowledged(own, seq), Event::Noted);
+                    let note = move |replica: &mut Replica| {
+                        replica.note_acknowledged(own, seq);
+                        Ok(())
+                    };
+                    self.ask(note, Event::Noted);
                 }
                 Action::Confirmed(heads) => {
                     self.notes.0 += 1;
-                    let url = self.config.url.clone();
-                    self.ask(move |replica| replica.confirmed(&heads, &url), Event::Noted);
+                    let (own, url) = (self.session.replica(), self.config.url.clone());
+                    let note = move |replica: &mut Replica| {
+                        replica.note_confirmed(own, &heads, &url);
+                        Ok(())
+                    };
+                    self.ask(note, Event::Noted);
                 }
                 Action::MakeSnapshot => self.make_snapshot(),
                 Action::Present(replica, presence) => self.others.set(replica, &presence),
@@ -378,13 +396,15 @@ impl Connection {
         self.unapplied.push_back(incoming);
     }
 
+    /// Has something done on the engine's thread, as often as it takes to get the write lock: an app that holds it for long
+    /// is no reason to begin the connection again, and the worker says that the file is busy.
     fn ask<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
+        work: impl Fn(&mut Replica) -> Result<T> + Send + Sync + 'static,
         event: fn(Result<T>) -> Event,
     ) {
-        let worker = self.worker.clone();
-        self.pending.push(Box::pin(async move { event(worker.call(work).await) }));
+        let done = again_while_busy(self.worker.clone(), work);
+        self.pending.push(Box::pin(async move { event(done.await) }));
     }
 
     fn on_event(&mut self, event: Event) {
@@ -419,6 +439,10 @@ impl Connection {
                 self.settle(id, Err(error));
                 Vec::new()
             }
+            Event::Written(id, written) => {
+                self.settle(id, written);
+                Vec::new()
+            }
             Event::Snapshot(Some(part)) => vec![self.session.snapshot_part(part)],
             Event::Snapshot(None) => {
                 self.snapshot = None;
@@ -443,13 +467,8 @@ impl Connection {
         }
         self.unapplied_bytes = self.unapplied_bytes.saturating_sub(bytes);
         self.applying = true;
-        self.ask(
-            move |replica| {
-                while replica.turn(&mut batch)?.more {}
-                replica.held()
-            },
-            Event::Applied,
-        );
+        let worker = self.worker.clone();
+        self.pending.push(Box::pin(async move { Event::Applied(worker.apply(batch).await) }));
     }
 
     /// On a thread and a connection of its own: it reads everything, and the engine goes on meanwhile.
@@ -461,7 +480,7 @@ impl Connection {
         self.pending.push(Box::pin(async move {
             loop {
                 // Up to the end of a transaction: there is none of half of one.
-                let place = worker.call(|replica| {
+                let place = again_while_busy(worker.clone(), |replica| {
                     replica.capture_all()?;
                     Ok((replica.path().to_owned(), replica.config().busy_timeout))
                 });
@@ -482,6 +501,22 @@ impl Connection {
                 }
             }
         }));
+    }
+}
+
+/// Has something done on the engine's thread, again for as long as it fails because the write lock cannot be had. Each
+/// attempt waits for the lock as the configuration says.
+pub(super) async fn again_while_busy<T: Send + 'static>(
+    worker: Worker,
+    work: impl Fn(&mut Replica) -> Result<T> + Send + Sync + 'static,
+) -> Result<T> {
+    let work = Arc::new(work);
+    loop {
+        let once = work.clone();
+        match worker.call(move |replica| once(replica)).await {
+            Err(error) if error.is_busy() => tokio::time::sleep(BUSY_PAUSE).await,
+            done => return done,
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Syncing with a relay: the only async part. `session` is the conversation without I/O, `connection` the socket around
 //! it, `patience` whether the relay still answers there, `presence` who else is connected, `client` what connects again and
-//! again, `worker` the thread that owns the file, `watch` what notices that others wrote to it.
+//! again, `worker` the thread that owns the file, `quiet` when it may write beside an app, `watch` what notices that others wrote to it.
 
 pub(crate) mod address;
 mod client;
 mod connection;
 mod patience;
 mod presence;
+mod quiet;
 pub(crate) mod session;
 pub(crate) mod watch;
 pub(crate) mod worker;

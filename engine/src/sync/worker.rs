@@ -8,14 +8,16 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driftless_protocol::{ReplicaId, StateVector};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::quiet::{Due, Quiet, Step};
 use crate::error::{Error, Result};
+use crate::merge::Incoming;
 use crate::notice::Notice;
 use crate::replica::{Replica, Turn};
 
@@ -23,14 +25,23 @@ use crate::replica::{Replica, Turn};
 const QUEUE: usize = 64;
 /// How long to wait after a turn failed for a reason that may pass: a full disk, a lock held too long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// How long nobody must have written before a commit is made for notes alone.
+const NOTES_WAIT: Duration = Duration::from_secs(1);
+/// The same while others read all the time.
+const NOTES_WAIT_AT_MOST: Duration = Duration::from_secs(10);
+/// How long the end waits for the write lock, to write notes that can be had again from the relay.
+const LAST_NOTES: Duration = Duration::from_millis(100);
 
 /// How far a file is: its name, and what it holds, its own changesets included.
 pub(crate) type Progress = (ReplicaId, StateVector);
 
-type Job = Box<dyn FnOnce(&mut Replica) + Send>;
+/// Answers whether it failed because somebody holds the write lock.
+type Job = Box<dyn FnOnce(&mut Replica) -> bool + Send>;
 
 enum Command {
     Job(Job),
+    /// What came in, to be applied with the next turns, and who is told when it is.
+    Apply(VecDeque<Incoming>, oneshot::Sender<Result<StateVector>>),
     Nudge,
     Stop,
 }
@@ -41,6 +52,9 @@ enum Command {
 pub enum Health {
     /// It works.
     Well,
+    /// Another connection has held the write lock for so long, and longer than [`Config::busy_timeout`](crate::Config). The
+    /// work waits, is tried again, and goes on when the lock is free: nothing is lost. Said again after each attempt.
+    Busy(Duration),
     /// The last turn failed; it is tried again. The text says why.
     Ailing(String),
     /// It stopped for good: closed, or for the reason given.
@@ -53,7 +67,7 @@ pub(crate) struct Worker {
     path: Arc<Path>,
     commands: mpsc::Sender<Command>,
     nudged: Arc<AtomicBool>,
-    busy: Arc<AtomicBool>,
+    seen: Arc<AtomicU64>,
     progress: watch::Receiver<Progress>,
     health: watch::Receiver<Health>,
     notice: Notice,
@@ -64,7 +78,7 @@ impl Worker {
     pub(crate) fn start(replica: Replica) -> Result<(Self, JoinHandle<()>)> {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let nudged = Arc::new(AtomicBool::new(false));
-        let busy = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(AtomicU64::new(0));
         let (progress_sender, progress) = watch::channel((replica.id(), replica.held()?));
         let (health_sender, health) = watch::channel(Health::Well);
         let (path, notice) = (replica.path().to_owned(), replica.notice().clone());
@@ -73,15 +87,22 @@ impl Worker {
             replica,
             commands: receiver,
             nudged: nudged.clone(),
-            busy: busy.clone(),
+            seen: seen.clone(),
             progress: progress_sender,
             health: health_sender,
+            quiet: Quiet::default(),
+            looked_at: 0,
+            behind: true,
+            incoming: VecDeque::new(),
+            waiting: Vec::new(),
+            written_at: Instant::now(),
+            busy_since: None,
         };
         let handle = std::thread::Builder::new()
             .name("driftless".into())
             .spawn(move || thread.run())
             .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
-        Ok((Self { path: place.into(), commands, nudged, busy, progress, health, notice }, handle))
+        Ok((Self { path: place.into(), commands, nudged, seen, progress, health, notice }, handle))
     }
 
     /// The file.
@@ -97,9 +118,9 @@ impl Worker {
         }
     }
 
-    /// Whether the thread is at work, and so writes to the file itself.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire)
+    /// How many commits of others the thread has seen. Commits between two looks count as one.
+    pub(crate) fn commits_seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
     }
 
     /// Whether the thread has ended.
@@ -124,6 +145,14 @@ impl Worker {
     ) -> Result<T> {
         let (job, answer) = job(work);
         self.commands.send(Command::Job(job)).await.map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Applies what came in, together with what is captured meanwhile, in turns that the thread takes when the app leaves
+    /// room for them. Returns what the file holds then. When it fails, what was not applied is dropped.
+    pub(crate) async fn apply(&self, incoming: VecDeque<Incoming>) -> Result<StateVector> {
+        let (sender, answer) = oneshot::channel();
+        self.commands.send(Command::Apply(incoming, sender)).await.map_err(|_| Error::Stopped)?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 
@@ -157,7 +186,10 @@ fn job<T: Send + 'static>(
 ) -> (Job, oneshot::Receiver<Result<T>>) {
     let (sender, answer) = oneshot::channel();
     let job: Job = Box::new(move |replica| {
-        let _ = sender.send(work(replica)); // whoever asked may have gone
+        let done = work(replica);
+        let busy = done.as_ref().is_err_and(Error::is_busy);
+        let _ = sender.send(done); // whoever asked may have gone
+        busy
     });
     (job, answer)
 }
@@ -166,70 +198,143 @@ struct Thread {
     replica: Replica,
     commands: mpsc::Receiver<Command>,
     nudged: Arc<AtomicBool>,
-    busy: Arc<AtomicBool>,
+    seen: Arc<AtomicU64>,
     progress: watch::Sender<Progress>,
     health: watch::Sender<Health>,
+    quiet: Quiet,
+    /// `data_version` at the last look.
+    looked_at: i64,
+    /// Whether the last turn left something to do, or failed.
+    behind: bool,
+    /// What came in and is not applied, and who waits for it.
+    incoming: VecDeque<Incoming>,
+    waiting: Vec<oneshot::Sender<Result<StateVector>>>,
+    /// When a commit was last seen or made.
+    written_at: Instant,
+    /// Since when the write lock cannot be had.
+    busy_since: Option<Instant>,
 }
 
 impl Thread {
     fn run(&mut self) {
-        let mut more = true;
+        let reason = self.serve();
+        if self.replica.has_notes() {
+            // Lost, they come again with the next connection.
+            let _ = self.replica.write_notes_within(LAST_NOTES);
+        }
+        self.health.send_replace(Health::Stopped(reason));
+    }
+
+    /// Works until told to stop, or until all handles are gone, or until it makes no sense to go on: then it says why.
+    fn serve(&mut self) -> Option<String> {
         loop {
+            let due = self.behind
+                || self.replica.is_foreign(self.looked_at)
+                || self.replica.is_due()
+                || !self.waiting.is_empty();
             let command = match self.commands.try_recv() {
                 Ok(command) => Some(command),
-                Err(mpsc::error::TryRecvError::Empty) if more => None,
+                Err(mpsc::error::TryRecvError::Empty) if due => None,
                 Err(mpsc::error::TryRecvError::Empty) => {
-                    self.busy.store(false, Ordering::Release);
                     // Whatever was committed while nobody listened.
-                    if self.replica.has_foreign_commits().unwrap_or(false) {
-                        more = true;
+                    if self.look() {
                         continue;
                     }
-                    self.commands.blocking_recv()
+                    self.quiet.nothing_is_due();
+                    self.write_notes_if_quiet();
+                    match self.commands.blocking_recv() {
+                        Some(command) => Some(command),
+                        None => return None,
+                    }
                 }
-                Err(mpsc::error::TryRecvError::Disconnected) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
             };
-            self.busy.store(true, Ordering::Release);
             match command {
                 Some(Command::Job(job)) => {
-                    job(&mut self.replica);
+                    let busy = job(&mut self.replica);
+                    self.note_busy(busy);
                     self.publish();
+                }
+                Some(Command::Apply(mut incoming, waiter)) => {
+                    self.incoming.append(&mut incoming);
+                    self.waiting.push(waiter);
                 }
                 Some(Command::Nudge) => {
                     self.nudged.store(false, Ordering::Release);
-                    more |=
-                        self.replica.has_foreign_commits().unwrap_or(true) || self.replica.is_settling_due();
+                    self.look();
                 }
-                Some(Command::Stop) => break,
-                None if more => match self.take_turn() {
-                    Ok(turn) => more = turn.more,
-                    Err(Some(fatal)) => {
-                        self.health.send_replace(Health::Stopped(Some(fatal)));
-                        return;
+                Some(Command::Stop) => return None,
+                None => {
+                    if let Err(fatal) = self.turn_if_quiet() {
+                        return Some(fatal);
                     }
-                    // The next nudge, at the latest the next poll, tries again.
-                    Err(None) => {
-                        more = false;
-                        std::thread::sleep(PAUSE_AFTER_FAILURE);
-                    }
-                },
-                None => break,
+                }
             }
         }
-        self.health.send_replace(Health::Stopped(None));
+    }
+
+    /// Looks whether others have committed, and answers whether they have since the last turn.
+    fn look(&mut self) -> bool {
+        // A file that cannot be read: the turn finds out what is wrong with it.
+        let version = self.replica.data_version().unwrap_or(self.looked_at + 1);
+        if version != self.looked_at {
+            self.looked_at = version;
+            if self.replica.is_foreign(version) {
+                self.written_at = Instant::now();
+                self.quiet.committed(self.written_at);
+                self.seen.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        self.replica.is_foreign(version)
+    }
+
+    /// Takes a turn if the app leaves room for one now, else waits for a moment. Fails with a text if it makes no sense to
+    /// go on.
+    fn turn_if_quiet(&mut self) -> std::result::Result<(), String> {
+        if !self.look() && !self.behind && !self.replica.is_due() && self.waiting.is_empty() {
+            return Ok(()); // other work has captured it meanwhile
+        }
+        let others = self.replica.others_have_transactions();
+        let what = if self.behind { Due::Rest } else { Due::Work };
+        let retreat = match self.quiet.step(Instant::now(), what, others) {
+            Step::Wait(wait) => {
+                std::thread::sleep(wait);
+                return Ok(());
+            }
+            Step::Go { retreat } => retreat,
+        };
+        self.replica.retreats(retreat, self.quiet.is_at_work(Instant::now()));
+        match self.take_turn() {
+            Ok(turn) if turn.retreated => self.quiet.retreated(),
+            Ok(turn) => {
+                tracing::debug!(marks = turn.marks, held = ?turn.held, more = turn.more, "turn");
+                self.quiet.turned(turn.held);
+                self.written_at = Instant::now();
+                self.behind = turn.more;
+                if !turn.more && self.incoming.is_empty() {
+                    let waiting = std::mem::take(&mut self.waiting);
+                    for waiter in waiting {
+                        let _ = waiter.send(self.replica.held()); // whoever asked may have gone
+                    }
+                }
+            }
+            Err(Some(fatal)) => return Err(fatal),
+            Err(None) => {
+                self.behind = true;
+                std::thread::sleep(PAUSE_AFTER_FAILURE);
+            }
+        }
+        Ok(())
     }
 
     /// Fails with a text if it makes no sense to go on.
     fn take_turn(&mut self) -> std::result::Result<Turn, Option<String>> {
-        let turn = self.replica.turn(&mut VecDeque::new());
+        let turn = self.replica.turn(&mut self.incoming);
         self.publish();
         match turn {
             Ok(turn) => {
-                self.health.send_if_modified(|health| {
-                    let recovered = *health != Health::Well;
-                    *health = Health::Well;
-                    recovered
-                });
+                self.busy_since = None;
+                self.tell(Health::Well);
                 Ok(turn)
             }
             Err(error @ (Error::FileReplaced(_) | Error::NewerFormat { .. })) => {
@@ -238,12 +343,61 @@ impl Thread {
             }
             Err(error) if error.is_busy() => {
                 tracing::debug!(%error, "somebody holds the write lock; trying again");
+                self.note_busy(true);
                 Err(None)
             }
             Err(error) => {
                 tracing::error!(path = %self.replica.path().display(), %error, "a turn failed; trying again");
-                self.health.send_replace(Health::Ailing(error.to_string()));
+                self.tell(Health::Ailing(error.to_string()));
+                self.give_up_incoming(error);
                 Err(None)
+            }
+        }
+    }
+
+    /// What came in and could not be applied comes again with the next connection, which begins when this one is told.
+    fn give_up_incoming(&mut self, error: Error) {
+        self.incoming.clear();
+        // One connection waits at a time; of earlier ones nobody is left to be told.
+        if let Some(waiter) = self.waiting.drain(..).next_back() {
+            let _ = waiter.send(Err(error)); // it may have gone
+        }
+    }
+
+    /// Says how long the write lock could not be had, or finds out whether it can be had again.
+    fn note_busy(&mut self, busy: bool) {
+        if busy {
+            // It was waited for already.
+            let waited = self.replica.config().busy_timeout;
+            let since = *self
+                .busy_since
+                .get_or_insert_with(|| Instant::now().checked_sub(waited).unwrap_or_else(Instant::now));
+            self.tell(Health::Busy(since.elapsed()));
+        } else if self.busy_since.is_some() {
+            // It may only have read. A turn finds out.
+            self.behind = true;
+        }
+    }
+
+    fn tell(&self, now: Health) {
+        self.health.send_if_modified(|health| {
+            let changed = *health != now;
+            *health = now;
+            changed
+        });
+    }
+
+    /// What a relay acknowledged is written by itself only once nobody has written for a while: such a commit would break
+    /// the app's transactions like any other, and the next turn that has something to do takes it along.
+    fn write_notes_if_quiet(&mut self) {
+        let since = self.written_at.elapsed();
+        if self.replica.has_notes()
+            && since >= NOTES_WAIT
+            && (since >= NOTES_WAIT_AT_MOST || !self.replica.others_have_transactions())
+        {
+            self.written_at = Instant::now();
+            if let Err(error) = self.replica.write_notes() {
+                tracing::debug!(%error, "what the relay acknowledged is not noted yet; trying again");
             }
         }
     }

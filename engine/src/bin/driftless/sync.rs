@@ -1,6 +1,6 @@
 //! `driftless sync`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -44,6 +44,7 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
     let begun = Instant::now();
     let what = format!("syncing {} with {}", args.file.display(), args.url);
     let progress = output::Progress::begin(what.clone());
+    let (health, mut busy) = (engine.health(), Busy::default());
     let synced = std::thread::scope(|scope| {
         let syncing = scope.spawn(|| sync.sync_now(Duration::from_secs(args.timeout)));
         // Where nothing is drawn, nobody sees the numbers before the first line.
@@ -51,6 +52,8 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
         let mut next = begun + first;
         while !syncing.is_finished() {
             std::thread::sleep(Duration::from_millis(20));
+            let now = health.borrow().clone();
+            busy.tell(&args.file, &now);
             let asked = Instant::now();
             if asked >= next
                 && let Ok(status) = driftless::status(&args.file)
@@ -127,6 +130,7 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
         let (mut state, mut health) = (sync.watch(), engine.health());
         state.mark_changed();
         let mut tally = Tally::default();
+        let mut busy = Busy::default();
         loop {
             tokio::select! {
                 signal = &mut interrupted => break signal.map_err(anyhow::Error::from),
@@ -144,7 +148,7 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
                     match now {
                         Health::Stopped(reason) => break Err(anyhow::anyhow!(reason.unwrap_or_default())),
                         Health::Ailing(why) => eprintln!("driftless: '{}': {why}; trying again", args.file.display()),
-                        _ => {}
+                        now => busy.tell(&args.file, &now),
                     }
                 }
                 event = feed.next() => tally.add(event),
@@ -179,6 +183,34 @@ fn tell(url: &str, state: &SyncState) -> bool {
         _ => {}
     }
     true
+}
+
+/// Whether the file is busy, so that it is said when that begins, each time it has lasted twice as long, and when it ends.
+#[derive(Default)]
+struct Busy {
+    /// For how long it was when that was last said.
+    said: Option<Duration>,
+}
+
+impl Busy {
+    fn tell(&mut self, file: &Path, now: &Health) {
+        let file = file.display();
+        match (now, self.said) {
+            (Health::Busy(lasted), said) if said.is_none_or(|said| *lasted >= said * 2) => {
+                self.said = Some(*lasted);
+                eprintln!(
+                    "driftless: '{file}' is busy: another program has held its write lock for {}; waiting for it. Nothing \
+                     is lost, and changes go on when that program commits or rolls back its transaction",
+                    output::duration(*lasted)
+                );
+            }
+            (Health::Well, Some(_)) => {
+                self.said = None;
+                eprintln!("driftless: '{file}' is no longer busy");
+            }
+            _ => {}
+        }
+    }
 }
 
 async fn interrupt() -> std::io::Result<()> {

@@ -1,0 +1,301 @@
+//! When to take a turn beside an app that is at work: a state machine without clock or file; the worker tells it what it
+//! sees and does what it says.
+//!
+//! A deferred transaction that has read fails at its first write if anybody committed since, or holds the write lock
+//! just then, whatever its busy timeout (`SQLITE_BUSY_SNAPSHOT`, `SQLITE_BUSY`;
+//! <https://sqlite.org/isolation.html>). A turn of ours does both, so it is taken where no transaction of the app's is open
+//! and none is about to begin:
+//!
+//! - a moment after a commit, when no other follows: not after each commit of a burst, and early in the rest that an app
+//!   with a rhythm takes until its next;
+//! - not while another process has a transaction open;
+//! - after a bounded wait all the same. The wait follows the length of our turns, so that an app that never rests finds the lock
+//!   taken in a small and constant share of its time.
+
+use std::time::{Duration, Instant};
+
+/// How long no commit may have followed the last one.
+const QUIET: Duration = Duration::from_millis(2);
+/// Between two looks. A look costs some microseconds.
+const LOOK: Duration = Duration::from_micros(400);
+/// How long to wait for the end of others' transactions while nobody commits.
+const READERS: Duration = Duration::from_millis(100);
+/// The same once somebody has read for longer than that: a backup, a report, a tool that keeps a transaction open for good.
+const LONG_READERS: Duration = Duration::from_millis(5);
+/// An app that has committed so recently is at work.
+const AT_WORK: Duration = Duration::from_millis(50);
+/// Turns beside an app that never rests come this many times their own length apart, within these bounds. Each breaks the
+/// transaction that is open then, and all that are begun until it is over.
+const RARELY: u32 = 1000;
+const RARELY_AT_LEAST: Duration = Duration::from_secs(1);
+const RARELY_AT_MOST: Duration = Duration::from_secs(5);
+/// An app that commits this often or more often has a rhythm: what came in from others waits for its next rest.
+const SLOWEST_RHYTHM: Duration = Duration::from_millis(200);
+/// How long what came in waits for that.
+const REST: Duration = Duration::from_millis(250);
+/// How many rests the rhythm is taken from.
+const RESTS: usize = 4;
+/// How often one turn may give the lock back because somebody began to read just before it was taken.
+const RETREATS: u32 = 3;
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// The last turn left something to do. It must not wait for long: work that comes faster than it is done piles up.
+    Rest,
+    /// Commits of the app to capture, or what others wrote to apply.
+    Work,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Take a turn. With `retreat`, give the lock back if another process has a transaction open when it is taken.
+    Go { retreat: bool },
+    /// Look again after this.
+    Wait(Duration),
+}
+
+/// What is known of the app's commits and of our own turns.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    /// When the last commit of others was seen.
+    last: Option<Instant>,
+    /// The last rests between bursts of commits, the oldest first.
+    rests: [Option<Duration>; RESTS],
+    /// Since when a turn is due.
+    due: Option<Instant>,
+    retreats: u32,
+    /// How long a turn holds the lock.
+    held: Duration,
+    /// Whether others have read for longer than we waited, and still did at each look since.
+    read_for_long: bool,
+}
+
+impl Quiet {
+    /// A commit of others was seen that was not there at the last look.
+    pub(crate) fn committed(&mut self, now: Instant) {
+        if let Some(last) = self.last.replace(now) {
+            let rest = now.saturating_duration_since(last);
+            if rest > QUIET {
+                self.rests.rotate_left(1);
+                self.rests[RESTS - 1] = Some(rest);
+            }
+        }
+    }
+
+    /// A turn was taken that held the lock for so long.
+    pub(crate) fn turned(&mut self, held: Duration) {
+        (self.due, self.retreats) = (None, 0);
+        // Falls slowly: one short turn does not say that the next is short.
+        self.held = held.max(self.held.mul_f64(0.8));
+    }
+
+    /// There is nothing to do.
+    pub(crate) fn nothing_is_due(&mut self) {
+        (self.due, self.retreats) = (None, 0);
+    }
+
+    /// The lock was given back.
+    pub(crate) fn retreated(&mut self) {
+        self.retreats += 1;
+    }
+
+    /// Whether the app has committed a moment ago.
+    pub(crate) fn is_at_work(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now.saturating_duration_since(last) < AT_WORK)
+    }
+
+    /// What to do about what is due. `others`: whether another process has a transaction open.
+    pub(crate) fn step(&mut self, now: Instant, what: Due, others: bool) -> Step {
+        let due = *self.due.get_or_insert(now);
+        let waited = now.saturating_duration_since(due);
+        let since = self.last.map(|last| now.saturating_duration_since(last));
+        self.read_for_long &= others;
+        if waited >= self.most(what, since) {
+            self.read_for_long |= others;
+            return Step::Go { retreat: false };
+        }
+        match since {
+            Some(since) if since < QUIET => Step::Wait((QUIET - since).min(LOOK)),
+            _ if others => Step::Wait(LOOK),
+            Some(since) if self.expects_another(since) && waited < REST => Step::Wait(LOOK),
+            _ => Step::Go { retreat: self.retreats < RETREATS },
+        }
+    }
+
+    /// The longest that a turn waits. `since`: how long ago the last commit was.
+    fn most(&self, what: Due, since: Option<Duration>) -> Duration {
+        match what {
+            Due::Rest => READERS.min(self.held * 4),
+            Due::Work if since.is_some_and(|since| since < AT_WORK) => {
+                (self.held * RARELY).clamp(RARELY_AT_LEAST, RARELY_AT_MOST)
+            }
+            Due::Work if self.read_for_long => LONG_READERS,
+            Due::Work => READERS.max(REST),
+        }
+    }
+
+    /// Whether the app rests and is expected to write again soon, and no longer has just begun to rest. Not once it has
+    /// rested for twice as long as it usually does.
+    fn expects_another(&self, since: Duration) -> bool {
+        let known = self.rests.iter().flatten();
+        let Some(shortest) = known.min().filter(|_| self.rests.iter().all(Option::is_some)) else {
+            return false;
+        };
+        *shortest < SLOWEST_RHYTHM
+            && since > (*shortest / 2).max(QUIET * 2)
+            && since < *shortest * 2 + AT_WORK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GO: Step = Step::Go { retreat: true };
+    const AT_ALL_COSTS: Step = Step::Go { retreat: false };
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// Steps on until a turn is to be taken. Returns after how long, and how.
+    fn turn(
+        quiet: &mut Quiet,
+        begin: Instant,
+        what: Due,
+        others: impl Fn(Duration) -> bool,
+    ) -> (Duration, Step) {
+        let mut waited = Duration::ZERO;
+        loop {
+            match quiet.step(begin + waited, what, others(waited)) {
+                Step::Wait(wait) => waited += wait,
+                go => return (waited, go),
+            }
+            assert!(waited < Duration::from_secs(60), "no turn is ever taken");
+        }
+    }
+
+    /// An app that has committed so often, that far apart. Returns the time of its last commit.
+    fn app(quiet: &mut Quiet, begin: Instant, commits: u32, apart: Duration) -> Instant {
+        for n in 0..commits {
+            quiet.committed(begin + apart * n);
+        }
+        begin + apart * (commits - 1)
+    }
+
+    #[test]
+    fn on_a_quiet_file_what_came_in_is_applied_at_once() {
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.step(Instant::now(), Due::Work, false), GO);
+    }
+
+    #[test]
+    fn a_single_commit_is_captured_two_milliseconds_later() {
+        let (mut quiet, now) = (Quiet::default(), Instant::now());
+        quiet.committed(now);
+        assert_eq!(turn(&mut quiet, now, Due::Work, |_| false), (QUIET, GO));
+    }
+
+    #[test]
+    fn a_burst_of_commits_is_captured_once_when_it_is_over() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        for n in 0..20 {
+            let now = begun + ms(n);
+            quiet.committed(now);
+            assert!(matches!(quiet.step(now, Due::Work, false), Step::Wait(_)), "after {n} ms");
+        }
+        assert_eq!(turn(&mut quiet, begun + ms(19), Due::Work, |_| false), (QUIET, GO));
+    }
+
+    #[test]
+    fn no_turn_is_taken_while_another_process_has_a_transaction_open_until_the_bound_has_passed() {
+        let (mut quiet, now) = (Quiet::default(), Instant::now());
+        let (waited, step) = turn(&mut quiet, now, Due::Work, |waited| waited < ms(40));
+        assert!(waited >= ms(40) && waited <= ms(40) + LOOK, "{waited:?}");
+        assert_eq!(step, GO);
+
+        quiet.turned(ms(1));
+        let (waited, step) = turn(&mut quiet, now + ms(100), Due::Work, |_| true);
+        assert!(waited >= READERS && waited <= READERS.max(REST) + LOOK, "{waited:?}");
+        assert_eq!(step, AT_ALL_COSTS);
+    }
+
+    #[test]
+    fn somebody_who_reads_for_good_holds_up_one_turn_and_not_each() {
+        let (mut quiet, now) = (Quiet::default(), Instant::now());
+        turn(&mut quiet, now, Due::Work, |_| true);
+        quiet.turned(ms(1));
+        let (waited, _) = turn(&mut quiet, now + ms(1000), Due::Work, |_| true);
+        assert!(waited <= LONG_READERS + LOOK, "{waited:?}");
+        // Once nobody reads, whoever does next is waited for again.
+        quiet.turned(ms(1));
+        quiet.step(now + ms(2000), Due::Work, false);
+        quiet.turned(ms(1));
+        let (waited, _) = turn(&mut quiet, now + ms(3000), Due::Work, |_| true);
+        assert!(waited >= READERS, "{waited:?}");
+    }
+
+    #[test]
+    fn an_app_that_never_rests_finds_the_lock_taken_once_in_a_while() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        quiet.turned(ms(2));
+        let mut turns = 0;
+        for n in 0..10_000 {
+            let now = begun + ms(n);
+            quiet.committed(now);
+            if let Step::Go { .. } = quiet.step(now, Due::Work, n % 2 == 0) {
+                turns += 1;
+                quiet.turned(ms(2));
+            }
+        }
+        assert!((4..=10).contains(&turns), "{turns} turns of 2 ms in 10 s");
+    }
+
+    #[test]
+    fn what_came_in_waits_for_the_next_rest_of_an_app_with_a_rhythm() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        let last = app(&mut quiet, begun, 6, ms(50));
+        // Late in its rest the app is about to begin a transaction.
+        let came_in = last + ms(40);
+        assert!(matches!(quiet.step(came_in, Due::Work, false), Step::Wait(_)));
+        quiet.committed(last + ms(50));
+        assert_eq!(turn(&mut quiet, last + ms(50), Due::Work, |_| false), (QUIET, GO));
+        // Early in its rest there is time.
+        quiet.turned(ms(1));
+        assert_eq!(quiet.step(last + ms(60), Due::Work, false), GO);
+    }
+
+    #[test]
+    fn an_app_that_has_stopped_is_not_waited_for() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        let last = app(&mut quiet, begun, 6, ms(50));
+        assert_eq!(quiet.step(last + ms(500), Due::Work, false), GO);
+        quiet.turned(ms(1));
+        // Nor for long, if it stops while something waits.
+        let last = app(&mut quiet, last + ms(1000), 6, ms(50));
+        let (waited, _) = turn(&mut quiet, last + ms(40), Due::Work, |_| false);
+        assert!(waited <= REST, "{waited:?}");
+    }
+
+    #[test]
+    fn what_is_left_of_a_turn_does_not_wait_for_a_rest_that_never_comes() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        quiet.turned(ms(10));
+        quiet.committed(begun);
+        let (waited, step) = turn(&mut quiet, begun, Due::Rest, |_| true);
+        assert!(waited <= ms(40) + LOOK, "{waited:?}");
+        assert_eq!(step, AT_ALL_COSTS);
+    }
+
+    #[test]
+    fn a_turn_gives_the_lock_back_three_times_at_most() {
+        let (mut quiet, now) = (Quiet::default(), Instant::now());
+        for _ in 0..RETREATS {
+            assert_eq!(quiet.step(now, Due::Work, false), GO);
+            quiet.retreated();
+        }
+        assert_eq!(quiet.step(now, Due::Work, false), AT_ALL_COSTS);
+    }
+}

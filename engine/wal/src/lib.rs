@@ -1,0 +1,154 @@
+//! What Driftless wants of SQLite about a file's write-ahead log and rusqlite has no safe call for.
+
+#![expect(unsafe_code, reason = "sqlite3_file_control takes a pointer whose type depends on the operation")]
+
+use std::ffi::c_int;
+use std::ptr;
+
+use rusqlite::{Connection, ffi};
+
+/// Whether another process has a transaction open on the connection's main database: a read transaction, or a write
+/// transaction, which is one too.
+///
+/// It asks the system who holds locks on the `-shm` file, in about a microsecond; it takes no lock itself and changes nothing
+/// (`SQLITE_FCNTL_EXTERNAL_READER`, <https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>). The answer may be out of
+/// date as soon as it is given.
+///
+/// `false` wherever SQLite cannot tell: outside WAL mode, before the connection has first read, on systems without
+/// POSIX locks, with a VFS that does not know the question. Transactions of other connections of this process are not
+/// counted: the system does not tell a process of its own locks. Opening `-shm` to look for oneself would be worse than not
+/// knowing: closing any descriptor of it drops all locks that this process has on it.
+///
+/// Fails if SQLite does: the lock file cannot be read.
+pub fn has_external_transaction(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut found: c_int = 0;
+    // SAFETY: the handle belongs to an open connection, which is borrowed until the call returns and, as it is not Sync, is
+    // used by this thread alone. The name is null: the main database. This operation writes one int, to which the pointer
+    // points, and keeps nothing.
+    let code = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            ptr::null(),
+            ffi::SQLITE_FCNTL_EXTERNAL_READER,
+            ptr::from_mut(&mut found).cast(),
+        )
+    };
+    match code {
+        // A VFS that does not know the operation.
+        ffi::SQLITE_NOTFOUND => Ok(false),
+        code => check(code).map(|()| found != 0),
+    }
+}
+
+/// Waits until the log is on the disk: every commit that the connection has seen or made is durable then. What SQLite does
+/// in a commit with `synchronous=FULL`, but without the write lock: others can write meanwhile.
+///
+/// Does nothing where there is no log: outside WAL mode, or before the connection has first read.
+///
+/// Fails if the disk does. What was not on the disk by then may never get there, although it can be read and a second call
+/// succeeds: Linux says once that a write failed, and takes the page for clean from then on. A checkpoint that empties the log
+/// makes it durable.
+pub fn sync(connection: &Connection) -> rusqlite::Result<()> {
+    let mut log: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle and the name are as above. This operation writes one pointer, to the connection's own log or journal,
+    // which is null or lives as long as the connection, or until a statement closes the log; none runs before it is used below.
+    let code = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            ptr::null(),
+            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            ptr::from_mut(&mut log).cast(),
+        )
+    };
+    check(code)?;
+    // SAFETY: see above. A file that is not open has no methods.
+    let methods = unsafe { log.as_ref().and_then(|log| log.pMethods.as_ref()) };
+    let Some(sync) = methods.and_then(|methods| methods.xSync) else { return Ok(()) };
+    // SAFETY: the file is open, and nobody else uses it: the connection is borrowed and not Sync.
+    check(unsafe { sync(log, ffi::SQLITE_SYNC_NORMAL) })
+}
+
+fn check(code: c_int) -> rusqlite::Result<()> {
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn open(path: &Path) -> Connection {
+        let connection = Connection::open(path).expect("it opens");
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (1)",
+            )
+            .expect("it is in WAL mode");
+        connection
+    }
+
+    /// Not a test by itself: the other process of the test below, on the file in `WAL_TEST_FILE`. It says when its
+    /// transaction has begun, and ends it when its input ends.
+    #[test]
+    fn the_other_process() {
+        let Some(file) = std::env::var_os("WAL_TEST_FILE") else { return };
+        let connection = open(Path::new(&file));
+        connection.execute_batch("BEGIN; SELECT * FROM t;").expect("it reads");
+        println!("\nbegun");
+        std::io::stdout().flush().expect("somebody listens");
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("it waits");
+        connection.execute_batch("COMMIT").expect("it ends");
+        println!("\nended");
+        std::io::stdout().flush().expect("somebody listens");
+        // Still connected: to have the file open is no transaction.
+        std::thread::park();
+    }
+
+    #[test]
+    fn a_transaction_of_another_process_is_seen_from_its_first_read_to_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("app.db");
+        let own = open(&file);
+        assert!(!has_external_transaction(&own).expect("an answer"), "nobody else is there");
+        let mut other = Command::new(std::env::current_exe().expect("a test knows its path"))
+            .args(["--exact", "tests::the_other_process", "--nocapture"])
+            .env("WAL_TEST_FILE", &file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut said = BufReader::new(other.stdout.take().expect("its stdout")).lines().map_while(Result::ok);
+        assert!(said.any(|line| line == "begun"), "it ended without having begun");
+        assert!(has_external_transaction(&own).expect("an answer"), "it reads");
+        drop(other.stdin.take());
+        assert!(said.any(|line| line == "ended"), "it ended without having ended its transaction");
+        assert!(
+            !has_external_transaction(&own).expect("an answer"),
+            "it has the file open, and reads no more"
+        );
+        other.kill().expect("it can be killed");
+        other.wait().expect("it ends");
+    }
+
+    #[test]
+    fn where_sqlite_cannot_tell_nobody_is_there() {
+        let memory = Connection::open_in_memory().expect("it opens");
+        assert!(!has_external_transaction(&memory).expect("an answer"));
+    }
+
+    #[test]
+    fn a_log_is_synced_and_where_there_is_none_nothing_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let connection = open(&folder.path().join("app.db"));
+        sync(&connection).expect("it is on the disk");
+        connection.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(())).expect("no longer in WAL mode");
+        sync(&connection).expect("there is no log");
+        sync(&Connection::open_in_memory().expect("it opens")).expect("nor is there in memory");
+    }
+}
