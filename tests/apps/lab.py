@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 # How long anything may take before a scenario is said to have failed. It is reached only by what never happens.
-PATIENCE = float(os.environ.get("DRIFTLESS_APP_PATIENCE", "90"))
+PATIENCE = float(os.environ.get("DRIFTLESS_APP_PATIENCE", "180"))
 
 # Exit codes of `track --all`: all tables are tracked, and some were left out.
 LEFT_OUT = {0, 3, 8}
