@@ -363,7 +363,7 @@ fn chains() -> String {
         connection.busy_timeout(Duration::from_secs(60)).expect("set");
         connection
             .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF;
                  CREATE TABLE chain (id TEXT PRIMARY KEY, before TEXT REFERENCES chain (id), body TEXT);",
             )
             .expect("made");
@@ -375,7 +375,7 @@ fn chains() -> String {
     app.execute(
         "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
          INSERT INTO chain SELECT printf('%06d', i), iif(i > 0, printf('%06d', i - 1), NULL), 'a few words' FROM n",
-        [LENGTH],
+        [LENGTH as i64],
     )
     .expect("inserted");
     captured(&at("app.db"));

@@ -78,11 +78,12 @@ fn restated<'a>(
     state: Option<&RowState<'_>>,
     current: Option<&[Current<'a>]>,
 ) -> Vec<row_doc::Change<'a>> {
-    let in_conflict =
-        |name: &str| state.and_then(|state| state.column(name)).is_some_and(|column| !column.kept.is_empty());
-    let settled = settled.iter().filter(|name| in_conflict(name));
-    let of = |name: &String| current.into_iter().flatten().find(|now| now.column == name);
-    settled.filter_map(of).map(|now| row_doc::Change::set(now.column, now.value.clone())).collect()
+    let of = |name: &String| {
+        let before = state?.column(name).filter(|column| !column.kept.is_empty())?;
+        let now = current?.iter().find(|now| now.column == name)?;
+        Some(diff::restated(now, before))
+    };
+    settled.iter().filter_map(of).flatten().collect()
 }
 
 /// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
@@ -209,11 +210,12 @@ pub(super) fn capture_row(
         }
         (diff::changes(state.as_ref(), current, found), beside)
     };
+    let written: Vec<_> = seeing.iter().map(|change| change.column().clone()).collect();
     for change in restated {
         if seeing.is_empty() {
             seeing.push(row_doc::Change::set(LIFE, Value::Integer(1)));
         }
-        if seeing.iter().all(|known| known.column() != change.column()) {
+        if written.iter().all(|known| known != change.column()) {
             seeing.push(change);
         }
     }

@@ -211,7 +211,7 @@ impl Materializer<'_> {
     ) -> Result<Option<Orphan>> {
         let Some((table, waits)) = waited else { return Ok(None) };
         // Any row of the table may end it, so it says nothing of which is missing.
-        if !self.catalog.get(*table).is_some_and(|parent| parent.values_waited_for(waits).is_some()) {
+        if self.catalog.get(*table).is_none_or(|parent| parent.values_waited_for(waits).is_none()) {
             return Ok(None);
         }
         for at in 0..tracked.table.references.len() {

@@ -17,7 +17,8 @@ use rusqlite::Transaction;
 
 use crate::apply::TouchedRows;
 use crate::error::{Doing, Result};
-use crate::materialize::{self, Materializer, Orphan, Unit};
+use crate::materialize::{self, Limit, Materializer, Orphan, Unit};
+use crate::merge::{Flow, Incoming, Merge};
 use crate::schema::Catalog;
 use crate::store::{backlog, identity, parked, tables};
 
@@ -72,22 +73,41 @@ impl Cascade {
         };
     }
 
-    /// The rows that are to be parked before anything is applied.
-    pub(super) fn units(&self) -> Option<&[Unit]> {
-        match &self.stage {
-            Stage::Parking { units, .. } => Some(units),
-            _ => None,
+    /// Whether rows are to be parked before anything is applied.
+    pub(super) fn is_parking(&self) -> bool {
+        matches!(self.stage, Stage::Parking { .. })
+    }
+
+    /// Parks some of the rows that are about to lose their parents, and keeps what came in for later.
+    pub(super) fn park(
+        &self,
+        merge: &mut Merge<'_>,
+        incoming: &[Incoming],
+        limit: Limit,
+    ) -> Result<(Flow, Progress)> {
+        let Stage::Parking { units, .. } = &self.stage else { return Ok((Flow::GoOn, Progress::None)) };
+        let (tx, catalog) = (merge.tx, merge.materializer.catalog());
+        let changed = self.put_off(tx, catalog, std::mem::take(&mut merge.touched))?;
+        identity::set_parking(tx, true)?;
+        merge.keep(incoming)?;
+        Ok(match merge.park_ahead(units, limit)? {
+            Ok(count) => (Flow::GoOn, Progress::Parked(count, changed)),
+            Err(stop) => (stop, Progress::None),
+        })
+    }
+
+    /// The turn is committed.
+    pub(super) fn advance(&mut self, progress: Progress) {
+        match progress {
+            Progress::None => {}
+            Progress::Parked(count, changed) => self.parked(count, changed),
+            Progress::Checked(count) => self.checked(count),
         }
     }
 
     /// Rows were written by the app. They are judged when the rest is done: all that is noted here is which. If they have to
     /// do with those that go, what goes is found out anew.
-    pub(super) fn put_off(
-        &self,
-        tx: &Transaction<'_>,
-        catalog: &Catalog,
-        mut touched: TouchedRows,
-    ) -> Result<Changed> {
+    fn put_off(&self, tx: &Transaction<'_>, catalog: &Catalog, mut touched: TouchedRows) -> Result<Changed> {
         let mut changed = false;
         for row in touched.take() {
             backlog::refresh(tx, row.table, &row.key)?;
@@ -102,7 +122,7 @@ impl Cascade {
     }
 
     /// So many of the units are parked. `changed`: the rest may be others by now.
-    pub(super) fn parked(&mut self, count: usize, changed: Changed) {
+    fn parked(&mut self, count: usize, changed: Changed) {
         let Stage::Parking { begun_by, units, .. } = &mut self.stage else { return };
         let left = units.len().saturating_sub(count);
         self.parked.extend(units.drain(left..).flatten().map(|row| (row.table(), row.key().clone())));
@@ -130,14 +150,23 @@ impl Cascade {
     }
 
     /// So many are compared.
-    pub(super) fn checked(&mut self, count: usize) {
+    fn checked(&mut self, count: usize) {
         self.stage = Stage::None;
         self.parked.truncate(self.parked.len().saturating_sub(count));
     }
 }
 
 /// Whether what goes is to be found out anew.
-pub(super) type Changed = bool;
+type Changed = bool;
+
+/// What a turn did about a cascade.
+pub(super) enum Progress {
+    None,
+    /// So many units were parked ahead; whether what is left is to be found out anew.
+    Parked(usize, Changed),
+    /// So many rows that had been parked ahead were compared with what they wait for.
+    Checked(usize),
+}
 
 impl Replica {
     /// Finds out which rows go with those that lose their parents: outside of the write lock, for others to write meanwhile.

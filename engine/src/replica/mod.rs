@@ -43,7 +43,7 @@ use crate::time::{is_virtual, now};
 use crate::tracking;
 use crate::tracking::rule::Newcomers;
 
-use cascade::Cascade;
+use cascade::{Cascade, Progress};
 pub(crate) use conversation::Verdict;
 use durability::Durability;
 use notes::Notes;
@@ -501,7 +501,7 @@ impl Replica {
             if self.newcomers.wait() {
                 unchanged::forget(&tx)?;
             }
-            if !parked::is_empty(&tx)? && (identity::judge_by(&tx, schema_version(&tx)?)? || mended) {
+            if (identity::judge_by(&tx, schema_version(&tx)?)? || mended) && !parked::is_empty(&tx)? {
                 backlog::refresh_parked(&tx)?;
             }
         }
@@ -522,8 +522,8 @@ impl Replica {
         let until = |time: Duration| (!is_virtual()).then(|| begun + time);
         let limit =
             Limit::new(self.config.turn_rows.min(MOST_SETTLED), until(self.config.contended_turn_time));
-        let ahead = self.cascade.units().filter(|_| captured.drained);
-        let unlimited = ahead.is_some() || self.cascade.is_due();
+        let ahead = captured.drained && self.cascade.is_parking();
+        let unlimited = ahead || self.cascade.is_due();
         let mut merge = Merge {
             tx: &tx,
             own: replica,
@@ -539,18 +539,10 @@ impl Replica {
             )?,
         };
         let mut progress = Progress::None;
-        let merged = if let Some(units) = ahead {
-            let touched = std::mem::take(&mut merge.touched);
-            let changed = self.cascade.put_off(&tx, &self.catalog, touched)?;
-            identity::set_parking(&tx, true)?;
-            merge.keep(incoming)?;
-            match merge.park_ahead(units, limit)? {
-                Ok(count) => {
-                    progress = Progress::Parked(count, changed);
-                    Ok(Flow::GoOn)
-                }
-                Err(stop) => Ok(stop),
-            }
+        let merged = if ahead {
+            let flow;
+            (flow, progress) = self.cascade.park(&mut merge, incoming, limit)?;
+            Ok(flow)
         } else if captured.drained || planted!(AppliedBeforeCapture) {
             for (table, unjudged) in tables::take_unjudged(&tx)? {
                 merge.materializer.judge_all(table);
@@ -611,23 +603,10 @@ impl Replica {
         self.schema_version = (!renewed).then_some(version);
         (self.data_version, self.pragmas) = (data_version, pragmas);
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
-        match progress {
-            Progress::None => {}
-            Progress::Parked(count, changed) => self.cascade.parked(count, changed),
-            Progress::Checked(count) => self.cascade.checked(count),
-        }
+        self.cascade.advance(progress);
         turn.more |= !self.cascade.is_over();
         Ok(Ok((turn, captured.changed, changed)))
     }
-}
-
-/// What a turn did about a cascade.
-enum Progress {
-    None,
-    /// So many units were parked ahead; whether what is left is to be found out anew.
-    Parked(usize, cascade::Changed),
-    /// So many rows that had been parked ahead were compared with what they wait for.
-    Checked(usize),
 }
 
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.

@@ -102,15 +102,29 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
         Some(sum) if now.kind == ColumnKind::Counter && alive => {
             changes.push(Change::Add { column: now.column.into(), by: wanted - sum });
         }
-        // What was added before stays, so the value is what is left to say beside it.
-        _ => match i64::try_from(wanted - before.added) {
-            Ok(base) => changes.push(Change::set(now.column, Value::Integer(base))),
-            Err(_) => {
-                changes.push(Change::set(now.column, Value::Integer(0)));
-                changes.push(Change::Add { column: now.column.into(), by: wanted - before.added });
-            }
-        },
+        _ => set_integer(changes, now.column, wanted, before.added),
     }
+}
+
+/// Sets a column to an integer. What was added to it before stays, so the value is what is left to say beside that.
+fn set_integer<'a>(changes: &mut Vec<Change<'a>>, column: &'a str, wanted: i128, added: i128) {
+    match i64::try_from(wanted - added) {
+        Ok(base) => changes.push(Change::set(column, Value::Integer(base))),
+        Err(_) => {
+            changes.push(Change::set(column, Value::Integer(0)));
+            changes.push(Change::Add { column: column.into(), by: wanted - added });
+        }
+    }
+}
+
+/// What says once more that a column has the value that it shows.
+pub(crate) fn restated<'a>(now: &Current<'a>, before: &Column<'_>) -> Vec<Change<'a>> {
+    let mut changes = Vec::new();
+    match now.value {
+        Value::Integer(shown) => set_integer(&mut changes, now.column, shown.into(), before.added),
+        _ => changes.push(Change::set(now.column, now.value.clone())),
+    }
+    changes
 }
 
 /// A column that the document says nothing of. `new`: it says nothing at all; `found`: the row was there before anybody
