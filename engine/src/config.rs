@@ -19,6 +19,9 @@ pub struct Config {
     pub turn_gap: Duration,
     /// How often to look for commits of other processes where file events do not tell. Default: 250 milliseconds.
     pub poll_interval: Duration,
+    /// How long nobody may have committed before the log is copied into the database, so that `cp` of the file alone has
+    /// everything. It waits for nobody and nobody waits for it. `Duration::MAX`: never. Default: 1 second.
+    pub checkpoint_after: Duration,
     /// About how large a changeset's body grows before the next is begun, in bytes before compression. Default:
     /// 256 KiB.
     pub changeset_bytes: usize,
@@ -36,6 +39,7 @@ impl Default for Config {
             contended_turn_time: Duration::from_millis(10),
             turn_gap: Duration::from_millis(30),
             poll_interval: Duration::from_millis(250),
+            checkpoint_after: Duration::from_secs(1),
             changeset_bytes: 256 << 10,
             feed_capacity: 1024,
         }

@@ -3,7 +3,8 @@
 use driftless_protocol::message::Welcome;
 use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector};
 
-use super::{Replica, begin};
+use super::Replica;
+use super::mark::Mark;
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
 use crate::naming::{is_foreign, take_new_name};
@@ -26,19 +27,19 @@ pub(crate) enum Verdict {
     Proceed { send_after: u64, snapshot: bool },
     /// The relay holds what this file never wrote under its name: it is a copy and must take another.
     Copy,
+    /// The file has another name than the one that the relay welcomed: it begins again.
+    Renamed,
 }
 
 impl Replica {
     /// What to say to a relay.
     pub(crate) fn introduce(&mut self) -> Result<Introduction> {
-        let tx = begin(&mut self.connection)?;
-        // Parts of a snapshot that an earlier connection left are sent again, whole.
-        inbox::forget_snapshots(&tx)?;
-        let vector = progress::vector(&tx)?;
-        let held = delivery::held(&vector, &inbox::list(&tx)?);
-        let introduction = Introduction { replica: self.replica, space: identity::space(&tx)?, held };
-        tx.commit().doing("introducing this file to a relay")?;
-        Ok(introduction)
+        self.write("introducing this file to a relay", |tx, found| {
+            // Parts of a snapshot that an earlier connection left are sent again, whole.
+            inbox::forget_snapshots(tx)?;
+            let held = delivery::held(&progress::vector(tx)?, &inbox::list(tx)?);
+            Ok(Introduction { replica: found.replica, space: identity::space(tx)?, held })
+        })
     }
 
     /// The state vector of what is applied.
@@ -61,70 +62,85 @@ impl Replica {
         Ok(self.vector()?.get(self.replica))
     }
 
-    /// Takes a relay's welcome: joins its space, and finds out what the relay lacks.
+    /// Takes a relay's welcome of `own`: joins its space, and finds out what the relay lacks.
     /// Fails with [`Error::WrongSpace`] if the file belongs to another.
-    pub(crate) fn welcome(&mut self, welcome: &Welcome, url: &str) -> Result<Verdict> {
-        let tx = begin(&mut self.connection)?;
-        match identity::space(&tx)? {
-            Some(ours) if ours != welcome.space => {
+    pub(crate) fn welcome(&mut self, own: ReplicaId, welcome: &Welcome, url: &str) -> Result<Verdict> {
+        self.write("joining the space", |tx, found| {
+            let space = identity::space(tx)?;
+            if let Some(ours) = space.filter(|ours| *ours != welcome.space) {
                 return Err(Error::WrongSpace { ours, theirs: welcome.space });
             }
-            Some(_) => {}
-            None => identity::set_space(&tx, welcome.space)?,
-        }
-        let vector = progress::vector(&tx)?;
-        let last = vector.get(self.replica);
-        if let Some(own) = welcome.own
-            && is_foreign(&tx, own, last)?
-        {
-            return Ok(Verdict::Copy);
-        }
-        identity::set_contact(&tx, now(), url)?;
-        let stored = welcome.heads.get(self.replica);
-        // What a later vector still counts is on the relay for good.
-        outbox::confirm(&tx, stored)?;
-        if stored < identity::acked(&tx)? {
-            tracing::warn!(
-                url,
-                stored,
-                "the space at this address lacks what a relay had acknowledged: either the relay lost its data and is \
-                 refilled now, or this is another address than before"
-            );
-        }
-        identity::set_acked(&tx, stored.min(last))?;
-        let first = outbox::first(&tx)?.unwrap_or(last + 1);
-        let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != self.replica);
-        let lacks_ours = stored + 1 < first;
-        tx.commit().doing("joining the space")?;
-        let snapshot = (lacks_others || lacks_ours) && !planted!(OutboxEmptiedEarly);
-        Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
+            // What the relay holds under the old name is not this one's any more: there is nothing to compare it with.
+            if found.replica != own {
+                return Ok(Verdict::Renamed);
+            }
+            let vector = progress::vector(tx)?;
+            let last = vector.get(own);
+            if let Some(head) = welcome.own
+                && is_foreign(tx, head, last)?
+            {
+                return Ok(Verdict::Copy);
+            }
+            if space.is_none() {
+                identity::set_space(tx, welcome.space)?;
+            }
+            identity::set_contact(tx, now(), url)?;
+            let stored = welcome.heads.get(own);
+            // What a later vector still counts is on the relay for good.
+            outbox::confirm(tx, stored)?;
+            if stored < identity::acked(tx)? {
+                tracing::warn!(
+                    url,
+                    stored,
+                    "the space at this address lacks what a relay had acknowledged: either the relay lost its data and \
+                     is refilled now, or this is another address than before"
+                );
+            }
+            identity::set_acked(tx, stored.min(last))?;
+            let first = outbox::first(tx)?.unwrap_or(last + 1);
+            let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != own);
+            let lacks_ours = stored + 1 < first;
+            let snapshot = (lacks_others || lacks_ours) && !planted!(OutboxEmptiedEarly);
+            Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
+        })
     }
 
     /// Becomes a new replica, keeping all unsent work.
     pub(crate) fn become_new(&mut self) -> Result<()> {
-        let tx = begin(&mut self.connection)?;
-        let replica = take_new_name(&tx)?;
-        tx.commit().doing("becoming a new replica")?;
-        tracing::info!(old = %self.replica.short(), new = %replica.short(), "this file is a copy: new replica id");
-        self.replica = replica;
+        let old = self.replica;
+        self.write("becoming a new replica", |tx, found| {
+            // It may have taken another name just now, for its own reasons.
+            if found.replica == old { take_new_name(tx).map(drop) } else { Ok(()) }
+        })?;
+        tracing::info!(old = %old.short(), new = %self.replica.short(), "this file is a copy: new replica id");
         Ok(())
     }
 
-    /// Own changesets after `seq`, about `bytes` of them.
+    /// Own changesets after `seq`, about `bytes` of them, as they are.
+    #[cfg(feature = "sim")]
     pub(crate) fn outgoing(&self, after: u64, bytes: usize) -> Result<Vec<Changeset>> {
         outbox::read(&self.connection, after, bytes)
     }
 
-    /// The same; if one is damaged the outbox is emptied. The next connection finds that the relay lacks what is no longer
-    /// here, and sends it a snapshot.
+    /// Own changesets after `seq`, about `bytes` of them; if one is damaged the outbox is emptied. The next connection finds that the relay lacks what is no longer
+    /// here, and sends it a snapshot. Nothing is sent of a file that is not as this engine left it: it takes a new name.
     pub(crate) fn outgoing_or_empty(&mut self, after: u64, bytes: usize) -> Result<Vec<Changeset>> {
-        let read = self.outgoing(after, bytes);
+        self.check_place()?;
+        let read = {
+            let tx = self.connection.transaction().doing("reading the outbox")?;
+            let is_ours = Mark::read(&tx).unwrap_or(None) == Some(self.mark);
+            is_ours.then(|| outbox::read(&tx, after, bytes))
+        };
+        let Some(read) = read else {
+            self.write("taking a new name", |_, _| Ok(()))?;
+            return Ok(Vec::new());
+        };
         if let Err(error @ Error::Damaged { .. }) = &read {
             tracing::error!(%error, "the outbox is emptied; the relay takes a snapshot instead");
-            let tx = begin(&mut self.connection)?;
-            outbox::clear(&tx)?;
-            identity::add_mended(&tx, "the outbox was damaged; the relay takes a snapshot instead")?;
-            tx.commit().doing("emptying the outbox")?;
+            self.write("emptying the outbox", |tx, _| {
+                outbox::clear(tx)?;
+                identity::add_mended(tx, "the outbox was damaged; the relay takes a snapshot instead")
+            })?;
         }
         read
     }
@@ -132,24 +148,25 @@ impl Replica {
     /// The relay has stored everything of `own`'s up to `seq`. Nothing of it is true of another name than that which
     /// spoke to the relay.
     pub(crate) fn acknowledged(&mut self, own: ReplicaId, seq: u64) -> Result<()> {
-        if own != self.replica {
-            return Ok(());
-        }
-        let tx = begin(&mut self.connection)?;
-        if identity::acked(&tx)? < seq {
-            identity::set_acked(&tx, seq)?;
-        }
-        if planted!(OutboxEmptiedEarly) {
-            outbox::confirm(&tx, seq)?;
-        }
-        tx.commit().doing("noting an acknowledgement")
+        self.write("noting an acknowledgement", |tx, found| {
+            if own != found.replica {
+                return Ok(());
+            }
+            if identity::acked(tx)? < seq {
+                identity::set_acked(tx, seq)?;
+            }
+            if planted!(OutboxEmptiedEarly) {
+                outbox::confirm(tx, seq)?;
+            }
+            Ok(())
+        })
     }
 
     /// A state vector of the relay's, later than the acknowledgements it confirms.
     pub(crate) fn confirmed(&mut self, heads: &StateVector, url: &str) -> Result<()> {
-        let tx = begin(&mut self.connection)?;
-        outbox::confirm(&tx, heads.get(self.replica))?;
-        identity::set_contact(&tx, now(), url)?;
-        tx.commit().doing("noting what the relay holds")
+        self.write("noting what the relay holds", |tx, found| {
+            outbox::confirm(tx, heads.get(found.replica))?;
+            identity::set_contact(tx, now(), url)
+        })
     }
 }

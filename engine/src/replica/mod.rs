@@ -6,7 +6,10 @@
 //! together or not at all.
 
 mod conversation;
+mod mark;
+mod place;
 mod repair;
+mod rest;
 mod space;
 
 use std::collections::{HashSet, VecDeque};
@@ -35,6 +38,9 @@ use crate::time::{is_virtual, now};
 use crate::tracking;
 
 pub(crate) use conversation::Verdict;
+use mark::{Found, Mark};
+use place::Place;
+use rest::Rest;
 use space::adopt_options;
 
 /// Sizes of the first turn; later ones fit what was measured.
@@ -57,9 +63,12 @@ pub(crate) struct Turn {
 pub(crate) struct Replica {
     connection: Connection,
     path: PathBuf,
-    inode: Option<i64>,
+    place: Place,
     config: Config,
     replica: ReplicaId,
+    /// What the file said of itself after our last commit.
+    mark: Mark,
+    rest: Rest,
     writer: WriterId,
     catalog: Catalog,
     /// SQLite's `schema_version` when the catalog was made.
@@ -74,11 +83,67 @@ pub(crate) struct Replica {
     partial_turns: u32,
     shunned: HashSet<RolledBack>,
     feed: broadcast::Sender<Changes>,
-    _lock: EngineLock,
+    lock: EngineLock,
 }
 
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate).doing("waiting for the write lock")
+}
+
+/// A file that was just opened by its one engine.
+struct Opened {
+    connection: Connection,
+    mark: Mark,
+    writer: WriterId,
+}
+
+/// Whether a file is one that an engine can work on; before the lock leaves its file beside something that is no database.
+fn check_file(path: &Path, config: &Config) -> Result<()> {
+    if identity::hard_links(path)? > 1 {
+        draft::forget_names(path);
+    }
+    if identity::hard_links(path)? > 1 {
+        return Err(Error::HardLinked(path.to_owned()));
+    }
+    store::open_to_read(path, config.busy_timeout).map(drop)
+}
+
+/// Opens a file, making the side tables if they are not there. A copy becomes a new replica; so does a file that is not as
+/// this engine left it, if it had it open before: `known`.
+fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<Opened> {
+    let mut connection = store::open(path, config.busy_timeout)?;
+    let tx = begin(&mut connection)?;
+    mending::run(&tx, path, true)?;
+    let inode = identity::inode_of(path)?;
+    let recorded = identity::inode(&tx)?;
+    let mut reused = None;
+    if planted!(WriterReused) {
+        let own = identity::replica(&tx)?;
+        reused = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
+    }
+    let is_copy = inode.is_some() && recorded.is_some() && recorded != inode && !planted!(CopyKeepsName);
+    let is_another = known.is_some_and(|known| !matches!(Mark::read(&tx), Ok(Some(mark)) if mark == *known));
+    if is_copy || is_another {
+        tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
+        take_new_name(&tx)?;
+    }
+    if let Some(inode) = inode.filter(|_| recorded != inode) {
+        identity::set_inode(&tx, inode)?;
+    }
+    let replica = identity::replica(&tx)?;
+    if planted!(ReusedSeq) && outbox::first(&tx)?.is_none() {
+        let one_less = progress::of(&tx, replica)?.saturating_sub(1);
+        progress::put(&tx, replica, one_less)?;
+        identity::set_acked(&tx, one_less)?;
+    }
+    identity::set_opened(&tx, now())?;
+    // Always another value than before, or SQLite would write nothing and wait for nothing: this commit must wait for the
+    // disk. SQLite may have found a commit in the log whose author died before the disk had it, and what is sent from here
+    // on must not be lost to the next loss of power.
+    let mark = Mark::leave(&tx)?;
+    tx.commit().doing("opening the database")?;
+    let writer = reused.map_or_else(fresh::writer, |(writer, _)| writer);
+    Ok(Opened { connection, mark, writer })
 }
 
 impl Replica {
@@ -93,49 +158,18 @@ impl Replica {
             path: path.to_owned(),
             source,
         })?;
-        if identity::hard_links(path)? > 1 {
-            draft::forget_names(path);
-        }
-        if identity::hard_links(path)? > 1 {
-            return Err(Error::HardLinked(path.to_owned()));
-        }
-        // Before the lock leaves its file beside something that is no database.
-        drop(store::open_to_read(path, config.busy_timeout)?);
+        check_file(path, &config)?;
         let lock = EngineLock::take(path)?;
-        let mut connection = store::open(path, config.busy_timeout)?;
-        let tx = begin(&mut connection)?;
-        mending::run(&tx, path, true)?;
-        let inode = identity::inode_of(path)?;
-        let recorded = identity::inode(&tx)?;
-        let mut reused = None;
-        if planted!(WriterReused) {
-            let own = identity::replica(&tx)?;
-            reused = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
-        }
-        if let Some(inode) = inode.filter(|_| recorded != inode) {
-            if recorded.is_some() && !planted!(CopyKeepsName) {
-                tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
-                take_new_name(&tx)?;
-            }
-            identity::set_inode(&tx, inode)?;
-        }
-        let replica = identity::replica(&tx)?;
-        if planted!(ReusedSeq) && outbox::first(&tx)?.is_none() {
-            let one_less = progress::of(&tx, replica)?.saturating_sub(1);
-            progress::put(&tx, replica, one_less)?;
-            identity::set_acked(&tx, one_less)?;
-        }
-        // Always something: the commit waits for the disk. SQLite may have found a commit in the log whose author died before
-        // the disk had it, and what is sent from here on must not be lost to the next loss of power.
-        identity::set_opened(&tx, crate::time::now())?;
-        tx.commit().doing("opening the database")?;
+        let Opened { connection, mark, writer } = open_file(path, &config, None)?;
         let turn_rows = config.turn_rows.min(FIRST_TURN_ROWS);
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
         Ok(Self {
             path: path.to_owned(),
-            inode,
-            replica,
-            writer: if let Some((reused, _)) = reused { reused } else { fresh::writer() },
+            place: Place::of(path),
+            replica: mark.replica,
+            mark,
+            rest: Rest::new(),
+            writer,
             catalog: Catalog::default(),
             schema_version: None,
             data_version: 0,
@@ -148,7 +182,7 @@ impl Replica {
             feed,
             config,
             connection,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -191,25 +225,20 @@ impl Replica {
 
     /// Begins to track tables, all or none. Returns their names as the tables spell them.
     pub(crate) fn track(&mut self, names: &[&str], options: TableOptions) -> Result<Vec<String>> {
-        let tx = begin(&mut self.connection)?;
-        let tracked = tracking::track(&tx, names, options, now())?;
-        tx.commit().doing("tracking tables")?;
-        Ok(tracked)
+        self.write("tracking tables", |tx, _| tracking::track(tx, names, options, now()))
     }
 
     /// Ceases to track tables, all or none. What was written before is captured first.
     pub(crate) fn untrack(&mut self, names: &[&str]) -> Result<Vec<String>> {
         self.capture_all()?;
-        let tx = begin(&mut self.connection)?;
-        let untracked = tracking::untrack(&tx, names)?;
-        tx.commit().doing("untracking tables")?;
+        let untracked = self.write("untracking tables", |tx, _| tracking::untrack(tx, names))?;
         self.schema_version = None;
         Ok(untracked)
     }
 
-    /// Whether another connection has committed since the last turn.
+    /// Whether another connection has committed since the last turn, or the file may be another.
     pub(crate) fn has_foreign_commits(&self) -> Result<bool> {
-        Ok(data_version(&self.connection)? != self.data_version)
+        Ok(self.is_elsewhere() || data_version(&self.connection)? != self.data_version)
     }
 
     /// Captures everything that is committed now. Returns how many marks were consumed.
@@ -291,14 +320,6 @@ impl Replica {
         self.released = Instant::now();
     }
 
-    /// A file that was replaced under us takes no writes: they would go where nobody looks.
-    fn check_place(&self) -> Result<()> {
-        match identity::inode_of(&self.path) {
-            Ok(inode) if inode == self.inode => Ok(()),
-            _ => Err(Error::FileReplaced(self.path.clone())),
-        }
-    }
-
     #[expect(clippy::type_complexity, reason = "what a turn yields, taken apart at its one caller")]
     fn try_turn(
         &mut self,
@@ -310,17 +331,18 @@ impl Replica {
         // Read under the lock: a commit that comes after ours must be seen as one.
         let data_version = data_version(&tx)?;
 
-        // Are the side tables all there? Asked where somebody else may have touched them.
+        // Are the side tables all there? Asked where somebody else may have touched them. And is it the file that we left?
         let moved = self.schema_version != Some(schema_version(&tx)?);
-        let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, moved)?;
-        let replica = if mended { identity::replica(&tx)? } else { self.replica };
+        let mend = (moved || data_version != self.data_version).then_some(moved);
+        let found = Found::look(&tx, &self.path, &self.mark, mend)?;
+        let replica = found.replica;
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
-        let writer = if mended { fresh::writer() } else { self.writer };
+        let writer = if found.changed { fresh::writer() } else { self.writer };
         let author = Author { replica, writer };
 
         // 1 reconcile
-        if moved || mended {
+        if moved || found.changed {
             self.catalog = reconcile::run(&tx, now())?;
             if !parked::is_empty(&tx)? {
                 backlog::refresh_parked(&tx)?;
@@ -369,8 +391,16 @@ impl Replica {
 
         // 5 progress is written with each changeset; it all becomes true here
         let version = schema_version(&tx)?;
+        let mark = found.leave_mark(&tx, &self.mark)?;
+        if !self.place.is_there(&self.path) {
+            return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() });
+        }
         tx.commit().doing("committing a turn")?;
-        (self.replica, self.writer) = (replica, writer);
+        if mark != self.mark || data_version != self.data_version {
+            self.rest.stir();
+            self.has_checkpointed();
+        }
+        (self.replica, self.writer, self.mark) = (replica, writer, mark);
         self.schema_version = (!renewed).then_some(version);
         self.data_version = data_version;
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };

@@ -5,6 +5,7 @@
 //! | `format` | the version of the side tables |
 //! | `replica` | 16 bytes, the replica's UUID |
 //! | `opened` | when an engine last opened the file, milliseconds since 1970 |
+//! | `nonce` | a random number, another one after each commit of an engine: see `replica/mark.rs` |
 //! | `inode` | where the file was when that id was drawn or last confirmed: a copy is elsewhere |
 //! | `space` | 16 bytes; absent until the file first meets a relay |
 //! | `acked` | the highest own seq that a relay has acknowledged as stored |
@@ -180,6 +181,15 @@ pub(crate) fn set_acked(tx: &Transaction<'_>, seq: u64) -> Result<()> {
 /// `at`: milliseconds since 1970.
 pub(crate) fn set_opened(tx: &Transaction<'_>, at: i64) -> Result<()> {
     set(tx, "opened", at)
+}
+
+/// The random number that the last commit of an engine left; `None` in a file that only older versions have opened.
+pub(crate) fn nonce(connection: &Connection) -> Result<Option<i64>> {
+    get(connection, "nonce")
+}
+
+pub(crate) fn set_nonce(tx: &Transaction<'_>, nonce: i64) -> Result<()> {
+    set(tx, "nonce", nonce)
 }
 
 /// Whether the last own changeset was a part that others must follow.

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-use driftless_protocol::{CloseCode, MessageError, Presence, RelayMessage, SnapshotPart, StateVector};
+use driftless_protocol::{
+    CloseCode, MessageError, Presence, RelayMessage, ReplicaId, SnapshotPart, StateVector,
+};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -52,6 +54,8 @@ pub(super) enum Ended {
     Broken(String),
     /// It is the file's disk that failed, not the connection. Try again later.
     Failed(Error),
+    /// The file is not there just now: the engine's thread waits for it, and ends if it does not come back.
+    FileAway,
     /// Trying again would fail again.
     Refused(Error),
 }
@@ -59,7 +63,15 @@ pub(super) enum Ended {
 impl Ended {
     /// By an error of the replica, which is mended or passes; whoever waits need be told of a disk that fails only.
     pub(super) fn by(error: Error) -> Self {
-        if error.is_disk() { Self::Failed(error) } else { Self::Broken(error.to_string()) }
+        match error {
+            Error::FileAway { .. } => Self::FileAway,
+            Error::FileReplaced { .. }
+            | Error::Locked { .. }
+            | Error::NewerFormat { .. }
+            | Error::Stopped => Self::Refused(error),
+            error if error.is_disk() => Self::Failed(error),
+            error => Self::Broken(error.to_string()),
+        }
     }
 }
 
@@ -73,7 +85,7 @@ enum Event {
     Noted(Result<()>),
     Renamed(Result<()>),
     /// Everything committed when somebody asked is captured: the question, and the last own seq.
-    Captured(u64, Result<u64>),
+    Captured(u64, Result<(ReplicaId, u64)>),
     Snapshot(Option<SnapshotPart>),
 }
 
@@ -190,7 +202,7 @@ impl Connection {
                 Some(event) = self.pending.next() => self.on_event(event),
                 changed = progress.changed() => {
                     if changed.is_err() {
-                        break Ended::Refused(Error::Stopped);
+                        break Ended::Refused(self.worker.stopped());
                     }
                     let (name, held) = progress.borrow_and_update().clone();
                     if name != self.session.replica() {
@@ -257,7 +269,7 @@ impl Connection {
         self.pending.push(Box::pin(async move {
             let captured = worker.call(|replica| {
                 replica.capture_all()?;
-                replica.last_seq()
+                Ok((replica.id(), replica.last_seq()?))
             });
             Event::Captured(id, captured.await)
         }));
@@ -338,8 +350,8 @@ impl Connection {
                     self.receive(Incoming::SnapshotPart(part));
                 }
                 Action::Judge(welcome) => {
-                    let url = self.config.url.clone();
-                    self.ask(move |replica| replica.welcome(&welcome, &url), Event::Judged);
+                    let (own, url) = (self.session.replica(), self.config.url.clone());
+                    self.ask(move |replica| replica.welcome(own, &welcome, &url), Event::Judged);
                 }
                 Action::ReadOutbox { after } => {
                     self.ask(move |replica| replica.outgoing_or_empty(after, OUTBOX_BYTES), Event::Read);
@@ -388,6 +400,7 @@ impl Connection {
                 self.session.proceed(send_after, snapshot)
             }
             Event::Judged(Ok(Verdict::Copy)) => return self.rename(),
+            Event::Judged(Ok(Verdict::Renamed)) => return self.end(Ended::Renamed),
             Event::Renamed(Ok(())) => return self.end(Ended::Renamed),
             Event::Judged(Err(error @ Error::WrongSpace { .. })) => return self.end(Ended::Refused(error)),
             Event::Judged(Err(error)) | Event::Noted(Err(error)) | Event::Renamed(Err(error)) => {
@@ -409,7 +422,13 @@ impl Connection {
                     Err(error) => return self.end(Ended::by(error)),
                 }
             }
-            Event::Captured(id, Ok(last)) => self.session.ask(id, last),
+            // It is asked again under the new name.
+            Event::Captured(_, Ok((name, _))) if name != self.session.replica() => {
+                return self.end(Ended::Renamed);
+            }
+            Event::Captured(id, Ok((_, last))) => self.session.ask(id, last),
+            // It waits for the file as well.
+            Event::Captured(_, Err(Error::FileAway { .. })) => return self.end(Ended::FileAway),
             Event::Captured(id, Err(error)) => {
                 self.settle(id, Err(error));
                 Vec::new()
@@ -458,15 +477,16 @@ impl Connection {
                 // Up to the end of a transaction: there is none of half of one.
                 let place = worker.call(|replica| {
                     replica.capture_all()?;
-                    Ok((replica.path().to_owned(), replica.config().busy_timeout))
+                    Ok((replica.path().to_owned(), replica.config().busy_timeout, replica.reader()))
                 });
-                let (path, busy_timeout) = match place.await {
+                let (path, busy_timeout, reader) = match place.await {
                     Ok(place) => place,
                     Err(error) => return Event::Noted(Err(error)),
                 };
                 tracing::info!(path = %path.display(), "the relay lacks what this file holds: sending it a snapshot");
                 let parts = parts.clone();
                 let made = tokio::task::spawn_blocking(move || {
+                    let _reader = reader; // until it is made
                     snapshot::make(&path, busy_timeout, |part| parts.blocking_send(part).is_ok())
                 });
                 match made.await {

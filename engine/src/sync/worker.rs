@@ -6,9 +6,9 @@
 //! doing is finished first, and what was committed is captured at the next opening if not now.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ pub(crate) struct Worker {
     busy: Arc<AtomicBool>,
     progress: watch::Receiver<Progress>,
     health: watch::Receiver<Health>,
+    fatal: Arc<OnceLock<Fatal>>,
 }
 
 impl Worker {
@@ -67,9 +68,11 @@ impl Worker {
         let (health_sender, health) = watch::channel(Health::Well);
         let path = replica.path().to_owned();
         let place = path.clone();
+        let fatal = Arc::new(OnceLock::new());
         let mut thread = Thread {
             replica,
             commands: receiver,
+            fatal: fatal.clone(),
             nudged: nudged.clone(),
             busy: busy.clone(),
             progress: progress_sender,
@@ -79,7 +82,7 @@ impl Worker {
             .name("driftless".into())
             .spawn(move || thread.run())
             .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
-        Ok((Self { path: place.into(), commands, nudged, busy, progress, health }, handle))
+        Ok((Self { path: place.into(), commands, nudged, busy, progress, health, fatal }, handle))
     }
 
     /// The file.
@@ -115,14 +118,25 @@ impl Worker {
         }
     }
 
-    /// Runs `work` on the thread and waits for its result. Fails with [`Error::Stopped`] if the thread has ended.
+    /// Waits until the thread has ended.
+    pub(crate) async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
+    /// What to tell whoever wants something of the thread when it has ended.
+    pub(crate) fn stopped(&self) -> Error {
+        self.fatal.get().map_or(Error::Stopped, Fatal::error)
+    }
+
+    /// Runs `work` on the thread and waits for its result. Fails with [`Error::Stopped`] if the thread has ended, or with
+    /// the error that ended it.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (job, answer) = job(work);
-        self.commands.send(Command::Job(job)).await.map_err(|_| Error::Stopped)?;
-        answer.await.map_err(|_| Error::Stopped)?
+        self.commands.send(Command::Job(job)).await.map_err(|_| self.stopped())?;
+        answer.await.map_err(|_| self.stopped())?
     }
 
     /// Like [`Worker::call`], blocking.
@@ -131,8 +145,8 @@ impl Worker {
         work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (job, answer) = job(work);
-        self.commands.blocking_send(Command::Job(job)).map_err(|_| Error::Stopped)?;
-        answer.blocking_recv().map_err(|_| Error::Stopped)?
+        self.commands.blocking_send(Command::Job(job)).map_err(|_| self.stopped())?;
+        answer.blocking_recv().map_err(|_| self.stopped())?
     }
 
     /// How far the file is, whatever took it there: a turn may capture, and may apply what had waited.
@@ -155,9 +169,38 @@ fn job<T: Send + 'static>(
     (job, answer)
 }
 
+/// Why the thread has stopped for good: what can be told of an error as often as somebody asks.
+#[derive(Debug, Clone)]
+enum Fatal {
+    Replaced(PathBuf, String),
+    Locked(PathBuf, Option<u32>),
+    Newer(PathBuf, i64, i64),
+}
+
+impl Fatal {
+    /// `None` of an error after which it makes sense to go on.
+    fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::FileReplaced { path, why } => Some(Self::Replaced(path.clone(), why.clone())),
+            Error::Locked { path, holder } => Some(Self::Locked(path.clone(), *holder)),
+            Error::NewerFormat { path, found, known } => Some(Self::Newer(path.clone(), *found, *known)),
+            _ => None,
+        }
+    }
+
+    fn error(&self) -> Error {
+        match self.clone() {
+            Self::Replaced(path, why) => Error::FileReplaced { path, why },
+            Self::Locked(path, holder) => Error::Locked { path, holder },
+            Self::Newer(path, found, known) => Error::NewerFormat { path, found, known },
+        }
+    }
+}
+
 struct Thread {
     replica: Replica,
     commands: mpsc::Receiver<Command>,
+    fatal: Arc<OnceLock<Fatal>>,
     nudged: Arc<AtomicBool>,
     busy: Arc<AtomicBool>,
     progress: watch::Sender<Progress>,
@@ -191,12 +234,17 @@ impl Thread {
                 Some(Command::Nudge) => {
                     self.nudged.store(false, Ordering::Release);
                     more |= self.replica.has_foreign_commits().unwrap_or(true);
+                    if !more {
+                        self.rest();
+                    }
                 }
                 Some(Command::Stop) => break,
                 None if more => match self.take_turn() {
                     Ok(turn) => more = turn.more,
                     Err(Some(fatal)) => {
-                        self.health.send_replace(Health::Stopped(Some(fatal)));
+                        let text = fatal.error().to_string();
+                        let _ = self.fatal.set(fatal); // the first, and only one
+                        self.health.send_replace(Health::Stopped(Some(text)));
                         return;
                     }
                     // The next nudge, at the latest the next poll, tries again.
@@ -211,8 +259,8 @@ impl Thread {
         self.health.send_replace(Health::Stopped(None));
     }
 
-    /// Fails with a text if it makes no sense to go on.
-    fn take_turn(&mut self) -> std::result::Result<Turn, Option<String>> {
+    /// Fails with a reason if it makes no sense to go on.
+    fn take_turn(&mut self) -> std::result::Result<Turn, Option<Fatal>> {
         let turn = self.replica.turn(&mut VecDeque::new());
         self.publish();
         match turn {
@@ -224,19 +272,35 @@ impl Thread {
                 });
                 Ok(turn)
             }
-            Err(error @ (Error::FileReplaced(_) | Error::NewerFormat { .. })) => {
-                tracing::error!(path = %self.replica.path().display(), %error, "the engine stops");
-                Err(Some(error.to_string()))
+            Err(Error::FileAway { why, .. }) => {
+                tracing::debug!(why, "the file is away; trying again");
+                let ailing = Health::Ailing(format!("it {why}"));
+                if !self.replica.is_hardly_away() && *self.health.borrow() != ailing {
+                    self.health.send_replace(ailing);
+                }
+                Err(None)
             }
             Err(error) if error.is_busy() => {
                 tracing::debug!(%error, "somebody holds the write lock; trying again");
                 Err(None)
             }
             Err(error) => {
-                tracing::error!(path = %self.replica.path().display(), %error, "a turn failed; trying again");
-                self.health.send_replace(Health::Ailing(error.to_string()));
-                Err(None)
+                let fatal = Fatal::of(&error);
+                if fatal.is_some() {
+                    tracing::info!(path = %self.replica.path().display(), %error, "the engine stops");
+                } else {
+                    tracing::error!(path = %self.replica.path().display(), %error, "a turn failed; trying again");
+                    self.health.send_replace(Health::Ailing(error.to_string()));
+                }
+                Err(fatal)
             }
+        }
+    }
+
+    /// Nothing is to be done just now.
+    fn rest(&mut self) {
+        if let Err(error) = self.replica.rest() {
+            tracing::warn!(path = %self.replica.path().display(), %error, "the log was not copied into the file");
         }
     }
 
