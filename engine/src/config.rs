@@ -27,6 +27,9 @@ pub struct Config {
     /// How long a table that was dropped and made anew, as by a migration, must have been left alone before it is compared
     /// with what was known of it: then rows that are missing count as deleted. Default: 2 seconds.
     pub rebuild_quiet: Duration,
+    /// How long nobody may have committed before the log is copied into the database, so that `cp` of the file alone has
+    /// everything. It waits for nobody and nobody waits for it. `Duration::MAX`: never. Default: 1 second.
+    pub checkpoint_after: Duration,
     /// About how large a changeset's body grows before the next is begun, in bytes before compression. Default:
     /// 256 KiB.
     pub changeset_bytes: usize,
@@ -46,6 +49,7 @@ impl Default for Config {
             row_time: Duration::from_secs(10),
             poll_interval: Duration::from_millis(250),
             rebuild_quiet: Duration::from_secs(2),
+            checkpoint_after: Duration::from_secs(1),
             changeset_bytes: 256 << 10,
             feed_capacity: 1024,
         }

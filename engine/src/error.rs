@@ -199,9 +199,23 @@ pub enum Error {
         "not in agreement with the relay after {0:?}; nothing is lost, and the next sync goes on from there"
     )]
     TimedOut(std::time::Duration),
-    /// The database file was replaced or removed while the engine had it open.
-    #[error("'{0}' was replaced or removed while Driftless had it open; restart on the new file")]
-    FileReplaced(PathBuf),
+    /// The database file, or its `-wal` or `-shm`, was replaced or removed while the engine had it open, and cannot be opened
+    /// again yet. The engine goes on trying for some seconds.
+    #[error("'{path}' {why}; waiting until it can be opened again")]
+    FileAway {
+        /// The database.
+        path: PathBuf,
+        /// What happened to it, in words that follow its name.
+        why: String,
+    },
+    /// The same, and the engine has given up: nothing that it could open came back within five seconds.
+    #[error("'{path}' {why} while Driftless had it open; put the database in its place and start again")]
+    FileReplaced {
+        /// The database.
+        path: PathBuf,
+        /// What happened to it, in words that follow its name.
+        why: String,
+    },
     /// The space defines tables, and none of them can be made: there is no clone. Each with the reason.
     #[error("none of the space's tables can be made here, so there is no clone{}", first_reason(.0))]
     NothingCloned(Vec<LeftOut>),

@@ -18,6 +18,15 @@ pub(crate) fn snapshot() -> [u8; 16] {
     uuid().into_bytes()
 }
 
+/// For a commit: by it an engine knows its own last commit again.
+pub(crate) fn nonce() -> i64 {
+    #[cfg(feature = "sim")]
+    if let Some(random) = seeded::draw_nonce() {
+        return random;
+    }
+    Uuid::new_v4().as_u64_pair().1.rotate_left(8) as i64
+}
+
 fn uuid() -> Uuid {
     #[cfg(feature = "sim")]
     if let Some(random) = seeded::draw() {
@@ -33,6 +42,12 @@ pub(crate) mod seeded {
 
     thread_local! {
         static RNG: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
+        // Apart from the others: how often an engine commits must not change which ids it draws.
+        static NONCES: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn draw_nonce() -> Option<i64> {
+        NONCES.with_borrow_mut(|rng| rng.as_mut().map(|rng| rng.i64(..)))
     }
 
     pub(super) fn draw() -> Option<[u8; 16]> {
@@ -41,5 +56,6 @@ pub(crate) mod seeded {
 
     pub(crate) fn set(seed: Option<u64>) {
         RNG.set(seed.map(fastrand::Rng::with_seed));
+        NONCES.set(seed.map(|seed| fastrand::Rng::with_seed(!seed)));
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn take_new_name(tx: &Transaction<'_>) -> Result<ReplicaId> {
     let old = identity::replica(tx)?;
     let new = fresh::replica();
     let last = progress::vector(tx)?.get(old);
-    let shared = match outbox::group_end(tx, identity::acked(tx)?)? {
+    // Of any relay: what others wrote upon it may be applied here, and must find it under the old name.
+    let shared = match outbox::group_end(tx, identity::shared(tx)?)? {
         Some(end) => end,
         None => outbox::first(tx)?.map_or(last, |first| first - 1),
     };
@@ -55,7 +56,7 @@ pub(crate) fn take_new_name(tx: &Transaction<'_>) -> Result<ReplicaId> {
         outbox::push(tx, &changeset.reissue(header))?;
     }
     progress::raise(tx, new, unsent.len() as u64 + damaged)?;
-    identity::set_acked(tx, 0)?;
+    identity::set_unshared(tx)?;
     identity::set_replica(tx, new)?;
     Ok(new)
 }

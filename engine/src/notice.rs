@@ -97,6 +97,13 @@ impl Notice {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).file = None;
     }
 
+    /// Goes on in another file: somebody removed the one before.
+    pub(crate) fn move_to(&self, file: File) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.file = Some(file);
+        open.write();
+    }
+
     /// Says how the connection is.
     pub(crate) fn connection(&self, url: &str, state: &SyncState) {
         let (state, why) = match state {

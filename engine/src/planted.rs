@@ -204,11 +204,11 @@ mod tests {
         replica.track(&["t"], TableOptions::default()).expect("tracked");
         replica.capture_all().expect("captured");
         let empty = Welcome { space: SpaceId::random(), heads: StateVector::new(), own: None };
-        replica.welcome(&empty, "here").expect("welcomed");
+        replica.welcome(replica.id(), &empty, "here").expect("welcomed");
         let (own, last) = (replica.id(), replica.last_seq().expect("a seq"));
         replica.note_acknowledged(own, last);
         replica.write_notes().expect("written");
-        let verdict = replica.welcome(&empty, "here").expect("welcomed");
+        let verdict = replica.welcome(replica.id(), &empty, "here").expect("welcomed");
         (verdict, replica.outgoing(0, usize::MAX).expect("an outbox").len())
     }
 

@@ -11,6 +11,7 @@ mod copies;
 mod counters;
 mod crash;
 mod every_write;
+mod files_changed;
 mod kills;
 mod misfits;
 mod odd_schemas;

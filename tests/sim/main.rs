@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use driftless_test_disk::{Change, Disk, What};
 use driftless_tests::sim::{self, Crowd, Planted, Scenario};
 
 /// The first seed of this state of the code: another one for each commit, the same wherever it is tested.
@@ -76,6 +77,37 @@ fn what_once_failed_does_not_fail_again() {
         }
         assert_eq!(run.tally.steps, scenario.steps.len() as u64, "{}", path.display());
     }
+}
+
+/// What an opening wrote, so that its commit waits for the disk, was the time: twice within a millisecond it was what it had
+/// been, so that SQLite wrote nothing and waited for nothing. A commit that only the machine's memory had was sent, and the
+/// next loss of power took it away (seed 5113).
+#[test]
+fn every_opening_waits_for_the_disk_even_the_second_within_a_millisecond() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Disk::at(folder.path());
+    let file = folder.path().join("app.db");
+    driftless_tests::create_database(&file, "CREATE TABLE notes (id TEXT PRIMARY KEY)");
+    driftless::sim::set_clock(Some(1_700_000_000_000));
+    // Holds the log, or the last connection would remove it, and wait for the disk.
+    let app = driftless_tests::connect(&file);
+    let open = || driftless::sim::Replica::open_durable(&file, driftless::Config::default()).expect("opens");
+    let reads = |app: &rusqlite::Connection| {
+        app.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, i64>(0)).expect("reads")
+    };
+    drop(open());
+    reads(&app);
+    for _ in 0..2 {
+        disk.take_log();
+        let engine = open();
+        let log = disk.take_log();
+        drop(engine);
+        let of_wal = |change: &&Change| change.file == Path::new("app.db-wal");
+        let last = log.iter().filter(of_wal).map(|change| change.what).next_back();
+        assert_eq!(last, Some(What::Sync), "{log:?}");
+    }
+    reads(&app);
+    driftless::sim::set_clock(None);
 }
 
 /// Bugs, and within how many seeds they have to be found. The others are rarer: `simulate --planted` looks for all.

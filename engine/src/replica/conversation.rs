@@ -3,7 +3,8 @@
 use driftless_protocol::message::Welcome;
 use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector};
 
-use super::{Notes, Replica, begin};
+use super::Replica;
+use super::mark::Mark;
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
 use crate::naming::{is_foreign, take_new_name};
@@ -26,19 +27,19 @@ pub(crate) enum Verdict {
     Proceed { send_after: u64, snapshot: bool },
     /// The relay holds what this file never wrote under its name: it is a copy and must take another.
     Copy,
+    /// The file has another name than the one that the relay welcomed: it begins again.
+    Renamed,
 }
 
 impl Replica {
     /// What to say to a relay.
     pub(crate) fn introduce(&mut self) -> Result<Introduction> {
-        let tx = begin(&mut self.connection)?;
-        // Parts of a snapshot that an earlier connection left are sent again, whole.
-        inbox::forget_snapshots(&tx)?;
-        let vector = progress::vector(&tx)?;
-        let held = delivery::held(&vector, &inbox::list(&tx)?);
-        let introduction = Introduction { replica: self.replica, space: identity::space(&tx)?, held };
-        tx.commit().doing("introducing this file to a relay")?;
-        Ok(introduction)
+        self.write("introducing this file to a relay", |tx, found| {
+            // Parts of a snapshot that an earlier connection left are sent again, whole.
+            inbox::forget_snapshots(tx)?;
+            let held = delivery::held(&progress::vector(tx)?, &inbox::list(tx)?);
+            Ok(Introduction { replica: found.replica, space: identity::space(tx)?, held })
+        })
     }
 
     /// The state vector of what is applied.
@@ -61,77 +62,95 @@ impl Replica {
         Ok(self.vector()?.get(self.replica))
     }
 
-    /// Takes a relay's welcome: joins its space, and finds out what the relay lacks.
+    /// Takes a relay's welcome of `own`: joins its space, and finds out what the relay lacks.
     /// Fails with [`Error::WrongSpace`] if the file belongs to another.
-    pub(crate) fn welcome(&mut self, welcome: &Welcome, url: &str) -> Result<Verdict> {
-        let tx = begin(&mut self.connection)?;
-        match identity::space(&tx)? {
-            Some(ours) if ours != welcome.space => {
+    pub(crate) fn welcome(&mut self, own: ReplicaId, welcome: &Welcome, url: &str) -> Result<Verdict> {
+        let notes = std::mem::take(&mut self.notes);
+        self.write("joining the space", |tx, found| {
+            // What the last relay said was said before this.
+            notes.write(tx, found.replica)?;
+            let space = identity::space(tx)?;
+            if let Some(ours) = space.filter(|ours| *ours != welcome.space) {
                 return Err(Error::WrongSpace { ours, theirs: welcome.space });
             }
-            Some(_) => {}
-            None => identity::set_space(&tx, welcome.space)?,
-        }
-        // What the last relay said was said before this.
-        self.notes.write(&tx, self.replica)?;
-        let vector = progress::vector(&tx)?;
-        let last = vector.get(self.replica);
-        if let Some(own) = welcome.own
-            && is_foreign(&tx, own, last)?
-        {
-            return Ok(Verdict::Copy);
-        }
-        identity::set_contact(&tx, now(), url)?;
-        let stored = welcome.heads.get(self.replica);
-        // What a later vector still counts is on the relay for good.
-        outbox::confirm(&tx, stored)?;
-        if stored < identity::acked(&tx)? {
-            tracing::warn!(
-                url,
-                stored,
-                "the space at this address lacks what a relay had acknowledged: either the relay lost its data and is \
-                 refilled now, or this is another address than before"
-            );
-        }
-        identity::set_acked(&tx, stored.min(last))?;
-        let first = outbox::first(&tx)?.unwrap_or(last + 1);
-        let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != self.replica);
-        let lacks_ours = stored + 1 < first;
-        tx.commit().doing("joining the space")?;
-        self.notes = Notes::default();
-        let snapshot = (lacks_others || lacks_ours) && !planted!(OutboxEmptiedEarly);
-        Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
+            // What the relay holds under the old name is not this one's any more: there is nothing to compare it with.
+            if found.replica != own {
+                return Ok(Verdict::Renamed);
+            }
+            let vector = progress::vector(tx)?;
+            let last = vector.get(own);
+            if let Some(head) = welcome.own
+                && is_foreign(tx, head, last)?
+            {
+                return Ok(Verdict::Copy);
+            }
+            if space.is_none() {
+                identity::set_space(tx, welcome.space)?;
+            }
+            identity::set_contact(tx, now(), url)?;
+            let stored = welcome.heads.get(own);
+            // What a later vector still counts is on the relay for good.
+            outbox::confirm(tx, stored)?;
+            if stored < identity::acked(tx)? {
+                tracing::warn!(
+                    url,
+                    stored,
+                    "the space at this address lacks what a relay had acknowledged: either the relay lost its data and \
+                     is refilled now, or this is another address than before"
+                );
+            }
+            identity::set_acked(tx, stored.min(last))?;
+            let first = outbox::first(tx)?.unwrap_or(last + 1);
+            let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != own);
+            let lacks_ours = stored + 1 < first;
+            let snapshot = (lacks_others || lacks_ours) && !planted!(OutboxEmptiedEarly);
+            Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
+        })
     }
 
     /// Becomes a new replica, keeping all unsent work.
     pub(crate) fn become_new(&mut self) -> Result<()> {
-        let tx = begin(&mut self.connection)?;
-        self.notes.write(&tx, self.replica)?;
-        let replica = take_new_name(&tx)?;
-        tx.commit().doing("becoming a new replica")?;
-        tracing::info!(old = %self.replica.short(), new = %replica.short(), "this file is a copy: new replica id");
-        self.replica = replica;
-        self.notes = Notes::default();
+        let old = self.replica;
+        let notes = std::mem::take(&mut self.notes);
+        self.write("becoming a new replica", |tx, found| {
+            // It may have taken another name just now, for its own reasons.
+            if found.replica != old {
+                return Ok(());
+            }
+            notes.write(tx, old)?;
+            take_new_name(tx).map(drop)
+        })?;
+        tracing::info!(old = %old.short(), new = %self.replica.short(), "this file is a copy: new replica id");
         Ok(())
     }
 
-    /// Own changesets after `seq`, about `bytes` of them.
+    /// Own changesets after `seq`, about `bytes` of them, as they are.
+    #[cfg(feature = "sim")]
     pub(crate) fn outgoing(&self, after: u64, bytes: usize) -> Result<Vec<Changeset>> {
         outbox::read(&self.connection, after, bytes)
     }
 
-    /// The same; if one is damaged the outbox is emptied. The next connection finds that the relay lacks what is no longer
-    /// here, and sends it a snapshot.
+    /// Own changesets after `seq`, about `bytes` of them; if one is damaged the outbox is emptied. The next connection finds that the relay lacks what is no longer
+    /// here, and sends it a snapshot. Nothing is sent of a file that is not as this engine left it: it takes a new name.
     pub(crate) fn outgoing_or_empty(&mut self, after: u64, bytes: usize) -> Result<Vec<Changeset>> {
+        self.check_place()?;
         // A number that leaves the machine must not be lost with its power, and given to another changeset.
         self.durability.wait(&self.connection)?;
-        let read = self.outgoing(after, bytes);
+        let read = {
+            let tx = self.connection.transaction().doing("reading the outbox")?;
+            let is_ours = Mark::read(&tx).unwrap_or(None) == Some(self.mark);
+            is_ours.then(|| outbox::read(&tx, after, bytes))
+        };
+        let Some(read) = read else {
+            self.write("taking a new name", |_, _| Ok(()))?;
+            return Ok(Vec::new());
+        };
         if let Err(error @ Error::Damaged { .. }) = &read {
             tracing::error!(%error, "the outbox is emptied; the relay takes a snapshot instead");
-            let tx = begin(&mut self.connection)?;
-            outbox::clear(&tx)?;
-            identity::add_mended(&tx, "the outbox was damaged; the relay takes a snapshot instead")?;
-            tx.commit().doing("emptying the outbox")?;
+            self.write("emptying the outbox", |tx, _| {
+                outbox::clear(tx)?;
+                identity::add_mended(tx, "the outbox was damaged; the relay takes a snapshot instead")
+            })?;
         }
         read
     }

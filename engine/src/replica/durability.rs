@@ -23,6 +23,11 @@ impl Durability {
         Self { off: planted!(UnsyncedCommits), pending: false, failed: false }
     }
 
+    /// Another file was opened, and nothing of it waits.
+    pub(super) fn begin_anew(&mut self) {
+        (self.pending, self.failed) = (false, false);
+    }
+
     /// Leaves it to the system when to write to the disk.
     #[cfg(feature = "sim")]
     pub(super) fn turn_off(&mut self, connection: &Connection) -> Result<()> {

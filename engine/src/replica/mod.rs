@@ -9,8 +9,11 @@ mod cascade;
 mod conversation;
 mod durability;
 mod lock_wait;
+mod mark;
 mod notes;
+mod place;
 mod repair;
+mod rest;
 mod space;
 
 use std::collections::{HashSet, VecDeque};
@@ -46,7 +49,10 @@ use crate::tracking::rule::Newcomers;
 use cascade::{Cascade, Progress};
 pub(crate) use conversation::Verdict;
 use durability::Durability;
+use mark::{Found, Mark};
 use notes::Notes;
+use place::Place;
+use rest::Rest;
 pub(crate) use space::Made;
 use space::adopt_options;
 
@@ -92,9 +98,12 @@ enum Undone {
 pub(crate) struct Replica {
     connection: Connection,
     path: PathBuf,
-    inode: Option<i64>,
+    place: Place,
     config: Config,
     replica: ReplicaId,
+    /// What the file said of itself after our last commit.
+    mark: Mark,
+    rest: Rest,
     writer: WriterId,
     catalog: Catalog,
     /// The tables that wait to be left alone.
@@ -133,6 +142,67 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate).doing("waiting for the write lock")
 }
 
+/// A file that was just opened by its one engine.
+struct Opened {
+    connection: Connection,
+    mark: Mark,
+    writer: WriterId,
+    /// SQLite's `schema_version` when the side tables were looked at.
+    side_tables_at: i64,
+}
+
+/// Whether a file is one that an engine can work on; before the lock leaves its file beside something that is no database.
+fn check_file(path: &Path, config: &Config) -> Result<()> {
+    if identity::hard_links(path)? > 1 {
+        draft::forget_names(path);
+    }
+    if identity::hard_links(path)? > 1 {
+        return Err(Error::HardLinked(path.to_owned()));
+    }
+    store::open_to_read(path, config.busy_timeout).map(drop)
+}
+
+/// Opens a file, making the side tables if they are not there. A copy becomes a new replica; so does a file that is not as
+/// this engine left it, if it had it open before: `known`.
+fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<Opened> {
+    let mut connection = store::open(path, config.busy_timeout)?;
+    lock_wait::install(&mut connection)?;
+    lock_wait::set_longest(config.busy_timeout);
+    let tx = begin(&mut connection)?;
+    mending::run(&tx, path, true)?;
+    let inode = identity::inode_of(path)?;
+    let recorded = identity::inode(&tx)?;
+    let mut reused = None;
+    if planted!(WriterReused) {
+        let own = identity::replica(&tx)?;
+        reused = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
+    }
+    let is_copy = inode.is_some() && recorded.is_some() && recorded != inode && !planted!(CopyKeepsName);
+    let is_another = known.is_some_and(|known| !matches!(Mark::read(&tx), Ok(Some(mark)) if mark == *known));
+    if is_copy || is_another {
+        tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
+        take_new_name(&tx)?;
+    }
+    if let Some(inode) = inode.filter(|_| recorded != inode) {
+        identity::set_inode(&tx, inode)?;
+    }
+    let replica = identity::replica(&tx)?;
+    if planted!(ReusedSeq) && outbox::first(&tx)?.is_none() {
+        let one_less = progress::of(&tx, replica)?.saturating_sub(1);
+        progress::put(&tx, replica, one_less)?;
+        identity::set_acked(&tx, one_less)?;
+    }
+    identity::set_opened(&tx, now())?;
+    // Always another value than before, or SQLite would write nothing and wait for nothing: this commit must wait for the
+    // disk. SQLite may have found a commit in the log whose author died before the disk had it, and what is sent from here
+    // on must not be lost to the next loss of power.
+    let mark = Mark::leave(&tx)?;
+    let side_tables_at = schema_version(&tx)?;
+    tx.commit().doing("opening the database")?;
+    let writer = reused.map_or_else(fresh::writer, |(writer, _)| writer);
+    Ok(Opened { connection, mark, writer, side_tables_at })
+}
+
 impl Replica {
     /// Opens a file as its one engine, making the side tables if they are not there.
     pub(crate) fn open(path: &Path, config: Config) -> Result<Self> {
@@ -145,54 +215,20 @@ impl Replica {
             path: path.to_owned(),
             source,
         })?;
-        if identity::hard_links(path)? > 1 {
-            draft::forget_names(path);
-        }
-        if identity::hard_links(path)? > 1 {
-            return Err(Error::HardLinked(path.to_owned()));
-        }
         // Before anything of ours is written to it.
         let last_write = last_write(path);
-        // Before the lock leaves its file beside something that is no database.
-        drop(store::open_to_read(path, config.busy_timeout)?);
+        check_file(path, &config)?;
         let lock = EngineLock::take(path)?;
-        let mut connection = store::open(path, config.busy_timeout)?;
-        lock_wait::install(&mut connection)?;
-        lock_wait::set_longest(config.busy_timeout);
-        let tx = begin(&mut connection)?;
-        mending::run(&tx, path, true)?;
-        let inode = identity::inode_of(path)?;
-        let recorded = identity::inode(&tx)?;
-        let mut reused = None;
-        if planted!(WriterReused) {
-            let own = identity::replica(&tx)?;
-            reused = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
-        }
-        if let Some(inode) = inode.filter(|_| recorded != inode) {
-            if recorded.is_some() && !planted!(CopyKeepsName) {
-                tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
-                take_new_name(&tx)?;
-            }
-            identity::set_inode(&tx, inode)?;
-        }
-        let replica = identity::replica(&tx)?;
-        if planted!(ReusedSeq) && outbox::first(&tx)?.is_none() {
-            let one_less = progress::of(&tx, replica)?.saturating_sub(1);
-            progress::put(&tx, replica, one_less)?;
-            identity::set_acked(&tx, one_less)?;
-        }
-        // Always something: the commit waits for the disk. SQLite may have found a commit in the log whose author died before
-        // the disk had it, and what is sent from here on must not be lost to the next loss of power.
-        identity::set_opened(&tx, crate::time::now())?;
-        let side_tables_at = schema_version(&tx)?;
-        tx.commit().doing("opening the database")?;
+        let Opened { connection, mark, writer, side_tables_at } = open_file(path, &config, None)?;
         let turn_rows = config.turn_rows.min(FIRST_TURN_ROWS);
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
         Ok(Self {
             path: path.to_owned(),
-            inode,
-            replica,
-            writer: if let Some((reused, _)) = reused { reused } else { fresh::writer() },
+            place: Place::of(path),
+            replica: mark.replica,
+            mark,
+            rest: Rest::new(),
+            writer,
             catalog: Catalog::default(),
             settling: Settling::new(config.rebuild_quiet, last_write),
             pragmas: None,
@@ -285,24 +321,22 @@ impl Replica {
 
     /// Begins to track tables, all or none. Returns their names as the tables spell them.
     pub(crate) fn track(&mut self, names: &[&str], options: TableOptions) -> Result<Vec<String>> {
-        let tx = begin(&mut self.connection)?;
-        let tracked = tracking::track(&tx, names, options, now())?;
-        tx.commit().doing("tracking tables")?;
-        Ok(tracked)
+        self.write("tracking tables", |tx, _| tracking::track(tx, names, options, now()))
     }
 
     /// Ceases to track tables, all or none. What was written before is captured first.
     pub(crate) fn untrack(&mut self, names: &[&str]) -> Result<Vec<String>> {
         self.capture_settled()?;
-        let tx = begin(&mut self.connection)?;
-        let untracked = tracking::untrack(&tx, names)?;
-        tx.commit().doing("untracking tables")?;
+        let untracked = self.write("untracking tables", |tx, _| tracking::untrack(tx, names))?;
         self.schema_version = None;
         Ok(untracked)
     }
 
-    /// A number that changes when another connection commits.
+    /// A number that changes when another connection commits. Fails where the file may be another: then a turn finds out.
     pub(crate) fn data_version(&self) -> Result<i64> {
+        if self.is_elsewhere() {
+            return Err(self.away("may have been replaced".to_owned()));
+        }
         data_version(&self.connection)
     }
 
@@ -446,14 +480,6 @@ impl Replica {
         self.released = Instant::now();
     }
 
-    /// A file that was replaced under us takes no writes: they would go where nobody looks.
-    fn check_place(&self) -> Result<()> {
-        match identity::inode_of(&self.path) {
-            Ok(inode) if inode == self.inode => Ok(()),
-            _ => Err(Error::FileReplaced(self.path.clone())),
-        }
-    }
-
     #[expect(clippy::type_complexity, reason = "what a turn yields, taken apart at its one caller")]
     fn try_turn(
         &mut self,
@@ -473,7 +499,7 @@ impl Replica {
         let data_version = data_version(&tx)?;
         let changes_before = tx.total_changes();
 
-        // Are the side tables all there? Asked where somebody else may have touched them.
+        // Are the side tables all there? Asked where somebody else may have touched them. And is it the file that we left?
         let found_version = schema_version(&tx)?;
         let moved = self.schema_version != Some(found_version);
         if self.shunned_under != found_version {
@@ -482,33 +508,34 @@ impl Replica {
         }
         // At the opening they were looked at already.
         let whole = moved && self.side_tables_at.take() != Some(found_version);
-        let mended = (moved || data_version != self.data_version) && mending::run(&tx, &self.path, whole)?;
-        let replica = if mended { identity::replica(&tx)? } else { self.replica };
+        let mend = (moved || data_version != self.data_version).then_some(whole);
+        let found = Found::look(&tx, &self.path, &self.mark, mend)?;
+        let replica = found.replica;
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
-        let writer = if mended { fresh::writer() } else { self.writer };
+        let writer = if found.changed { fresh::writer() } else { self.writer };
         let author = Author { replica, writer };
 
         // 1 reconcile
         let settled = self.settling.due_in(now()).is_some_and(|wait| wait.is_zero());
-        if moved || mended || settled || self.newcomers.is_due(now()) {
+        if moved || found.changed || settled || self.newcomers.is_due(now()) {
             self.newcomers.look(&tx, now())?;
         }
         // Tables that are tracked only now have moved it on.
         let moved = moved || self.schema_version != Some(schema_version(&tx)?);
-        if moved || mended || settled {
+        if moved || found.changed || settled {
             self.catalog = look_at_tables(&tx, &mut self.settling)?;
             if self.newcomers.wait() {
                 unchanged::forget(&tx)?;
             }
-            if (identity::judge_by(&tx, schema_version(&tx)?)? || mended) && !parked::is_empty(&tx)? {
+            if (identity::judge_by(&tx, schema_version(&tx)?)? || found.changed) && !parked::is_empty(&tx)? {
                 backlog::refresh_parked(&tx)?;
             }
         }
         cascade::look_again(&tx, &self.cascade)?;
 
         let mut pragmas = self.pragmas;
-        if moved || mended || data_version != self.data_version {
+        if moved || found.changed || data_version != self.data_version {
             pragmas = objects::follow_pragmas(&tx, &self.catalog, pragmas, now())?;
         }
 
@@ -568,7 +595,7 @@ impl Replica {
         };
         if let Some(undone) = undone {
             // What reconcile found is undone with the rest.
-            if moved || mended {
+            if moved || found.changed {
                 self.schema_version = None;
             }
             return Ok(Err(undone));
@@ -589,17 +616,26 @@ impl Replica {
 
         // 5 progress is written with each changeset; it all becomes true here
         let version = schema_version(&tx)?;
-        let wrote = tx.total_changes() != changes_before || self.notes.is_urgent();
+        let wrote =
+            tx.total_changes() != changes_before || version != found_version || self.notes.is_urgent();
         if wrote {
             self.notes.write(&tx, replica)?;
         }
+        let mark = found.leave_mark(&tx, &self.mark)?;
+        if !self.place.is_there(&self.path) {
+            return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() });
+        }
         tx.commit().doing("committing a turn")?;
-        if wrote {
+        if mark != self.mark {
             self.notes = Notes::default();
             self.durability.committed();
         }
+        if mark != self.mark || data_version != self.data_version {
+            self.rest.stir();
+            self.has_checkpointed();
+        }
         turn.held = begun.elapsed();
-        (self.replica, self.writer) = (replica, writer);
+        (self.replica, self.writer, self.mark) = (replica, writer, mark);
         self.schema_version = (!renewed).then_some(version);
         (self.data_version, self.pragmas) = (data_version, pragmas);
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };

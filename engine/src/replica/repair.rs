@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction};
 use super::{Replica, begin};
 use crate::apply::TableNumbers;
 use crate::capture::{self, Author};
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::fresh;
 use crate::materialize::{Limit, Materializer};
 use crate::mending;
@@ -60,15 +60,15 @@ impl Replica {
 
     /// Changes the side tables by way of repair. If `work` returns `true`, the file starts over as a new replica.
     pub(crate) fn mend(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<bool>) -> Result<()> {
-        let tx = begin(&mut self.connection)?;
-        if work(&tx)? {
-            mending::start_over(&tx, &self.path)?;
-        }
-        unchanged::forget(&tx)?;
-        let replica = identity::replica(&tx)?;
-        tx.commit().doing("repairing the side tables")?;
+        let path = self.path.clone();
+        self.write("repairing the side tables", |tx, _| {
+            if work(tx)? {
+                mending::start_over(tx, &path)?;
+            }
+            unchanged::forget(tx)
+        })?;
         // See `try_turn`: documents may have been dropped.
-        (self.replica, self.writer) = (replica, fresh::writer());
+        self.writer = fresh::writer();
         self.schema_version = None;
         Ok(())
     }
@@ -105,21 +105,21 @@ impl Replica {
 
     /// Learns who writers were. Returns how many were not known.
     pub(crate) fn remember_writers(&mut self, all: &[(WriterId, ReplicaId)]) -> Result<usize> {
-        let tx = begin(&mut self.connection)?;
-        let before = writers::all(&tx)?.len();
-        all.iter().try_for_each(|&(writer, replica)| writers::remember(&tx, writer, replica))?;
-        let learnt = writers::all(&tx)?.len() - before;
-        tx.commit().doing("remembering writers")?;
-        Ok(learnt)
+        self.write("remembering writers", |tx, _| {
+            let before = writers::all(tx)?.len();
+            all.iter().try_for_each(|&(writer, replica)| writers::remember(tx, writer, replica))?;
+            Ok(writers::all(tx)?.len() - before)
+        })
     }
 
     /// Sends the documents of some rows whole, as changesets of ours.
     pub(crate) fn publish(&mut self, rows: &BTreeSet<(String, RowKey)>) -> Result<()> {
         self.capture_settled()?;
-        let author = Author { replica: self.replica, writer: self.writer };
-        let bytes = self.config.changeset_bytes;
-        let tx = begin(&mut self.connection)?;
-        capture::publish(&tx, author, rows.iter().map(|(name, key)| (&**name, key)), bytes, now())?;
-        tx.commit().doing("sending documents whole")
+        let (writer, bytes) = (self.writer, self.config.changeset_bytes);
+        self.write("sending documents whole", |tx, found| {
+            let writer = if found.changed { fresh::writer() } else { writer };
+            let author = Author { replica: found.replica, writer };
+            capture::publish(tx, author, rows.iter().map(|(name, key)| (&**name, key)), bytes, now())
+        })
     }
 }

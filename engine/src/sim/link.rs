@@ -168,9 +168,13 @@ impl Link {
     fn perform(&mut self, work: Work, replica: &mut Replica) -> Result<()> {
         let file = &mut replica.inner;
         let actions = match work {
-            Work::Judge(welcome) => match file.welcome(&welcome, "sim:")? {
+            Work::Judge(welcome) => match file.welcome(self.session.replica(), &welcome, "sim:")? {
                 Verdict::Proceed { send_after, snapshot } => self.session.proceed(send_after, snapshot),
                 Verdict::Copy => vec![Action::Rename],
+                Verdict::Renamed => {
+                    self.end(Ended::Renamed);
+                    return Ok(());
+                }
             },
             Work::ReadOutbox { after } => {
                 let changesets = file.outgoing_or_empty(after, OUTBOX_BYTES)?;
@@ -206,6 +210,10 @@ impl Link {
             }
             Work::Capture(question) => {
                 file.capture_all()?;
+                if file.id() != self.session.replica() {
+                    self.end(Ended::Renamed);
+                    return Ok(());
+                }
                 self.session.ask(question, file.last_seq()?)
             }
         };

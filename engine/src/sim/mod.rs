@@ -136,11 +136,13 @@ impl Replica {
     /// Joins a space as on a relay's welcome. If the space holds what this file never wrote under its name, the file is
     /// a copy, takes another name, and `true` is returned: then it must be welcomed again.
     pub fn welcome(&mut self, welcome: &Welcome) -> Result<bool> {
-        let copy = self.inner.welcome(welcome, "sim:")? == Verdict::Copy;
-        if copy {
-            self.inner.become_new()?;
+        let own = self.inner.id();
+        match self.inner.welcome(own, welcome, "sim:")? {
+            Verdict::Proceed { .. } => return Ok(false),
+            Verdict::Renamed => {}
+            Verdict::Copy => self.inner.become_new()?,
         }
-        Ok(copy)
+        Ok(true)
     }
 
     /// Makes the tables that the space defines and that are not here, and tracks them, as a clone does.

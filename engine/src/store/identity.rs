@@ -5,9 +5,11 @@
 //! | `format` | the version of the side tables |
 //! | `replica` | 16 bytes, the replica's UUID |
 //! | `opened` | when an engine last opened the file, milliseconds since 1970 |
+//! | `nonce` | a random number, another one after each commit of an engine: see `replica/mark.rs` |
 //! | `inode` | where the file was when that id was drawn or last confirmed: a copy is elsewhere |
 //! | `space` | 16 bytes; absent until the file first meets a relay |
 //! | `acked` | the highest own seq that a relay has acknowledged as stored |
+//! | `shared` | the highest own seq that any relay ever acknowledged: others may build on it |
 //! | `group_open` | 1 while the last own changeset was not the last of its parts |
 //! | `contact` | when a relay was last heard, milliseconds since 1970 |
 //! | `url` | which relay that was |
@@ -131,7 +133,7 @@ pub(crate) fn replica_if_known(connection: &Connection) -> Result<Option<Replica
 pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path, format: i64, replica: ReplicaId) -> Result<()> {
     set(tx, "format", format)?;
     set_replica(tx, replica)?;
-    set_acked(tx, 0)?;
+    set_unshared(tx)?;
     set_group_open(tx, false)?;
     set(tx, "started_over", 1)?;
     match inode_of(path)? {
@@ -249,12 +251,37 @@ pub(crate) fn acked(connection: &Connection) -> Result<u64> {
 }
 
 pub(crate) fn set_acked(tx: &Transaction<'_>, seq: u64) -> Result<()> {
+    let highest = shared(tx)?.max(seq) as i64;
+    if get(tx, "shared")? != Some(highest) {
+        set(tx, "shared", highest)?;
+    }
     set(tx, "acked", seq as i64)
+}
+
+/// The highest own seq that any relay ever acknowledged, whichever relay the file meets now.
+pub(crate) fn shared(connection: &Connection) -> Result<u64> {
+    // A file of an older version noted only the other.
+    Ok((get::<i64>(connection, "shared")?.unwrap_or(0) as u64).max(acked(connection)?))
+}
+
+/// No relay has anything under this file's name yet.
+pub(crate) fn set_unshared(tx: &Transaction<'_>) -> Result<()> {
+    set(tx, "shared", 0)?;
+    set(tx, "acked", 0)
 }
 
 /// `at`: milliseconds since 1970.
 pub(crate) fn set_opened(tx: &Transaction<'_>, at: i64) -> Result<()> {
     set(tx, "opened", at)
+}
+
+/// The random number that the last commit of an engine left; `None` in a file that only older versions have opened.
+pub(crate) fn nonce(connection: &Connection) -> Result<Option<i64>> {
+    get(connection, "nonce")
+}
+
+pub(crate) fn set_nonce(tx: &Transaction<'_>, nonce: i64) -> Result<()> {
+    set(tx, "nonce", nonce)
 }
 
 /// Whether the last own changeset was a part that others must follow.

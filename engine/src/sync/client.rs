@@ -82,6 +82,12 @@ impl Client {
             let why = match ended {
                 Ended::Stopped => break,
                 Ended::Renamed => continue,
+                Ended::FileAway => {
+                    if self.wait(self.config.backoff_min).await {
+                        break;
+                    }
+                    continue;
+                }
                 Ended::Refused(Error::Refused { code, reason }) if before != (REFUSALS - 1, code) => {
                     refusals = (if before.1 == code { before.0 + 1 } else { 1 }, code);
                     tracing::info!(url = %self.config.url, code, reason, "refused, perhaps by mistake");
@@ -134,6 +140,8 @@ impl Client {
     async fn wait(&mut self, wait: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(wait) => false,
+            // Then the next attempt says so.
+            () = self.worker.closed() => false,
             control = self.control.recv() => match control {
                 Some(Control::SyncNow(waiter)) => {
                     self.waiting.push(waiter);
@@ -161,7 +169,6 @@ impl Client {
         };
         let introduction = match introduced {
             Ok(introduced) => introduced,
-            Err(Error::Stopped) => return Ended::Refused(Error::Stopped),
             Err(error) => return Ended::by(error),
         };
         let connected = {
@@ -169,6 +176,7 @@ impl Client {
             loop {
                 tokio::select! {
                     connected = &mut connecting => break connected,
+                    () = self.worker.closed() => return Ended::Refused(self.worker.stopped()),
                     // Nobody who stops waits for a relay that does not answer.
                     control = self.control.recv() => match control {
                         Some(Control::SyncNow(waiter)) => self.waiting.push(waiter),

@@ -9,7 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftless_protocol::{CloseCode, MessageError, Presence, RelayMessage, SnapshotPart, StateVector};
+use driftless_protocol::{
+    CloseCode, MessageError, Presence, RelayMessage, ReplicaId, SnapshotPart, StateVector,
+};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -55,6 +57,8 @@ pub(super) enum Ended {
     Broken(String),
     /// It is the file's disk that failed, not the connection. Try again later.
     Failed(Error),
+    /// The file is not there just now: the engine's thread waits for it, and ends if it does not come back.
+    FileAway,
     /// Trying again would fail again.
     Refused(Error),
 }
@@ -63,7 +67,15 @@ impl Ended {
     /// By an error of the replica, which is mended or passes; whoever waits need be told of a disk that fails only. A file
     /// that is busy ends no connection: see [`Connection::ask`].
     pub(super) fn by(error: Error) -> Self {
-        if error.is_disk() { Self::Failed(error) } else { Self::Broken(error.to_string()) }
+        match error {
+            Error::FileAway { .. } => Self::FileAway,
+            Error::FileReplaced { .. }
+            | Error::Locked { .. }
+            | Error::NewerFormat { .. }
+            | Error::Stopped => Self::Refused(error),
+            error if error.is_disk() => Self::Failed(error),
+            error => Self::Broken(error.to_string()),
+        }
     }
 }
 
@@ -77,7 +89,7 @@ enum Event {
     Noted(Result<()>),
     Renamed(Result<()>),
     /// Everything committed when somebody asked is captured: the question, and the last own seq.
-    Captured(u64, Result<u64>),
+    Captured(u64, Result<(ReplicaId, u64)>),
     /// What whoever asks this question is told is in the file.
     Written(u64, Result<()>),
     Snapshot(Option<SnapshotPart>),
@@ -196,7 +208,7 @@ impl Connection {
                 Some(event) = self.pending.next() => self.on_event(event),
                 changed = progress.changed() => {
                     if changed.is_err() {
-                        break Ended::Refused(Error::Stopped);
+                        break Ended::Refused(self.worker.stopped());
                     }
                     let (name, held) = progress.borrow_and_update().clone();
                     if name != self.session.replica() {
@@ -263,7 +275,7 @@ impl Connection {
         self.pending.push(Box::pin(async move {
             loop {
                 let captured = again_while_busy(worker.clone(), |replica| {
-                    Ok((replica.capture_all()?, replica.last_seq()?))
+                    Ok((replica.capture_all()?, (replica.id(), replica.last_seq()?)))
                 });
                 match captured.await {
                     // A table was rebuilt just now: what was done to it is known once it has been left alone.
@@ -353,8 +365,8 @@ impl Connection {
                     self.receive(Incoming::SnapshotPart(part));
                 }
                 Action::Judge(welcome) => {
-                    let url = self.config.url.clone();
-                    self.ask(move |replica| replica.welcome(&welcome, &url), Event::Judged);
+                    let (own, url) = (self.session.replica(), self.config.url.clone());
+                    self.ask(move |replica| replica.welcome(own, &welcome, &url), Event::Judged);
                 }
                 Action::ReadOutbox { after } => {
                     self.ask(move |replica| replica.outgoing_or_empty(after, OUTBOX_BYTES), Event::Read);
@@ -413,6 +425,7 @@ impl Connection {
                 self.session.proceed(send_after, snapshot)
             }
             Event::Judged(Ok(Verdict::Copy)) => return self.rename(),
+            Event::Judged(Ok(Verdict::Renamed)) => return self.end(Ended::Renamed),
             Event::Renamed(Ok(())) => return self.end(Ended::Renamed),
             Event::Judged(Err(error @ Error::WrongSpace { .. })) => return self.end(Ended::Refused(error)),
             Event::Judged(Err(error)) | Event::Noted(Err(error)) | Event::Renamed(Err(error)) => {
@@ -434,7 +447,13 @@ impl Connection {
                     Err(error) => return self.end(Ended::by(error)),
                 }
             }
-            Event::Captured(id, Ok(last)) => self.session.ask(id, last),
+            // It is asked again under the new name.
+            Event::Captured(_, Ok((name, _))) if name != self.session.replica() => {
+                return self.end(Ended::Renamed);
+            }
+            Event::Captured(id, Ok((_, last))) => self.session.ask(id, last),
+            // It waits for the file as well.
+            Event::Captured(_, Err(Error::FileAway { .. })) => return self.end(Ended::FileAway),
             Event::Captured(id, Err(error)) => {
                 self.settle(id, Err(error));
                 Vec::new()
@@ -482,15 +501,16 @@ impl Connection {
                 // Up to the end of a transaction: there is none of half of one.
                 let place = again_while_busy(worker.clone(), |replica| {
                     replica.capture_all()?;
-                    Ok((replica.path().to_owned(), replica.config().busy_timeout))
+                    Ok((replica.path().to_owned(), replica.config().busy_timeout, replica.reader()))
                 });
-                let (path, busy_timeout) = match place.await {
+                let (path, busy_timeout, reader) = match place.await {
                     Ok(place) => place,
                     Err(error) => return Event::Noted(Err(error)),
                 };
                 tracing::info!(path = %path.display(), "the relay lacks what this file holds: sending it a snapshot");
                 let parts = parts.clone();
                 let made = tokio::task::spawn_blocking(move || {
+                    let _reader = reader; // until it is made
                     snapshot::make(&path, busy_timeout, |part| parts.blocking_send(part).is_ok())
                 });
                 match made.await {

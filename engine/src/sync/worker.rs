@@ -6,9 +6,9 @@
 //! doing is finished first, and what was committed is captured at the next opening if not now.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,7 @@ pub(crate) struct Worker {
     progress: watch::Receiver<Progress>,
     health: watch::Receiver<Health>,
     notice: Notice,
+    fatal: Arc<OnceLock<Fatal>>,
 }
 
 impl Worker {
@@ -83,9 +84,11 @@ impl Worker {
         let (health_sender, health) = watch::channel(Health::Well);
         let (path, notice) = (replica.path().to_owned(), replica.notice().clone());
         let place = path.clone();
+        let fatal = Arc::new(OnceLock::new());
         let mut thread = Thread {
             replica,
             commands: receiver,
+            fatal: fatal.clone(),
             nudged: nudged.clone(),
             seen: seen.clone(),
             progress: progress_sender,
@@ -102,7 +105,7 @@ impl Worker {
             .name("driftless".into())
             .spawn(move || thread.run())
             .map_err(|source| Error::Io { doing: "starting the engine's thread for", path, source })?;
-        Ok((Self { path: place.into(), commands, nudged, seen, progress, health, notice }, handle))
+        Ok((Self { path: place.into(), commands, nudged, seen, progress, health, notice, fatal }, handle))
     }
 
     /// The file.
@@ -138,14 +141,25 @@ impl Worker {
         }
     }
 
-    /// Runs `work` on the thread and waits for its result. Fails with [`Error::Stopped`] if the thread has ended.
+    /// Waits until the thread has ended.
+    pub(crate) async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
+    /// What to tell whoever wants something of the thread when it has ended.
+    pub(crate) fn stopped(&self) -> Error {
+        self.fatal.get().map_or(Error::Stopped, Fatal::error)
+    }
+
+    /// Runs `work` on the thread and waits for its result. Fails with [`Error::Stopped`] if the thread has ended, or with
+    /// the error that ended it.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (job, answer) = job(work);
-        self.commands.send(Command::Job(job)).await.map_err(|_| Error::Stopped)?;
-        answer.await.map_err(|_| Error::Stopped)?
+        self.commands.send(Command::Job(job)).await.map_err(|_| self.stopped())?;
+        answer.await.map_err(|_| self.stopped())?
     }
 
     /// Applies what came in, together with what is captured meanwhile, in turns that the thread takes when the app leaves
@@ -162,8 +176,8 @@ impl Worker {
         work: impl FnOnce(&mut Replica) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (job, answer) = job(work);
-        self.commands.blocking_send(Command::Job(job)).map_err(|_| Error::Stopped)?;
-        answer.blocking_recv().map_err(|_| Error::Stopped)?
+        self.commands.blocking_send(Command::Job(job)).map_err(|_| self.stopped())?;
+        answer.blocking_recv().map_err(|_| self.stopped())?
     }
 
     /// How far the file is, whatever took it there: a turn may capture, and may apply what had waited.
@@ -194,9 +208,38 @@ fn job<T: Send + 'static>(
     (job, answer)
 }
 
+/// Why the thread has stopped for good: what can be told of an error as often as somebody asks.
+#[derive(Debug, Clone)]
+enum Fatal {
+    Replaced(PathBuf, String),
+    Locked(PathBuf, Option<u32>),
+    Newer(PathBuf, i64, i64),
+}
+
+impl Fatal {
+    /// `None` of an error after which it makes sense to go on.
+    fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::FileReplaced { path, why } => Some(Self::Replaced(path.clone(), why.clone())),
+            Error::Locked { path, holder } => Some(Self::Locked(path.clone(), *holder)),
+            Error::NewerFormat { path, found, known } => Some(Self::Newer(path.clone(), *found, *known)),
+            _ => None,
+        }
+    }
+
+    fn error(&self) -> Error {
+        match self.clone() {
+            Self::Replaced(path, why) => Error::FileReplaced { path, why },
+            Self::Locked(path, holder) => Error::Locked { path, holder },
+            Self::Newer(path, found, known) => Error::NewerFormat { path, found, known },
+        }
+    }
+}
+
 struct Thread {
     replica: Replica,
     commands: mpsc::Receiver<Command>,
+    fatal: Arc<OnceLock<Fatal>>,
     nudged: Arc<AtomicBool>,
     seen: Arc<AtomicU64>,
     progress: watch::Sender<Progress>,
@@ -261,12 +304,16 @@ impl Thread {
                 }
                 Some(Command::Nudge) => {
                     self.nudged.store(false, Ordering::Release);
-                    self.look();
+                    if !self.look() && !self.behind && self.waiting.is_empty() {
+                        self.rest();
+                    }
                 }
                 Some(Command::Stop) => return None,
                 None => {
                     if let Err(fatal) = self.turn_if_quiet() {
-                        return Some(fatal);
+                        let text = fatal.error().to_string();
+                        let _ = self.fatal.set(fatal); // the first, and only one
+                        return Some(text);
                     }
                 }
             }
@@ -288,9 +335,9 @@ impl Thread {
         self.replica.is_foreign(version)
     }
 
-    /// Takes a turn if the app leaves room for one now, else waits for a moment. Fails with a text if it makes no sense to
+    /// Takes a turn if the app leaves room for one now, else waits for a moment. Fails with a reason if it makes no sense to
     /// go on.
-    fn turn_if_quiet(&mut self) -> std::result::Result<(), String> {
+    fn turn_if_quiet(&mut self) -> std::result::Result<(), Fatal> {
         if !self.look() && !self.behind && !self.replica.is_due() && self.waiting.is_empty() {
             return Ok(()); // other work has captured it meanwhile
         }
@@ -327,8 +374,8 @@ impl Thread {
         Ok(())
     }
 
-    /// Fails with a text if it makes no sense to go on.
-    fn take_turn(&mut self) -> std::result::Result<Turn, Option<String>> {
+    /// Fails with a reason if it makes no sense to go on.
+    fn take_turn(&mut self) -> std::result::Result<Turn, Option<Fatal>> {
         let turn = self.replica.turn(&mut self.incoming);
         self.publish();
         match turn {
@@ -337,9 +384,13 @@ impl Thread {
                 self.tell(Health::Well);
                 Ok(turn)
             }
-            Err(error @ (Error::FileReplaced(_) | Error::NewerFormat { .. })) => {
-                tracing::error!(path = %self.replica.path().display(), %error, "the engine stops");
-                Err(Some(error.to_string()))
+            Err(Error::FileAway { why, .. }) => {
+                tracing::debug!(why, "the file is away; trying again");
+                let ailing = Health::Ailing(format!("it {why}"));
+                if !self.replica.is_hardly_away() && *self.health.borrow() != ailing {
+                    self.health.send_replace(ailing);
+                }
+                Err(None)
             }
             Err(error) if error.is_busy() => {
                 tracing::debug!(%error, "somebody holds the write lock; trying again");
@@ -347,10 +398,15 @@ impl Thread {
                 Err(None)
             }
             Err(error) => {
-                tracing::error!(path = %self.replica.path().display(), %error, "a turn failed; trying again");
-                self.tell(Health::Ailing(error.to_string()));
-                self.give_up_incoming(error);
-                Err(None)
+                let fatal = Fatal::of(&error);
+                if fatal.is_some() {
+                    tracing::info!(path = %self.replica.path().display(), %error, "the engine stops");
+                } else {
+                    tracing::error!(path = %self.replica.path().display(), %error, "a turn failed; trying again");
+                    self.tell(Health::Ailing(error.to_string()));
+                    self.give_up_incoming(error);
+                }
+                Err(fatal)
             }
         }
     }
@@ -399,6 +455,13 @@ impl Thread {
             if let Err(error) = self.replica.write_notes() {
                 tracing::debug!(%error, "what the relay acknowledged is not noted yet; trying again");
             }
+        }
+    }
+
+    /// Nothing is to be done just now.
+    fn rest(&mut self) {
+        if let Err(error) = self.replica.rest() {
+            tracing::warn!(path = %self.replica.path().display(), %error, "the log was not copied into the file");
         }
     }
 

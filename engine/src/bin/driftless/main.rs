@@ -34,7 +34,8 @@ Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says m
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is not fit for it,
 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
-7 verify found differences that are not mended, 9 `track --all` left tables out because of their shape,
+7 verify found differences that are not mended, 8 the file was removed, or replaced by something
+that cannot be used, while it was open, 9 `track --all` left tables out because of their shape,
 10 to 12 what `status --check` found.";
 
 #[derive(Parser)]
@@ -166,6 +167,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         ) => 3,
         Some(Error::Locked { .. }) => 4,
         Some(Error::Offline { .. } | Error::TimedOut(_)) => 5,
+        Some(Error::FileReplaced { .. } | Error::FileAway { .. }) => 8,
         Some(Error::Refused { .. } | Error::WrongSpace { .. } | Error::SyncEnded(_)) => 6,
         _ => 1,
     }

@@ -9,6 +9,8 @@ use serde_json::json;
 
 use crate::output;
 
+/// How long stopping may take, sending included. What is cut off then goes on when the file is next opened.
+const LAST: Duration = Duration::from_secs(10);
 /// How long to go on sending when told to stop.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -138,15 +140,16 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
                     let now = state.borrow_and_update().clone();
                     if changed.is_err() || !tell(&args.url, &now) {
                         break Err(match now {
-                            SyncState::Refused(reason) => Error::SyncEnded(reason).into(),
-                            _ => Error::Stopped.into(),
-                        });
+                            SyncState::Refused(reason) => Error::SyncEnded(reason),
+                            _ => Error::Stopped,
+                        }
+                        .into());
                     }
                 }
                 Ok(()) = health.changed() => {
                     let now = health.borrow_and_update().clone();
                     match now {
-                        Health::Stopped(reason) => break Err(anyhow::anyhow!(reason.unwrap_or_default())),
+                        Health::Stopped(_) => break Err(Error::Stopped.into()),
                         Health::Ailing(why) => eprintln!("driftless: '{}': {why}; trying again", args.file.display()),
                         now => busy.tell(&args.file, &now),
                     }
@@ -156,6 +159,8 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
             }
         }
     });
+    let outcome = outcome.map_err(|error| why_ended(&engine, error));
+    end_within(LAST);
     if outcome.is_ok() && sync.state() == SyncState::Online {
         // What was written just before the signal still goes out, if the relay is there.
         let _ = sync.sync_now(FAREWELL);
@@ -169,6 +174,22 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
 fn tell_untracked(status: &Status) {
     for line in crate::status::untracked(status) {
         eprintln!("driftless: not tracked: {line}");
+    }
+}
+
+/// The error that ended the engine, if one did; else what is known otherwise.
+fn why_ended(engine: &Engine, otherwise: anyhow::Error) -> anyhow::Error {
+    if !matches!(otherwise.downcast_ref(), Some(Error::SyncEnded(_) | Error::Stopped)) {
+        return otherwise;
+    }
+    match engine.capture() {
+        Err(
+            error @ (Error::FileReplaced { .. }
+            | Error::FileAway { .. }
+            | Error::Locked { .. }
+            | Error::NewerFormat { .. }),
+        ) => error.into(),
+        _ => otherwise,
     }
 }
 
@@ -211,6 +232,18 @@ impl Busy {
             _ => {}
         }
     }
+}
+
+/// Ends the process if it is still there after so long, whatever its threads do: from here on no signal would.
+fn end_within(time: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        eprintln!(
+            "driftless: stopping took more than {}: ended all the same, nothing committed is lost",
+            output::duration(time)
+        );
+        std::process::exit(1);
+    });
 }
 
 async fn interrupt() -> std::io::Result<()> {

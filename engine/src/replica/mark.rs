@@ -1,0 +1,128 @@
+//! Whether the file is still as this engine left it. It is not after `.restore`, the backup API, or another file's bytes
+//! written over it: these keep the inode, and the file goes on from an earlier state. If the engine went on under its
+//! name, it would give numbers to changesets that a relay holds already with other content.
+//!
+//! So every commit of an engine leaves a new random number in the file, the *nonce*, and every transaction that writes
+//! begins by comparing it, the replica id and the last own seq with what this engine remembers of its last commit. If
+//! they differ, the file takes a new replica id in that very transaction: what a relay has acknowledged stays under the
+//! old id, so what the file no longer knows of it comes back from the relay like any other replica's changesets; what was
+//! not sent is renumbered. The engine takes a new writer id as well, since documents under the old one may be further on.
+
+use std::path::Path;
+
+use driftless_protocol::ReplicaId;
+use rusqlite::{Connection, Transaction};
+
+use super::{Replica, begin, schema_version};
+use crate::error::{Doing, Result};
+use crate::fresh;
+use crate::mending;
+use crate::naming::take_new_name;
+use crate::store::{identity, progress};
+
+/// What a file says of itself after an engine's commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) replica: ReplicaId,
+    seq: u64,
+    nonce: Option<i64>,
+}
+
+impl Mark {
+    /// `None` if the file does not say who it is: its side tables were dropped, or it is from before they were made.
+    pub(super) fn read(connection: &Connection) -> Result<Option<Self>> {
+        let Some(replica) = identity::replica_if_known(connection)? else { return Ok(None) };
+        let (seq, nonce) = (progress::of(connection, replica)?, identity::nonce(connection)?);
+        Ok(Some(Self { replica, seq, nonce }))
+    }
+
+    /// Leaves a new one in the file, as the last thing before a commit.
+    pub(super) fn leave(tx: &Transaction<'_>) -> Result<Self> {
+        let replica = identity::replica(tx)?;
+        let nonce = fresh::nonce();
+        identity::set_nonce(tx, nonce)?;
+        Ok(Self { replica, seq: progress::of(tx, replica)?, nonce: Some(nonce) })
+    }
+}
+
+/// How a transaction found the file at its beginning.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// The file's id, which the transaction writes under.
+    pub(super) replica: ReplicaId,
+    /// Whether it is not as this engine left it, or was mended: then nothing that is remembered of it holds.
+    pub(super) changed: bool,
+    writes: u64,
+    schema_version: i64,
+}
+
+impl Found {
+    /// Compares the file with what is `known` of it, in a transaction that has just begun. `mend`: whether to look at the
+    /// side tables first, and at the schema too.
+    pub(super) fn look(tx: &Transaction<'_>, path: &Path, known: &Mark, mend: Option<bool>) -> Result<Self> {
+        let (writes, schema_version) = (tx.total_changes(), schema_version(tx)?);
+        let found = |replica, changed| Self { replica, changed, writes, schema_version };
+        let named = identity::replica_if_known(tx)?;
+        let mut mended = match mend {
+            Some(whole) => mending::run(tx, path, whole)?,
+            None => false,
+        };
+        // What cannot be read is dropped or damaged: mending tells, and fails if that is not it.
+        let mut mark = Mark::read(tx).unwrap_or(None);
+        if mark.is_none() {
+            mended |= mending::run(tx, path, true)?;
+            mark = Mark::read(tx)?;
+        }
+        if mark.as_ref() == Some(known) {
+            return Ok(found(known.replica, mended));
+        }
+        match mark {
+            // It has just started over: nobody else has this name.
+            Some(mark) if mended && named != Some(mark.replica) => Ok(found(mark.replica, true)),
+            _ => {
+                let replica = take_new_name(tx)?;
+                if let Some(inode) = identity::inode_of(path)? {
+                    identity::set_inode(tx, inode)?;
+                }
+                tracing::warn!(path = %path.display(), old = %known.replica.short(), new = %replica.short(),
+                    "the file was restored to an earlier state: it goes on as a new replica, and what it had sent comes \
+                     back from the relay");
+                Ok(found(replica, true))
+            }
+        }
+    }
+
+    /// Leaves a new mark if anything was written since [`Found::look`]. Returns what is known of the file once the
+    /// transaction is committed.
+    pub(super) fn leave_mark(&self, tx: &Transaction<'_>, known: &Mark) -> Result<Mark> {
+        let wrote = tx.total_changes() != self.writes || schema_version(tx)? != self.schema_version;
+        if wrote || self.changed { Mark::leave(tx) } else { Ok(*known) }
+    }
+}
+
+impl Replica {
+    /// Does `work` in a transaction of its own, on the file as this engine left it, or under the new name that it takes
+    /// if it is not: `work` is told what was found.
+    pub(super) fn write<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>, Found) -> Result<T>,
+    ) -> Result<T> {
+        self.check_place()?;
+        let tx = begin(&mut self.connection)?;
+        let found = Found::look(&tx, &self.path, &self.mark, None)?;
+        let done = work(&tx, found)?;
+        let mark = found.leave_mark(&tx, &self.mark)?;
+        tx.commit().doing(doing)?;
+        if mark != self.mark {
+            self.rest.stir();
+        }
+        self.mark = mark;
+        if found.changed {
+            self.writer = fresh::writer();
+            self.schema_version = None;
+        }
+        self.replica = mark.replica;
+        Ok(done)
+    }
+}
