@@ -125,7 +125,7 @@ mod tests {
         replica.track(&["t"], TableOptions::default()).expect("tracked");
         replica.capture_all().expect("captured");
         let empty = Welcome { space: SpaceId::random(), heads: StateVector::new(), own: None };
-        replica.welcome(&empty, "here").expect("welcomed");
+        replica.welcome(replica.id(), &empty, "here").expect("welcomed");
         (replica, app)
     }
 
