@@ -149,7 +149,8 @@ INSERT INTO remarks (id) VALUES ('r');
 INSERT INTO keyless VALUES ('stays');
 ";
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
+    "sheet",
     "tag",
     "post",
     "person",

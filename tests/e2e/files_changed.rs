@@ -406,7 +406,9 @@ fn a_second_engine_is_refused_though_somebody_removed_the_lock() {
         eventually("the lock to be there again", || lock.exists().then_some(()));
     }
     let second = Commands::get().driftless(["sync", text(&scene.file), &scene.relay.url("notes"), "--once"]);
-    let pid = fs::read_to_string(&lock).expect("the lock names its holder");
+    let said = fs::read_to_string(&lock).expect("the lock names its holder");
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let pid = said["pid"].as_u64().expect("a process");
     assert!(second.code == Some(4) && second.stderr.contains(&format!("(process {pid})")), "{second:?}");
     scene.insert("1 after");
     scene.meet(&["0", "1 after"]);

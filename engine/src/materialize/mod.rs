@@ -103,6 +103,8 @@ pub(crate) struct Materializer<'a> {
     expelling: bool,
     /// Rows that are looked at again in a later turn, whatever becomes of them in this one.
     again: BTreeSet<(i64, RowKey)>,
+    /// Rows that are parked ahead of those that they refer to.
+    pub(crate) ahead: Option<&'a HashSet<(i64, RowKey)>>,
     /// Whether parked rows fit now that were left for a later turn.
     pub(crate) left_some: bool,
     /// Rows that are now other than they were.
@@ -133,6 +135,7 @@ impl<'a> Materializer<'a> {
             limit,
             expelling: false,
             again: BTreeSet::new(),
+            ahead: None,
             left_some: false,
             changed: Vec::new(),
             definitions: false,

@@ -46,6 +46,9 @@ impl Materializer<'_> {
             let Some(doomed) = Doomed::new(self.tx, self.catalog, self.limit).find(orphans)? else {
                 return Err(Stop::TooMany(roots));
             };
+            for orphan in &doomed {
+                self.release(orphan)?;
+            }
             // The last first, so that at each step every row that is left has its parents, but for those that began it.
             for orphan in doomed.into_iter().rev() {
                 self.expel(orphan)?;
@@ -242,12 +245,38 @@ impl Materializer<'_> {
                 }
                 let values = references::referring_values(self.tx, tracked, orphan.reference, &orphan.key)?;
                 if values.as_ref() == Some(&orphan.values) {
+                    self.release(orphan)?;
                     self.expel(orphan.clone())?;
                 }
             }
         }
         self.renounce()?;
         Ok(done)
+    }
+
+    /// A row goes that parked rows wait for: it had come, and they were not looked at yet. Were they to wait on, and the row
+    /// for one that waits for them, all of a ring would wait that could be there.
+    fn release(&mut self, orphan: &Orphan) -> Result<()> {
+        let Some(tracked) = self.catalog.get(orphan.table).filter(|_| self.has_parked) else { return Ok(()) };
+        for end in references::ends_waiting(self.tx, self.catalog, tracked, &orphan.key)? {
+            // Who waits for any row at all is looked at whenever one comes.
+            if !end.exact {
+                continue;
+            }
+            for (table, key) in parked::waiting(self.tx, tracked.id, &end.waits, usize::MAX)? {
+                let key = RowKey::from_bytes(&key).map_err(|error| Error::Damaged {
+                    table: "_driftless_parked",
+                    what: error.to_string(),
+                })?;
+                let id = (table, key);
+                if self.ahead.is_some_and(|ahead| ahead.contains(&id)) {
+                    continue;
+                }
+                parked::forget_wait(self.tx, id.0, &id.1)?;
+                backlog::refresh(self.tx, id.0, &id.1)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a row that was parked ahead is parked for good: what it waits for is not there.

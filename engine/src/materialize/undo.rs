@@ -56,7 +56,11 @@ impl Materializer<'_> {
         self.announce()?;
         for (table, key) in rows {
             let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else { continue };
-            if documents::get(self.tx, table, key.as_bytes())?.is_some() {
+            let is_ahead = self.ahead.is_some_and(|ahead| ahead.contains(&(table, key.clone())));
+            if is_ahead && parked::is_listed(self.tx, table, &key)? {
+                // Its parent is still there, so it would fit; but it was taken out on purpose.
+                self.take_out(tracked, &key)?;
+            } else if documents::get(self.tx, table, key.as_bytes())?.is_some() {
                 touched.push(Touched::again(table, key));
             } else if !parked::is_listed(self.tx, table, &key)? {
                 // A row that a trigger made, which nobody wrote.

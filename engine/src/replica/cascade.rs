@@ -41,7 +41,7 @@ enum Stage {
     None,
     /// These rows lose their parents: what else goes is to be found out. With SQLite's `schema_version` at that time.
     Found(Vec<Orphan>, i64),
-    /// `units` are to be parked, the last first.
+    /// `units` are to be parked, the last first. `all`: their rows, and those that are parked ahead already.
     Parking { begun_by: (Vec<Orphan>, i64), units: Vec<Unit>, all: HashSet<(i64, RowKey)> },
     /// What came in is to be applied, however much it brings about: what could be done ahead is done.
     Due,
@@ -68,7 +68,8 @@ impl Cascade {
         self.stage = if units.is_empty() {
             Stage::Due
         } else {
-            let all = units.iter().flatten().map(|row| (row.table(), row.key().clone())).collect();
+            let to_come = units.iter().flatten().map(|row| (row.table(), row.key().clone()));
+            let all = to_come.chain(self.parked.iter().cloned()).collect();
             Stage::Parking { begun_by: (orphans, version), units, all }
         };
     }
@@ -79,13 +80,14 @@ impl Cascade {
     }
 
     /// Parks some of the rows that are about to lose their parents, and keeps what came in for later.
-    pub(super) fn park(
-        &self,
-        merge: &mut Merge<'_>,
+    pub(super) fn park<'a>(
+        &'a self,
+        merge: &mut Merge<'a>,
         incoming: &[Incoming],
         limit: Limit,
     ) -> Result<(Flow, Progress)> {
-        let Stage::Parking { units, .. } = &self.stage else { return Ok((Flow::GoOn, Progress::None)) };
+        let Stage::Parking { units, all, .. } = &self.stage else { return Ok((Flow::GoOn, Progress::None)) };
+        merge.materializer.ahead = Some(all);
         let (tx, catalog) = (merge.tx, merge.materializer.catalog());
         let changed = self.put_off(tx, catalog, std::mem::take(&mut merge.touched))?;
         identity::set_parking(tx, true)?;

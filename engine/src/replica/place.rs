@@ -144,7 +144,7 @@ impl Place {
 
 impl Replica {
     /// Whether the file, or one of those beside it, is not what the engine last saw: then a turn finds out more.
-    pub(super) fn is_elsewhere(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         let place = &self.place;
         !place.is_open || place.difference(&Sight::of(&self.path)) != Difference::None || !self.lock.stands()
     }

@@ -157,6 +157,16 @@ pub(crate) fn forget_waits(tx: &Transaction<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Forgets what a row waits for that lacks a parent. It must be judged again.
+pub(crate) fn forget_wait(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE _driftless_parked SET waits_tbl = NULL, waits = NULL WHERE tbl = ?1 AND key = ?2",
+    )
+    .and_then(|mut statement| statement.execute((table, key.as_bytes())))
+    .doing("forgetting what a parked row waits for")?;
+    Ok(())
+}
+
 /// Whether a row is among them.
 pub(crate) fn is_listed(connection: &Connection, table: i64, key: &RowKey) -> Result<bool> {
     connection

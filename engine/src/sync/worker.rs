@@ -341,6 +341,11 @@ impl Thread {
         if !self.look() && !self.behind && !self.replica.is_due() && self.waiting.is_empty() {
             return Ok(()); // other work has captured it meanwhile
         }
+        if self.replica.is_elsewhere() {
+            // There is no app on the file that this engine has open; and it takes several turns to open the other.
+            self.replica.retreats(false, false);
+            return self.turn();
+        }
         let others = self.replica.others_have_transactions();
         let what = if self.behind { Due::Rest } else { Due::Work };
         let retreat = match self.quiet.step(Instant::now(), what, others) {
@@ -351,6 +356,11 @@ impl Thread {
             Step::Go { retreat } => retreat,
         };
         self.replica.retreats(retreat, self.quiet.is_at_work(Instant::now()));
+        self.turn()
+    }
+
+    /// Takes a turn, and notes what became of it. Fails with a reason if it makes no sense to go on.
+    fn turn(&mut self) -> std::result::Result<(), Fatal> {
         match self.take_turn() {
             Ok(turn) if turn.retreated => self.quiet.retreated(),
             Ok(turn) => {

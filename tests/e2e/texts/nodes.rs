@@ -1,6 +1,7 @@
 //! Replicas without a relay, whose texts are looked at.
 
 use std::path::Path;
+use std::time::Duration;
 
 use driftless::sim::Replica;
 use driftless::{Config, TableOptions, Value};
@@ -37,7 +38,8 @@ impl Nodes {
         self.join_with(statements, Config::default());
     }
 
-    pub(super) fn join_with(&mut self, statements: &str, config: Config) {
+    pub(super) fn join_with(&mut self, statements: &str, mut config: Config) {
+        config.rebuild_quiet = Duration::ZERO;
         let path = self.folder.path().join(format!("{}.db", self.nodes.len()));
         create_database(&path, statements);
         self.nodes.push(Replica::open(&path, config).expect("opened"));

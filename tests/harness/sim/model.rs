@@ -288,6 +288,12 @@ impl Model {
             // Inserted just as it was parked, it is not written.
             lives.push(Life { op, alive: true, optional: !whole || blind || before == Some(after), blind });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
+            // What is inserted where a row is parked shows, whatever the clocks say.
+            let known_of_row = self.cells.iter().filter(|((id, _), _)| blind && *id == row);
+            let seen = known_of_row
+                .flat_map(|(_, writes)| writes)
+                .filter(|write| self.ops[write.op].is_in(&known.vector));
+            let time = (time.0, seen.map(|write| write.time.1 + 1).fold(time.1, i64::max));
             for column in &table.registers {
                 let (Some(value), old) = (after.get(column), before.and_then(|row| row.get(column))) else {
                     continue;
@@ -297,9 +303,6 @@ impl Model {
                 }
                 let cell = self.cells.entry((row.clone(), column.clone())).or_default();
                 // A row that comes back says nothing of columns that are as they were.
-                // What is inserted where a row is parked shows, whatever the clocks say.
-                let later = cell.iter().filter(|write| blind && self.ops[write.op].is_in(&known.vector));
-                let time = (time.0, later.map(|write| write.time.1 + 1).fold(time.1, i64::max));
                 let known_before =
                     cell.iter().any(|write| write.value == *value && self.ops[write.op].is_in(&known.vector));
                 cell.push(Write {
