@@ -127,6 +127,9 @@ impl<'a> Doomed<'a> {
     }
 
     fn children_of(&mut self, rows: BTreeMap<i64, Vec<RowKey>>) -> Result<TooMuch> {
+        if planted!(CascadeNotFollowed) {
+            return Ok(false);
+        }
         for (table, keys) in rows {
             let Some(parent) = self.catalog.get(table) else { continue };
             for target in &parent.targets {

@@ -122,8 +122,7 @@ pub(super) fn delete(
     key_values: &[Value<'static>],
 ) -> rusqlite::Result<Wrote> {
     let mut old = None;
-    let stops_here = planted!(CascadeNotFollowed) && !tracked.table.references.is_empty();
-    if !tracked.targets.is_empty() && !stops_here {
+    if !tracked.targets.is_empty() {
         let mut select = tx.prepare_cached(&tracked.select)?;
         let mut rows = select.query(params_from_iter(key_values.iter().map(Bind)))?;
         match rows.next()? {
