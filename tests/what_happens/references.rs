@@ -328,6 +328,7 @@ fn the_child_of_a_row_that_does_not_fit_by_itself_is_parked_with_it() {
     .meet()
     .shows("shifts", &["'s', 1, 9"])
     .shows("tasks", &["'t', 's'"])
+    .conflict("shifts 's' begins: 1 over 15")
     .holds();
 }
 

@@ -136,8 +136,7 @@ pub(super) fn delete(
     time: Option<Duration>,
 ) -> rusqlite::Result<Wrote> {
     let mut old = None;
-    let stops_here = planted!(CascadeNotFollowed) && !tracked.table.references.is_empty();
-    if !tracked.targets.is_empty() && !stops_here {
+    if !tracked.targets.is_empty() {
         let mut select = tx.prepare_cached(&tracked.select)?;
         let mut rows = select.query(params_from_iter(key_values.iter().map(Bind)))?;
         match rows.next()? {
