@@ -15,7 +15,7 @@ use crate::schema::definitions::{self, Definition};
 use crate::schema::eligibility::{self, Refusal};
 use crate::schema::introspect::Look;
 use crate::schema::inventory::{Inventory, Object};
-use crate::schema::{Table, bookkeeping, column_changes, introspect, reconcile};
+use crate::schema::{Table, bookkeeping, column_changes, introspect, reconcile, triggers};
 use crate::store::fold;
 use crate::store::kinds::{self, Kinds};
 use crate::store::renames::Renames;
@@ -44,6 +44,11 @@ impl Known {
             _ => 1,
         });
         let mut called = HashMap::new();
+        // A table that was renamed is still the one whose triggers it has, whatever it was called at the last look.
+        for (id, table) in triggers::places(tx)? {
+            let entry = entries.iter().find(|entry| entry.id == id && entry.state == State::Tracked);
+            called.extend(entry.map(|entry| (fold(&table), entry.name.clone())));
+        }
         for entry in entries {
             called.entry(fold(&entry.spelled)).or_insert(entry.name);
         }
@@ -174,7 +179,7 @@ fn track_one(
         }
     };
     let mut entry = match known {
-        Some(entry) if entry.state == State::Tracked => return Ok((entry.spelled, None)),
+        Some(entry) if entry.state == State::Tracked => return Ok((table.spelled, None)),
         Some(entry) => entry,
         None => {
             tables::add(tx, &folded, &table.spelled, State::Unknown)?;

@@ -19,11 +19,14 @@
 
 use std::collections::BTreeSet;
 
+use rusqlite::Connection;
+
 use super::Table;
 use super::constraints::Unique;
 use super::sql_text::{column_definition, mentions};
+use crate::error::{Doing, Result};
 use crate::store::dirty::key_list;
-use crate::store::{fold, quote};
+use crate::store::{PREFIX, fold, quote};
 
 /// Milliseconds since 1970, in any SQLite. Rounded, because a day's fraction is a little more or less than the millisecond
 /// that it was made from: cut off, two that follow each other could become one, and chance would decide which write wins.
@@ -39,6 +42,22 @@ pub(crate) struct Trigger {
 /// What every trigger of table number `id` is named by.
 pub(crate) fn name_prefix(id: i64) -> String {
     format!("_driftless_{id}_")
+}
+
+/// On which tables ours stand: the number that they were made for, and the table as it is called now.
+pub(crate) fn places(connection: &Connection) -> Result<Vec<(i64, String)>> {
+    let doing = "reading the triggers";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND name GLOB '_driftless_[0-9]*_insert'",
+        )
+        .doing(doing)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+        .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
+        .doing(doing)?;
+    let number = |name: &str| name.strip_prefix(PREFIX)?.strip_suffix("_insert")?.parse().ok();
+    Ok(rows.into_iter().filter_map(|(name, table)| Some((number(&name)?, table))).collect())
 }
 
 /// The triggers that watch `table`, which has number `id`. With `watched` they mark even while the engine writes: the

@@ -92,6 +92,21 @@ fn a_table_that_waited_when_the_engine_ended_is_tracked_at_the_next_opening() {
     assert_eq!(file.capture(), ["later['a']"]);
 }
 
+/// The engine that opened the file took a renamed table for a new one, before it looked whose triggers it has: then the table
+/// was two, and its rows travelled twice.
+#[test]
+fn a_table_that_was_renamed_while_no_engine_ran_is_no_new_one() {
+    let file = File::new(T);
+    track_all(&file, TableOptions::default());
+    file.run("INSERT INTO t VALUES ('a', 1)");
+    file.capture();
+    file.run("ALTER TABLE t RENAME TO renamed; INSERT INTO renamed VALUES ('b', 2)");
+    assert_eq!(track_all(&file, TableOptions::default()).tables, ["renamed"]);
+    assert_eq!(file.capture(), ["t['b']"], "under the name that it travels by");
+    assert_eq!(file.number("SELECT count(*) FROM _driftless_tables"), 2, "the definitions and the one");
+    file.assert_captured("renamed");
+}
+
 #[test]
 fn the_rule_ends_when_it_is_told_to_and_tables_that_are_tracked_stay_so() {
     let file = File::new(T);
