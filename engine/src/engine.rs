@@ -74,7 +74,8 @@ impl Engine {
 
     /// Captures everything committed before the call. The engine does so by itself, within milliseconds where the
     /// system tells it about file changes; this is for whoever wants to know when it is done. Where a table was dropped and
-    /// made anew just now, it waits until that has been left alone for [`Config::rebuild_quiet`](crate::Config).
+    /// made anew just now, or a new one made that is to be tracked by rule, it waits until that has been left alone for
+    /// about two seconds; see [`Config::rebuild_quiet`](crate::Config).
     pub fn capture(&self) -> Result<()> {
         while let Some(wait) = self.worker.call_blocking(Replica::capture_all)? {
             std::thread::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT));

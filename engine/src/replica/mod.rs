@@ -362,18 +362,19 @@ impl Replica {
         (self.retreats, self.beside_app) = (retreats, beside_app);
     }
 
-    /// Captures everything that is committed now, but for what was done to a table that was rebuilt and is not left alone
-    /// yet. Returns in how long that may be captured; `None` if nothing is left.
+    /// Captures everything that is committed now, but for what was done to a table that was made, or made anew, and is not
+    /// left alone yet. Returns in how long that may be captured; `None` if nothing is left.
     pub(crate) fn capture_all(&mut self) -> Result<Option<Duration>> {
         loop {
             let turn = self.turn(&mut VecDeque::new())?;
             if !turn.more {
-                return Ok(turn.settles_in);
+                let newcomers = self.newcomers.due_in(now());
+                return Ok(turn.settles_in.into_iter().chain(newcomers).min());
             }
         }
     }
 
-    /// Captures everything that is committed now, and waits until tables that were rebuilt have been left alone. Where a
+    /// Captures everything that is committed now, and waits until tables in the making have been left alone. Where a
     /// test sets the time, which does not pass by itself, it does not wait.
     pub(crate) fn capture_settled(&mut self) -> Result<()> {
         while let Some(wait) = self.capture_all()? {
@@ -519,7 +520,7 @@ impl Replica {
         // 1 reconcile
         let settled = self.settling.due_in(now()).is_some_and(|wait| wait.is_zero());
         if moved || found.changed || settled || self.newcomers.is_due(now()) {
-            self.newcomers.look(&tx, now())?;
+            self.newcomers.look(&tx, now(), self.settling.time_of_unseen(now()))?;
         }
         // Tables that are tracked only now have moved it on.
         let moved = moved || self.schema_version != Some(schema_version(&tx)?);

@@ -278,7 +278,7 @@ impl Connection {
                     Ok((replica.capture_all()?, (replica.id(), replica.last_seq()?)))
                 });
                 match captured.await {
-                    // A table was rebuilt just now: what was done to it is known once it has been left alone.
+                    // A table was made just now, or made anew: what is to become of it is known once it is left alone.
                     Ok((Some(wait), _)) => {
                         tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)).await;
                     }

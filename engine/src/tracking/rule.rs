@@ -3,9 +3,10 @@
 //!
 //! A running engine looks when the schema has changed, and tracks a new table once it has been left alone for a while:
 //! migrations make a table under a passing name, fill it, drop the old one and rename it, not always in one transaction, and
-//! nobody else should ever hear of the passing name. An engine that opens a file tracks what it finds there at once.
+//! nobody else should ever hear of the passing name. An engine that opens a file asks when that was last written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 
@@ -125,8 +126,16 @@ impl Newcomers {
         self.space_changed = true;
     }
 
-    /// Tracks what the rule demands, if there is one. At the engine's first look at the file no table waits.
-    pub(crate) fn look(&mut self, tx: &Transaction<'_>, now: i64) -> Result<()> {
+    /// In how long a table may be tracked that waits; `None` if none does.
+    pub(crate) fn due_in(&self, now: i64) -> Option<Duration> {
+        let due = |seen: &Seen| (seen.since + QUIET).min(seen.first + LONGEST);
+        let due = self.waiting.values().map(due).min()?.max(self.looked.unwrap_or_default() + LOOK_EVERY);
+        Some(Duration::from_millis((due - now).clamp(0, LONGEST) as u64))
+    }
+
+    /// Tracks what the rule demands, if there is one. `written`: when the file was last written, as far as is known: at the
+    /// engine's first look at the file a table waits only if that was a moment ago.
+    pub(crate) fn look(&mut self, tx: &Transaction<'_>, now: i64, written: i64) -> Result<()> {
         let opening = self.looked.replace(now).is_none();
         self.space_changed = false;
         let Some(rule) = Rule::of(tx)? else {
@@ -145,9 +154,10 @@ impl Newcomers {
                 continue;
             }
             let last_row = last_row(tx, &table);
-            let seen = self.waiting.remove(&name).unwrap_or(Seen { first: now, since: now, last_row });
+            let first = if opening { written.min(now) } else { now };
+            let seen = self.waiting.remove(&name).unwrap_or(Seen { first, since: first, last_row });
             let since = if seen.last_row == last_row { seen.since } else { now };
-            if !opening && (0..QUIET).contains(&(now - since)) && (0..LONGEST).contains(&(now - seen.first)) {
+            if (0..QUIET).contains(&(now - since)) && (0..LONGEST).contains(&(now - seen.first)) {
                 still.insert(name, Seen { first: seen.first, since, last_row });
                 continue;
             }
