@@ -201,7 +201,7 @@ pub enum Error {
     TimedOut(std::time::Duration),
     /// The database file, or its `-wal` or `-shm`, was replaced or removed while the engine had it open, and cannot be opened
     /// again yet. The engine goes on trying for some seconds.
-    #[error("'{path}' {why}; waiting until it can be opened again")]
+    #[error("'{path}' {why}; it cannot be opened until then")]
     FileAway {
         /// The database.
         path: PathBuf,

@@ -322,6 +322,35 @@ fn a_log_that_is_removed_before_it_came_to_rest_leaves_a_sound_file_that_gets_ba
     scene.ends_well();
 }
 
+/// The index of the log, which the app's connection keeps, still counts the frames that went with the log. A checkpoint
+/// would fill the database with what is not there.
+#[test]
+fn a_log_that_is_removed_while_an_app_has_it_open_is_waited_for_and_costs_nothing() {
+    let scene = Scene::new();
+    scene.meet(&["0"]);
+    let app = rusqlite::Connection::open(&scene.file).expect("the file can be opened");
+    let read = |app: &rusqlite::Connection| {
+        app.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, i64>(0))
+    };
+    let _ = read(&app).expect("it can be read");
+    for id in ["1 before", "2 before", "3 before"] {
+        scene.insert(id);
+    }
+    fs::remove_file(beside(&scene.file, "-wal")).expect("the log is there");
+    eventually("the engine to have noticed", || {
+        let sync = scene.sync.as_ref().expect("a sync");
+        sync.said().contains("which another program still has open").then_some(())
+    });
+    drop(app);
+    eventually("the engine to go on", || {
+        scene.sync.as_ref().is_some_and(|sync| sync.said().contains("opened again")).then_some(())
+    });
+    scene.insert("4 after");
+    // The app's last look at the log it kept has put that into the database.
+    scene.meet(&["0", "1 before", "2 before", "3 before", "4 after"]);
+    scene.ends_well();
+}
+
 /// "Offline: … was replaced or removed", again and again.
 #[test]
 fn a_sync_whose_file_is_deleted_ends_with_a_code_of_its_own() {

@@ -89,8 +89,9 @@ fn restated<'a>(
 /// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
 /// number out again. A row that only stays in this file is in its table.
 fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
+    let by_the_app = row.kind == Kind::Written || row.mark.why == Why::Rebuilt;
     let stage = parked::waits(tx, row.tracked.id, row.key)?.map(|(stage, _)| stage);
-    Ok(row.kind == Kind::Written && stage.is_some_and(|stage| stage != Stage::Local as i64))
+    Ok(by_the_app && stage.is_some_and(|stage| stage != Stage::Local as i64))
 }
 
 /// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.

@@ -101,6 +101,8 @@ pub(crate) struct Materializer<'a> {
     limit: Limit,
     /// Whether rows are taken out of which it is known who refers to them.
     expelling: bool,
+    /// Rows that are known not to come, as long as no other row comes or begins to wait.
+    hopeless: HashSet<(i64, RowKey)>,
     /// Rows that are looked at again in a later turn, whatever becomes of them in this one.
     again: BTreeSet<(i64, RowKey)>,
     /// Rows that are parked ahead of those that they refer to.
@@ -134,6 +136,7 @@ impl<'a> Materializer<'a> {
             pending: Pending::default(),
             limit,
             expelling: false,
+            hopeless: HashSet::new(),
             again: BTreeSet::new(),
             ahead: None,
             left_some: false,
@@ -322,9 +325,11 @@ impl<'a> Materializer<'a> {
         if wrote.effect == Effect::Came
             && let Some(orphan) = self.still_lacks(tracked, key, waited.as_ref())?
         {
-            let changed = self.changed.len();
+            // It waits on as it did, so what is hopeless stays so.
+            let (changed, hopeless) = (self.changed.len(), std::mem::take(&mut self.hopeless));
             self.expel(orphan)?;
             self.changed.truncate(changed);
+            self.hopeless = hopeless;
         } else {
             self.note(tracked, key, &wrote);
         }
@@ -427,6 +432,7 @@ impl<'a> Materializer<'a> {
 
     /// Notes what a write changed: for the feed, and for those who refer to the row.
     fn note(&mut self, tracked: &Tracked, key: &RowKey, wrote: &Wrote) {
+        self.hopeless.clear();
         if !self.expelling {
             self.pending.note(tracked, key, wrote, self.has_parked);
         }

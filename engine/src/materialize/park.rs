@@ -87,6 +87,7 @@ impl Materializer<'_> {
     ) -> Step<()> {
         tracing::debug!(table = %tracked.name, reason = reason.sentence, "parked");
         self.take_out(tracked, key)?;
+        self.hopeless.clear();
         let row = state.map(|state| listed(tracked, key_values, state));
         parked::put(self.tx, tracked.id, key, reason, row.as_deref())?;
         self.has_parked = true;

@@ -18,6 +18,10 @@ use crate::schema::Tracked;
 use crate::store::parked::{Reason, Stage};
 use crate::store::{backlog, claims, documents, fold, parked, quote};
 
+/// How many parked rows, each waiting for the next, are looked at for whether a row's parent may come. If it takes more,
+/// the row is looked at like any that came, which is right too, but takes longer.
+const FOLLOWED: usize = 64;
+
 /// A row that came: its table's number and its key.
 type Came = (i64, RowKey);
 
@@ -102,7 +106,7 @@ impl Materializer<'_> {
                 match self.lacks_parent(tracked, &key)? {
                     None => self.pending.comes(table, key),
                     Some(orphan) if !self.is_waited_for(tracked, &key)? => drop(orphan),
-                    Some(orphan) if self.is_hopeless(&orphan, &mut hopeless)? => {
+                    Some(orphan) if self.is_hopeless(&orphan, &mut hopeless, usize::MAX)? => {
                         lacking.push((table, key));
                         continue;
                     }
@@ -162,8 +166,8 @@ impl Materializer<'_> {
 
     /// Whether it is certain that the parent of a row does not come this time: it is not parked, or waits in its turn for
     /// what does not come. Each parked row waits for one thing, so this follows a line. `known`: what is known not to
-    /// come.
-    fn is_hopeless(&self, orphan: &Orphan, known: &mut HashSet<(i64, RowKey)>) -> Result<bool> {
+    /// come. `most`: how far to follow it; at the end of that nothing is certain.
+    fn is_hopeless(&self, orphan: &Orphan, known: &mut HashSet<(i64, RowKey)>, most: usize) -> Result<bool> {
         let Some(tracked) = self.catalog.get(orphan.table) else { return Ok(true) };
         let mut next = self.reason(tracked, orphan).waits;
         let mut line = HashSet::new();
@@ -182,7 +186,10 @@ impl Materializer<'_> {
                 line.insert((table, key));
                 break false;
             };
-            if !line.insert((table, key)) || stage == Stage::Reference as i64 && waits.is_none() {
+            if !line.insert((table, key))
+                || line.len() >= most
+                || stage == Stage::Reference as i64 && waits.is_none()
+            {
                 break true;
             }
             next = waits.filter(|_| stage == Stage::Reference as i64);
@@ -204,10 +211,11 @@ impl Materializer<'_> {
         self.judge_queue(tracked, queue)
     }
 
-    /// How a row that was parked for its parent lacks that parent still. Then nothing has changed for those who wait for the
-    /// row either, and nobody need look at them.
+    /// How a row that was parked for its parent lacks that parent still, which does not come either. Then nothing has changed
+    /// for those who wait for the row, and nobody need look at them. Rows that hold one another are to come together, so
+    /// one whose parent is parked for such a reason is looked at like any that came.
     pub(super) fn still_lacks(
-        &self,
+        &mut self,
         tracked: &Tracked,
         key: &RowKey,
         waited: Option<&(i64, Vec<u8>)>,
@@ -221,7 +229,10 @@ impl Materializer<'_> {
             if let Some(orphan) = references::orphan_by(self.tx, tracked, at, key)?
                 && self.reason(tracked, &orphan).waits.as_ref() == waited
             {
-                return Ok(Some(orphan));
+                let mut hopeless = std::mem::take(&mut self.hopeless);
+                let certain = self.is_hopeless(&orphan, &mut hopeless, FOLLOWED)?;
+                self.hopeless = hopeless;
+                return Ok(certain.then_some(orphan));
             }
         }
         Ok(None)

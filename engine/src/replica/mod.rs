@@ -217,6 +217,9 @@ impl Replica {
         })?;
         // Before anything of ours is written to it.
         let last_write = last_write(path);
+        if let Some(why) = place::stale_log_in_use(path) {
+            return Err(Error::FileAway { path: path.to_owned(), why: why.into() });
+        }
         check_file(path, &config)?;
         let lock = EngineLock::take(path)?;
         let Opened { connection, mark, writer, side_tables_at } = open_file(path, &config, None)?;

@@ -269,10 +269,10 @@ impl Replica {
         if found.len() == 0 && !beside(&path, "-wal").exists() {
             return Err(Error::NotADatabase(path));
         }
-        super::check_file(&path, &self.config)?;
-        if let Some(why) = stale_log_in_use(&path, &self.place.open) {
+        if let Some(why) = stale_log_in_use(&path) {
             return Err(self.away(why.into()));
         }
+        super::check_file(&path, &self.config)?;
         self.lock.renew()?;
         let opened = super::open_file(&path, &self.config, Some(&self.mark))?;
         let Opened { connection, mark, writer, side_tables_at } = opened;
@@ -360,17 +360,48 @@ fn set_aside(log: &Path) {
 }
 
 /// Why nobody should open the database just now: others go on with a log that was removed, or with an index of it that was.
-/// A new connection would share some of that with them. Known on Linux only.
-fn stale_log_in_use(path: &Path, was: &Sight) -> Option<&'static str> {
-    if maps_removed(&beside(path, "-shm")) {
+/// A new connection would share some of that with them, and a checkpoint would copy frames that are not there into the
+/// database. To be called while the engine itself has no connection to it, and before anything else opens it. Known on
+/// Linux only.
+pub(super) fn stale_log_in_use(path: &Path) -> Option<&'static str> {
+    let shm = beside(path, "-shm");
+    if maps_removed(&shm) {
         return Some("lost its -shm while another connection of this process has it open; close that one");
     }
-    let now = Sight::of(path);
-    let only_log_gone = now.wal.is_none() && was.wal.is_some() && now.file == was.file && now.shm == was.shm;
-    if only_log_gone && now.file.and_then(is_used_by_others) == Some(true) {
-        return Some("lost its -wal while another program has it open; end that program");
+    // An index that nobody has open is made anew by the first who opens the database. One that this process has open
+    // cannot be read: to close it again would end the locks of the process's other connections.
+    let index = FileId::of(&shm)?;
+    let others_only = is_used_by_others(index) == Some(true) && is_used_here(index) == Some(false);
+    (others_only && lacks_log(path))
+        .then_some("lost its -wal, which another program still has open and must close")
+}
+
+/// Whether the index of a log tells of frames that the log does not have. A log is written before its index says so, and
+/// cut after: https://www.sqlite.org/walformat.html.
+fn lacks_log(path: &Path) -> bool {
+    const LOG_HEADER: u64 = 32;
+    const FRAME_HEADER: u64 = 24;
+    let shm = beside(path, "-shm");
+    for _ in 0..3 {
+        let Some(header) = index_header(&shm) else { return false };
+        let length = std::fs::metadata(beside(path, "-wal")).map_or(0, |wal| wal.len());
+        if index_header(&shm).as_ref() != Some(&header) {
+            continue;
+        }
+        let page = u16::from_ne_bytes([header[14], header[15]]);
+        let page = if page == 1 { 65_536 } else { u64::from(page) };
+        let frames = u64::from(u32::from_ne_bytes([header[16], header[17], header[18], header[19]]));
+        return frames > 0 && length < LOG_HEADER + frames * (FRAME_HEADER + page);
     }
-    None
+    false // it is being written to, so it is in use as it stands
+}
+
+/// The first of the two copies of the index's header; `None` if there is none yet.
+fn index_header(shm: &Path) -> Option<[u8; 48]> {
+    use std::io::Read;
+    let mut header = [0; 48];
+    std::fs::File::open(shm).ok()?.read_exact(&mut header).ok()?;
+    (header[12] != 0).then_some(header)
 }
 
 /// Whether this process still uses a file that has been removed.
@@ -384,12 +415,22 @@ fn maps_removed(path: &Path) -> bool {
 /// `None` where the system does not tell.
 fn is_used_by_others(file: FileId) -> Option<bool> {
     let own = std::process::id().to_string();
+    is_locked(file, |pid| pid != own)
+}
+
+/// The same for this process. Every connection has a lock on the index of the log, too.
+fn is_used_here(file: FileId) -> Option<bool> {
+    let own = std::process::id().to_string();
+    is_locked(file, |pid| pid == own)
+}
+
+fn is_locked(file: FileId, by: impl Fn(&str) -> bool) -> Option<bool> {
     let inode = format!(":{}", file.inode);
-    let is_others = |line: &str| {
+    let is_locked = |line: &str| {
         // 1: POSIX  ADVISORY  READ 4242 fd:01:131 1073741826 1073742335
         let mut words = line.split_whitespace().skip_while(|word| *word != "POSIX").skip(3);
-        matches!((words.next(), words.next()), (Some(pid), Some(place)) if pid != own && place.ends_with(&inode))
+        matches!((words.next(), words.next()), (Some(pid), Some(place)) if by(pid) && place.ends_with(&inode))
     };
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    Some(locks.lines().any(is_others))
+    Some(locks.lines().any(is_locked))
 }
