@@ -81,14 +81,16 @@ pub(crate) fn track(
         [name] => Known::with(tx, Inventory::read_one(tx, name)?)?,
         _ => Known::read(tx)?,
     };
-    track_known(tx, &known, names, options, now)
+    track_known(tx, &known, names, options, false, now)
 }
 
+/// `keep`: tables that are tracked keep their options, whatever is said of the others.
 fn track_known(
     tx: &Transaction<'_>,
     known: &Known,
     names: &[&str],
     options: TableOptions,
+    keep: bool,
     now: i64,
 ) -> Result<Vec<String>> {
     let mut stated = vec![Vec::new(); names.len()];
@@ -101,7 +103,10 @@ fn track_known(
     }
     let (mut tracked, mut begun) = (Vec::new(), Vec::new());
     for (name, kinds) in names.iter().zip(stated) {
-        let options = TableOptions { kinds, ..options.clone() };
+        let tracked_as = if keep { known.entry(tx, &fold(name))? } else { None }
+            .filter(|entry| entry.state == State::Tracked)
+            .map(|entry| entry.options);
+        let options = TableOptions { kinds, ..tracked_as.unwrap_or_else(|| options.clone()) };
         let (spelled, new) = track_one(tx, known, name, &options, now)?;
         tracked.push(spelled);
         begun.extend(new);
@@ -146,12 +151,20 @@ fn track_one(
         None => introspect::table(tx, name)?,
     };
     let mut table = look.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
-    eligibility::check(&table, options).map_err(refuse)?;
     let local = fold(&table.spelled);
     let (known, folded) =
         names::of_table(tx, &local, file.entry(tx, &local)?, file.defined.get(&local).map(String::as_str))?;
-    if known.as_ref().is_none_or(|entry| entry.state != State::Tracked) {
-        eligibility::check_rows(tx, &table)?.map_err(refuse)?;
+    match known.as_ref().filter(|entry| entry.state == State::Tracked) {
+        // What was allowed for it need not be said again.
+        Some(entry) => {
+            let allow_integer_key = options.allow_integer_key || entry.options.allow_integer_key;
+            eligibility::check(&table, &TableOptions { allow_integer_key, ..options.clone() })
+                .map_err(refuse)?;
+        }
+        None => {
+            eligibility::check(&table, options).map_err(refuse)?;
+            eligibility::check_rows(tx, &table)?.map_err(refuse)?;
+        }
     }
     let defined = definitions::find(tx, &folded)?;
     let renames = match (&known, &defined) {
@@ -312,7 +325,7 @@ pub(crate) fn track_all(
         }
     }
     rule::set(tx, &options)?;
-    Ok((track_known(tx, &known, &fit, options, now)?, unfit))
+    Ok((track_known(tx, &known, &fit, options, true, now)?, unfit))
 }
 
 /// Whether a table is one that `track --all` tracks, as long as its rows fit, which is still to be looked at.

@@ -223,3 +223,17 @@ fn the_schema_at_which_a_file_was_reconciled_is_recorded_and_forgotten_when_side
     let t = file.table_status("t");
     assert_eq!((t.state, t.documents, t.pending), ("tracked", 2, 0));
 }
+
+#[test]
+fn a_table_that_is_tracked_already_keeps_the_options_that_were_given_for_it() {
+    let file =
+        File::new("CREATE TABLE i (id INTEGER PRIMARY KEY, v); CREATE TABLE t (k TEXT PRIMARY KEY, v)");
+    let options = || TableOptions::integer_key().deletes_win();
+    driftless::track(file.path(), Selection::Named(&["i"]), options()).expect("tracked");
+    let tracked = track_all(&file, TableOptions::default());
+    assert_eq!((tracked.tables, tracked.left_out.len()), (vec!["i".to_owned(), "t".to_owned()], 0));
+    assert!(file.table_status("i").deletes_win);
+    assert!(!file.table_status("t").deletes_win);
+    let again = TableOptions::default().deletes_win();
+    driftless::track(file.path(), Selection::Named(&["i"]), again).expect("an integer key is allowed once");
+}
