@@ -8,6 +8,9 @@
 //! again, as when it starts: the file may have become another replica. If there is nothing to be opened for some seconds,
 //! the engine ends with [`Error::FileReplaced`].
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -368,24 +371,25 @@ pub(super) fn stale_log_in_use(path: &Path) -> Option<&'static str> {
     if maps_removed(&shm) {
         return Some("lost its -shm while another connection of this process has it open; close that one");
     }
-    // An index that nobody has open is made anew by the first who opens the database. One that this process has open
-    // cannot be read: to close it again would end the locks of the process's other connections.
-    let index = FileId::of(&shm)?;
-    let others_only = is_used_by_others(index) == Some(true) && is_used_here(index) == Some(false);
-    (others_only && lacks_log(path))
+    // An index that nobody has open is made anew by the first who opens the database.
+    let in_use = FileId::of(&shm).and_then(is_used_by_others) == Some(true);
+    (in_use && lacks_log(path))
         .then_some("lost its -wal, which another program still has open and must close")
 }
 
 /// Whether the index of a log tells of frames that the log does not have. A log is written before its index says so, and
 /// cut after: https://www.sqlite.org/walformat.html.
+///
+/// The index stays open for as long as the process lives: to close it would end the locks that a connection of this
+/// process may have taken meanwhile, https://www.sqlite.org/howtocorrupt.html.
 fn lacks_log(path: &Path) -> bool {
     const LOG_HEADER: u64 = 32;
     const FRAME_HEADER: u64 = 24;
-    let shm = beside(path, "-shm");
+    let Ok(index) = File::open(beside(path, "-shm")).map(ManuallyDrop::new) else { return false };
     for _ in 0..3 {
-        let Some(header) = index_header(&shm) else { return false };
+        let Some(header) = index_header(&index) else { return false };
         let length = std::fs::metadata(beside(path, "-wal")).map_or(0, |wal| wal.len());
-        if index_header(&shm).as_ref() != Some(&header) {
+        if index_header(&index).as_ref() != Some(&header) {
             continue;
         }
         let page = u16::from_ne_bytes([header[14], header[15]]);
@@ -397,10 +401,10 @@ fn lacks_log(path: &Path) -> bool {
 }
 
 /// The first of the two copies of the index's header; `None` if there is none yet.
-fn index_header(shm: &Path) -> Option<[u8; 48]> {
-    use std::io::Read;
+fn index_header(mut index: &File) -> Option<[u8; 48]> {
     let mut header = [0; 48];
-    std::fs::File::open(shm).ok()?.read_exact(&mut header).ok()?;
+    index.seek(SeekFrom::Start(0)).ok()?;
+    index.read_exact(&mut header).ok()?;
     (header[12] != 0).then_some(header)
 }
 
@@ -411,26 +415,16 @@ fn maps_removed(path: &Path) -> bool {
         .is_ok_and(|maps| maps.lines().any(|line| line.ends_with(&removed)))
 }
 
-/// Whether another process holds SQLite's lock on a database, as every connection does that has read from it in WAL mode.
-/// `None` where the system does not tell.
+/// Whether another process holds SQLite's lock on a database or the index of its log, as every connection does that has
+/// read from it in WAL mode. `None` where the system does not tell.
 fn is_used_by_others(file: FileId) -> Option<bool> {
     let own = std::process::id().to_string();
-    is_locked(file, |pid| pid != own)
-}
-
-/// The same for this process. Every connection has a lock on the index of the log, too.
-fn is_used_here(file: FileId) -> Option<bool> {
-    let own = std::process::id().to_string();
-    is_locked(file, |pid| pid == own)
-}
-
-fn is_locked(file: FileId, by: impl Fn(&str) -> bool) -> Option<bool> {
     let inode = format!(":{}", file.inode);
-    let is_locked = |line: &str| {
+    let is_others = |line: &str| {
         // 1: POSIX  ADVISORY  READ 4242 fd:01:131 1073741826 1073742335
         let mut words = line.split_whitespace().skip_while(|word| *word != "POSIX").skip(3);
-        matches!((words.next(), words.next()), (Some(pid), Some(place)) if by(pid) && place.ends_with(&inode))
+        matches!((words.next(), words.next()), (Some(pid), Some(place)) if pid != own && place.ends_with(&inode))
     };
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    Some(locks.lines().any(is_locked))
+    Some(locks.lines().any(is_others))
 }
