@@ -284,7 +284,18 @@ fn shown(app: &rusqlite::Connection, path: &std::path::Path) -> Checked<[Vec<Str
     let mut parked: Vec<String> =
         parked.map(|row| format!("{} [{}] {:?}", row.table, row.key, row.row)).collect();
     let conflicts = driftless::conflicts(path).map_err(unreadable)?.into_iter();
-    let mut conflicts: Vec<String> = conflicts.map(|conflict| format!("{conflict:?}")).collect();
+    // A renamed column is listed as each table calls it, and is the same one.
+    let travels = "SELECT c.travels FROM _driftless_columns c JOIN _driftless_tables t ON t.id = c.tbl
+                   WHERE lower(t.spelled) = lower(?1) AND c.name = lower(?2)";
+    let mut conflicts: Vec<String> = conflicts
+        .map(|mut conflict| {
+            let names = (&conflict.table, &conflict.column);
+            if let Ok(name) = app.query_row(travels, names, |row| row.get(0)) {
+                conflict.column = name;
+            }
+            format!("{conflict:?}")
+        })
+        .collect();
     rows.sort();
     parked.sort();
     conflicts.sort();
