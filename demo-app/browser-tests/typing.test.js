@@ -95,7 +95,7 @@ for (const { field, method, path } of TEXTS) {
   });
 }
 
-// What there is to type into beside title and text.
+// The fields of a note, other than its title and text, that somebody can type into.
 const FIELDS = [
   { field: "tag-new" },
   { field: "item-new" },
