@@ -59,6 +59,9 @@ use space::adopt_options;
 /// Sizes of the first turn; later ones fit what was measured.
 const FIRST_TURN_ROWS: usize = 1000;
 const FIRST_TURN_BYTES: usize = 64 << 10;
+/// No turn takes on fewer rows. How long one took says little where others take the processor away: a turn that holds up an
+/// app is better than the many that it would be cut into, each of which does.
+const FEWEST_ROWS: usize = 256;
 /// So many rows of others leave their tables, or return to them, because of what one turn wrote; more take several turns.
 const MOST_SETTLED: usize = 500;
 /// After so many turns that left a transaction half captured, one takes all that there is.
@@ -81,6 +84,8 @@ pub(crate) struct Turn {
     pub(crate) retreated: bool,
     /// How long the write lock was held.
     pub(crate) held: Duration,
+    /// Whether another process had a transaction open at the end, which fails if it goes on to write.
+    pub(crate) met_another: bool,
     /// Whether that is the rest of one piece of work, which could have been done at once.
     goes_on: bool,
 }
@@ -348,9 +353,10 @@ impl Replica {
         data_version != self.data_version
     }
 
-    /// Whether tables are to be looked at again though nobody has committed: new ones, and those that were rebuilt.
+    /// Whether a turn is to be taken though nobody has committed: to look again at new tables and at those that were rebuilt,
+    /// or because the database was written to.
     pub(crate) fn is_due(&self) -> bool {
-        self.newcomers.is_due(now()) || self.is_settling_due()
+        self.newcomers.is_due(now()) || self.is_settling_due() || self.is_checkpointed()
     }
 
     /// Whether another process has a transaction open. `false` where SQLite cannot tell; connections of this process are
@@ -467,10 +473,10 @@ impl Replica {
         }
         let begun = Instant::now().checked_sub(took).unwrap_or(self.released);
         let aim = if contended { self.config.contended_turn_time } else { self.config.turn_time };
-        let factor = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.1, 2.0);
+        let factor = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
         if marks > 0 {
             let most = self.config.turn_rows.max(1);
-            self.turn_rows = ((self.turn_rows as f64 * factor) as usize).clamp(most.min(64), most);
+            self.turn_rows = ((self.turn_rows as f64 * factor) as usize).clamp(most.min(FEWEST_ROWS), most);
         }
         if bytes > 0 {
             self.turn_bytes = ((self.turn_bytes as f64 * factor) as usize).clamp(16 << 10, 8 << 20);
@@ -629,6 +635,7 @@ impl Replica {
         if !self.place.is_there(&self.path) {
             return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() });
         }
+        turn.met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
         tx.commit().doing("committing a turn")?;
         if mark != self.mark {
             self.notes = Notes::default();

@@ -146,10 +146,20 @@ impl Place {
 }
 
 impl Replica {
-    /// Whether the file, or one of those beside it, is not what the engine last saw: then a turn finds out more.
+    /// Whether the file, or one of those beside it, may be another than the one that the engine has open: then a turn finds
+    /// out more.
     pub(crate) fn is_elsewhere(&self) -> bool {
-        let place = &self.place;
-        !place.is_open || place.difference(&Sight::of(&self.path)) != Difference::None || !self.lock.stands()
+        let is_another = || {
+            let difference = self.place.difference(&Sight::of(&self.path));
+            matches!(difference, Difference::Rewritten | Difference::Replaced)
+        };
+        !self.place.is_open || is_another() || !self.lock.stands()
+    }
+
+    /// Whether somebody wrote into the database since the last turn: an app's checkpoint, which changes nothing, unless it
+    /// was a copy over the file. The next turn finds out, and can wait until the app leaves room for it.
+    pub(super) fn is_checkpointed(&self) -> bool {
+        self.place.is_open && self.place.difference(&Sight::of(&self.path)) == Difference::Checkpointed
     }
 
     /// Whether the file has been away for so short a time that there is nothing to tell yet.

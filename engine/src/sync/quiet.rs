@@ -24,17 +24,27 @@ const READERS: Duration = Duration::from_millis(100);
 const LONG_READERS: Duration = Duration::from_millis(5);
 /// An app that has committed so recently is at work.
 const AT_WORK: Duration = Duration::from_millis(50);
-/// Turns beside an app that never rests come this many times their own length apart, within these bounds. Each breaks the
-/// transaction that is open then, and all that are begun until it is over.
-const RARELY: u32 = 1000;
-const RARELY_AT_LEAST: Duration = Duration::from_secs(1);
+/// Turns beside an app that never rests come this many times their own length apart, within these bounds, if its transactions
+/// read before they write. Each breaks the transaction that is open then, and all that are begun until it is over.
+const RARELY: u32 = 500;
+const RARELY_AT_LEAST: Duration = Duration::from_millis(500);
 const RARELY_AT_MOST: Duration = Duration::from_secs(5);
+/// The same if its transactions begin with `BEGIN IMMEDIATE`: they wait for the lock, and none fails.
+const OFTEN: u32 = 15;
+const OFTEN_AT_LEAST: Duration = Duration::from_millis(25);
+/// Which of the two it is shows at the end of our turns: whoever waits for the lock has no transaction open yet. So many turns
+/// are looked back at, of which so many may have met one: somebody else's who only reads.
+const TURNS: usize = 8;
+const TURNS_TO_KNOW: usize = 3;
+const MET_AT_MOST: usize = 2;
 /// An app that commits this often or more often has a rhythm: what came in from others waits for its next rest.
 const SLOWEST_RHYTHM: Duration = Duration::from_millis(200);
 /// How long what came in waits for that.
 const REST: Duration = Duration::from_millis(250);
 /// How many rests the rhythm is taken from.
 const RESTS: usize = 4;
+/// How long before the end of a rest no turn is begun, at least: longer than a turn takes, and its wait for the disk.
+const EARLY: Duration = Duration::from_millis(5);
 /// How often one turn may give the lock back because somebody began to read just before it was taken.
 const RETREATS: u32 = 3;
 
@@ -68,6 +78,8 @@ pub(crate) struct Quiet {
     retreats: u32,
     /// How long a turn holds the lock.
     held: Duration,
+    /// Whether the last turns met a transaction of another process, the oldest first.
+    met: [Option<bool>; TURNS],
     /// Whether others have read for longer than we waited, and still did at each look since.
     read_for_long: bool,
 }
@@ -84,9 +96,11 @@ impl Quiet {
         }
     }
 
-    /// A turn was taken that held the lock for so long.
-    pub(crate) fn turned(&mut self, held: Duration) {
+    /// A turn was taken that held the lock for so long. `met`: whether another process had a transaction open at its end.
+    pub(crate) fn turned(&mut self, held: Duration, met: bool) {
         (self.due, self.retreats) = (None, 0);
+        self.met.rotate_left(1);
+        self.met[TURNS - 1] = Some(met);
         // Falls slowly: one short turn does not say that the next is short.
         self.held = held.max(self.held.mul_f64(0.8));
     }
@@ -128,24 +142,36 @@ impl Quiet {
     fn most(&self, what: Due, since: Option<Duration>) -> Duration {
         match what {
             Due::Rest => READERS.min(self.held * 4),
-            Due::Work if since.is_some_and(|since| since < AT_WORK) => {
+            Due::Work if since.is_some_and(|since| since < AT_WORK) && self.breaks_transactions() => {
                 (self.held * RARELY).clamp(RARELY_AT_LEAST, RARELY_AT_MOST)
+            }
+            Due::Work if since.is_some_and(|since| since < AT_WORK) => {
+                (self.held * OFTEN).clamp(OFTEN_AT_LEAST, RARELY_AT_MOST)
             }
             Due::Work if self.read_for_long => LONG_READERS,
             Due::Work => READERS.max(REST),
         }
     }
 
+    /// Whether our turns are to be expected to make transactions of the app's fail.
+    fn breaks_transactions(&self) -> bool {
+        let known = self.met.iter().flatten();
+        let met = known.clone().filter(|met| **met).count();
+        met > MET_AT_MOST || known.count() < TURNS_TO_KNOW
+    }
+
     /// Whether the app rests and is expected to write again soon, and no longer has just begun to rest. Not once it has
     /// rested for twice as long as it usually does.
     fn expects_another(&self, since: Duration) -> bool {
-        let known = self.rests.iter().flatten();
-        let Some(shortest) = known.min().filter(|_| self.rests.iter().all(Option::is_some)) else {
+        let known = || self.rests.iter().flatten().copied();
+        let (Some(shortest), Some(longest), RESTS) = (known().min(), known().max(), known().count()) else {
             return false;
         };
-        *shortest < SLOWEST_RHYTHM
-            && since > (*shortest / 2).max(QUIET * 2)
-            && since < *shortest * 2 + AT_WORK
+        // The more alike its rests are, the better the end of this one is known.
+        let early = (longest - shortest).saturating_mul(2).max(EARLY).min(shortest / 2);
+        shortest < SLOWEST_RHYTHM
+            && since > (shortest - early).max(QUIET * 2)
+            && since < shortest * 2 + AT_WORK
     }
 }
 
@@ -216,7 +242,7 @@ mod tests {
         assert!(waited >= ms(40) && waited <= ms(40) + LOOK, "{waited:?}");
         assert_eq!(step, GO);
 
-        quiet.turned(ms(1));
+        quiet.turned(ms(1), true);
         let (waited, step) = turn(&mut quiet, now + ms(100), Due::Work, |_| true);
         assert!(waited >= READERS && waited <= READERS.max(REST) + LOOK, "{waited:?}");
         assert_eq!(step, AT_ALL_COSTS);
@@ -226,13 +252,13 @@ mod tests {
     fn somebody_who_reads_for_good_holds_up_one_turn_and_not_each() {
         let (mut quiet, now) = (Quiet::default(), Instant::now());
         turn(&mut quiet, now, Due::Work, |_| true);
-        quiet.turned(ms(1));
+        quiet.turned(ms(1), true);
         let (waited, _) = turn(&mut quiet, now + ms(1000), Due::Work, |_| true);
         assert!(waited <= LONG_READERS + LOOK, "{waited:?}");
         // Once nobody reads, whoever does next is waited for again.
-        quiet.turned(ms(1));
+        quiet.turned(ms(1), true);
         quiet.step(now + ms(2000), Due::Work, false);
-        quiet.turned(ms(1));
+        quiet.turned(ms(1), true);
         let (waited, _) = turn(&mut quiet, now + ms(3000), Due::Work, |_| true);
         assert!(waited >= READERS, "{waited:?}");
     }
@@ -240,17 +266,38 @@ mod tests {
     #[test]
     fn an_app_that_never_rests_finds_the_lock_taken_once_in_a_while() {
         let (mut quiet, begun) = (Quiet::default(), Instant::now());
-        quiet.turned(ms(2));
+        quiet.turned(ms(2), true);
         let mut turns = 0;
         for n in 0..10_000 {
             let now = begun + ms(n);
             quiet.committed(now);
             if let Step::Go { .. } = quiet.step(now, Due::Work, n % 2 == 0) {
                 turns += 1;
-                quiet.turned(ms(2));
+                quiet.turned(ms(2), true);
             }
         }
-        assert!((4..=10).contains(&turns), "{turns} turns of 2 ms in 10 s");
+        assert!((6..=14).contains(&turns), "{turns} turns of 2 ms in 10 s");
+    }
+
+    #[test]
+    fn an_app_whose_transactions_wait_for_the_lock_is_not_spared_as_much() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        let mut turns = |met: &dyn Fn(u32) -> bool, from: u64| {
+            let mut turns = 0;
+            for n in from..from + 10_000 {
+                let now = begun + ms(n);
+                quiet.committed(now);
+                if let Step::Go { .. } = quiet.step(now, Due::Work, n % 2 == 0) {
+                    turns += 1;
+                    quiet.turned(ms(2), met(turns));
+                }
+            }
+            turns
+        };
+        // Now and then somebody reads.
+        let (waiting, breaking) = (turns(&|turn| turn % 20 == 0, 0), turns(&|turn| turn % 2 == 0, 10_000));
+        assert!(waiting > 100, "{waiting} turns beside an app that uses BEGIN IMMEDIATE");
+        assert!(breaking < 20, "{breaking} turns beside one that does not");
     }
 
     #[test]
@@ -258,12 +305,12 @@ mod tests {
         let (mut quiet, begun) = (Quiet::default(), Instant::now());
         let last = app(&mut quiet, begun, 6, ms(50));
         // Late in its rest the app is about to begin a transaction.
-        let came_in = last + ms(40);
+        let came_in = last + ms(46);
         assert!(matches!(quiet.step(came_in, Due::Work, false), Step::Wait(_)));
         quiet.committed(last + ms(50));
         assert_eq!(turn(&mut quiet, last + ms(50), Due::Work, |_| false), (QUIET, GO));
         // Early in its rest there is time.
-        quiet.turned(ms(1));
+        quiet.turned(ms(1), true);
         assert_eq!(quiet.step(last + ms(60), Due::Work, false), GO);
     }
 
@@ -272,7 +319,7 @@ mod tests {
         let (mut quiet, begun) = (Quiet::default(), Instant::now());
         let last = app(&mut quiet, begun, 6, ms(50));
         assert_eq!(quiet.step(last + ms(500), Due::Work, false), GO);
-        quiet.turned(ms(1));
+        quiet.turned(ms(1), true);
         // Nor for long, if it stops while something waits.
         let last = app(&mut quiet, last + ms(1000), 6, ms(50));
         let (waited, _) = turn(&mut quiet, last + ms(40), Due::Work, |_| false);
@@ -282,7 +329,7 @@ mod tests {
     #[test]
     fn what_is_left_of_a_turn_does_not_wait_for_a_rest_that_never_comes() {
         let (mut quiet, begun) = (Quiet::default(), Instant::now());
-        quiet.turned(ms(10));
+        quiet.turned(ms(10), true);
         quiet.committed(begun);
         let (waited, step) = turn(&mut quiet, begun, Due::Rest, |_| true);
         assert!(waited <= ms(40) + LOOK, "{waited:?}");

@@ -364,8 +364,8 @@ impl Thread {
         match self.take_turn() {
             Ok(turn) if turn.retreated => self.quiet.retreated(),
             Ok(turn) => {
-                tracing::debug!(marks = turn.marks, held = ?turn.held, more = turn.more, "turn");
-                self.quiet.turned(turn.held);
+                tracing::debug!(marks = turn.marks, held = ?turn.held, met = turn.met_another, more = turn.more, "turn");
+                self.quiet.turned(turn.held, turn.met_another);
                 self.written_at = Instant::now();
                 self.behind = turn.more;
                 if !turn.more && self.incoming.is_empty() {
