@@ -176,8 +176,33 @@ pub(crate) fn forget_table(tx: &Transaction<'_>, name: &str, now: i64) -> Result
         return Err(cannot("that has been done"));
     }
     let name = definition.called().to_owned();
+    if let Some(entry) = tables::find(tx, &definition.name)? {
+        note_forgotten(tx, entry)?;
+    }
     definitions::put(tx, &Definition { retired: true, ..definition }, now)?;
     Ok(name)
+}
+
+/// Says of a table that this file no longer has why it does not come back.
+pub(crate) fn note_forgotten(tx: &Transaction<'_>, mut entry: Entry) -> Result<()> {
+    if entry.state == State::Missing && entry.reason.as_deref() != Some(definitions::FORGOTTEN) {
+        entry.reason = Some(definitions::FORGOTTEN.to_owned());
+        tables::update(tx, &entry)?;
+    }
+    Ok(())
+}
+
+/// Says of a table that only others have, and that has the name of one that the space has given up, how it comes here.
+pub(crate) fn note_named_apart(tx: &Transaction<'_>, entry: &Entry, definition: &Definition) -> Result<()> {
+    let called = definition.called();
+    if entry.state != State::Unknown || fold(called) == definition.name {
+        return Ok(());
+    }
+    let note = format!(
+        "it is called '{called}' where it is, and came after the space had given up another of that name: where that one \
+         still is, drop it, let a sync see that, and make the new one"
+    );
+    tables::set_reason(tx, entry.id, Some(&note))
 }
 
 /// Gives a column of a tracked table up for the whole space: a later column of that name begins empty, and nobody is asked

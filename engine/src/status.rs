@@ -1,7 +1,7 @@
 //! How a file is doing: one struct for the command, the API and whoever shows it. Read from the file alone, so it
 //! works while an engine runs, and never needs the engine's lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use driftless_protocol::{ReplicaId, SpaceId, StateVector};
@@ -14,7 +14,7 @@ use crate::lock;
 use crate::notice::RunningEngine;
 use crate::schema::eligibility::Refusal;
 use crate::schema::inventory::Inventory;
-use crate::schema::{Catalog, Table, introspect};
+use crate::schema::{Catalog, Table, definitions, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 use crate::time::now;
@@ -85,8 +85,8 @@ pub struct Untracked {
 pub struct TableStatus {
     /// As the user wrote it.
     pub table: String,
-    /// `tracked`, `untracked`, `unknown` (only others have it), `missing` (dropped here) or `unfit` (changed so that
-    /// it cannot be tracked).
+    /// `tracked`, `untracked`, `unknown` (only others have it), `missing` (dropped here), `forgotten` (dropped here and
+    /// [given up](crate::forget) by the space) or `unfit` (changed so that it cannot be tracked).
     pub state: &'static str,
     /// Row documents, those of deleted rows included.
     pub documents: u64,
@@ -102,8 +102,8 @@ pub struct TableStatus {
     pub kinds: BTreeMap<String, ColumnKind>,
     /// Why a table is missing or unfit; a warning about one that is tracked.
     pub reason: Option<String>,
-    /// Whether the table was dropped and made anew, or lost our triggers otherwise, and waits to be left alone before it is
-    /// compared with what was known of it.
+    /// Whether the table was dropped and made anew, or lost our triggers otherwise, and waits for an engine, and to be left
+    /// alone, before it is compared with what was known of it.
     pub settling: bool,
     /// What was found when that was last done; `None` if it never was.
     pub rebuilt: Option<Rebuilt>,
@@ -169,13 +169,24 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         None => known.get(&fold(&entry.spelled)).and_then(|look| look.as_ref().ok()),
     };
     let counts = Counts::read(&tx)?;
+    let watched: BTreeSet<i64> = triggers::places(&tx)?.into_iter().map(|(id, _)| id).collect();
+    let definitions = definitions::all(&tx)?;
+    let forgotten: BTreeSet<&str> =
+        definitions.iter().filter(|known| known.retired).map(|known| &*known.name).collect();
     let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
     let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS);
     let tables: Vec<TableStatus> = entries
         .map(|entry| {
             let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
             let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
-            Ok(table_status(entry, &counts, local_only))
+            let lost_triggers = table.is_some() && !watched.contains(&entry.id);
+            let is_forgotten = entry.state == State::Missing && forgotten.contains(&*entry.name);
+            let mut status = table_status(entry, &counts, local_only);
+            status.settling |= lost_triggers;
+            if is_forgotten {
+                status.state = "forgotten";
+            }
+            Ok(status)
         })
         .collect::<Result<_>>()?;
     let untracked = rule::untracked(&tx)?.into_iter();

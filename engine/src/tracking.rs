@@ -43,6 +43,10 @@ impl Known {
             State::Unknown => 2,
             _ => 1,
         });
+        let definitions = definitions::all(tx)?;
+        let is_retired = |name: &str| definitions.iter().any(|known| known.retired && known.name == name);
+        // What has the name of a table that is gone for good is another.
+        entries.retain(|entry| entry.state != State::Missing || !is_retired(&entry.name));
         let mut called = HashMap::new();
         // A table that was renamed is still the one whose triggers it has, whatever it was called at the last look.
         for (id, table) in triggers::places(tx)? {
@@ -53,7 +57,7 @@ impl Known {
             called.entry(fold(&entry.spelled)).or_insert(entry.name);
         }
         let mut defined = HashMap::new();
-        for definition in definitions::all(tx)?.into_iter().filter(|definition| !definition.retired) {
+        for definition in definitions.into_iter().filter(|definition| !definition.retired) {
             defined.entry(fold(definition.called())).or_insert(definition.name);
         }
         Ok(Self { looks: introspect::tables(tx, &inventory)?, inventory, called, defined })

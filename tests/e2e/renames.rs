@@ -1,6 +1,6 @@
 //! Renamed columns and tables: one replica before the others, told or not, and nothing of anybody's is lost.
 
-use driftless::TableOptions;
+use driftless::{Selection, TableOptions};
 use driftless_tests::{Circle, later};
 
 const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
@@ -262,6 +262,41 @@ fn a_table_that_is_forgotten_is_not_cloned_and_one_of_its_name_begins_empty() {
     assert_eq!(circle.query_all("SELECT * FROM notes"), ["'a', 'begins anew'"]);
 }
 
+/// `status` said that a running engine would track it within seconds, and no engine did.
+#[test]
+fn a_table_of_a_forgotten_ones_name_is_tracked_where_all_are_and_explained_elsewhere() {
+    let mut circle = circle(2);
+    driftless::track(circle.path(0), Selection::All, TableOptions::default()).expect("tracked");
+    circle.sql(0, "DROP TABLE notes");
+    circle.meet();
+    driftless::forget(circle.path(0), "notes", None).expect("forgotten");
+    let reason = |circle: &Circle, node: usize, state: &str| {
+        let status = driftless::status(circle.path(node)).expect("a status");
+        status.tables.into_iter().find(|table| table.state == state).and_then(|table| table.reason)
+    };
+    assert!(reason(&circle, 0, "forgotten").is_some_and(|reason| reason.contains("gone for good")));
+    circle.meet();
+    assert!(reason(&circle, 1, "tracked").is_some_and(|reason| reason.contains("given it up")));
+
+    circle
+        .sql(0, "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT); INSERT INTO notes VALUES ('n', 'new')");
+    let new_one =
+        |status: driftless::Status| status.tables.iter().filter(|known| known.state == "tracked").count();
+    while new_one(driftless::status(circle.path(0)).expect("a status")) == 0 {
+        circle.capture(0);
+    }
+    circle.settle();
+    assert!(
+        reason(&circle, 1, "unknown").is_some_and(|reason| reason.contains("called 'notes' where it is"))
+    );
+    // The other file makes the new one in place of the old, in one step.
+    circle.sql(1, "DROP TABLE notes; CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT)");
+    circle.capture(1);
+    circle.node(1).track(&["notes"], TableOptions::default()).expect("tracked");
+    circle.settle();
+    assert_eq!(circle.query_all("SELECT * FROM notes"), ["'n', 'new'"]);
+}
+
 #[test]
 fn a_column_that_is_forgotten_begins_empty_when_one_of_its_name_comes() {
     let mut circle = circle(3);
@@ -286,4 +321,38 @@ fn a_column_that_is_forgotten_begins_empty_when_one_of_its_name_comes() {
     circle.meet();
     assert_eq!(circle.query(2, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'two'"]);
     assert_eq!(circle.query(0, "SELECT title FROM notes ORDER BY id"), ["NULL", "'anew'"]);
+}
+
+/// What the space says of the column's third life took the name of the second away from whoever still had that: it fell back
+/// to the values of the first.
+#[test]
+fn a_column_that_is_forgotten_twice_keeps_its_values_where_it_still_is() {
+    let mut circle = circle(2);
+    let titles = |circle: &Circle, node| circle.query(node, "SELECT title FROM notes ORDER BY id");
+    let drop = "ALTER TABLE notes DROP COLUMN title";
+    let add = "ALTER TABLE notes ADD COLUMN title TEXT";
+    for nodes in [&[0, 1][..], &[0]] {
+        for node in nodes {
+            circle.sql(*node, drop);
+        }
+        circle.meet();
+        driftless::forget(circle.path(0), "notes", Some("title")).expect("forgotten");
+        circle.meet();
+        for node in nodes {
+            circle.sql(*node, add);
+        }
+        circle.sql(0, &format!("UPDATE notes SET title = 'in life {}'", 4 - nodes.len()));
+        circle.meet();
+    }
+    assert_eq!(titles(&circle, 0), ["'in life 3'", "'in life 3'"]);
+    assert_eq!(titles(&circle, 1), ["'in life 2'", "'in life 2'"]);
+    let status = driftless::status(circle.path(1)).expect("a status");
+    let note = status.tables.into_iter().find_map(|table| table.reason);
+    assert!(note.as_ref().is_some_and(|note| note.contains("given up its column 'title'")), "{note:?}");
+    // The user does as the note says.
+    circle.sql(1, drop);
+    circle.capture(1);
+    circle.sql(1, add);
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT title FROM notes ORDER BY id"), ["'in life 3'", "'in life 3'"]);
 }

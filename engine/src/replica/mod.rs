@@ -534,7 +534,7 @@ impl Replica {
         // Tables that are tracked only now have moved it on.
         let moved = moved || self.schema_version != Some(schema_version(&tx)?);
         if moved || found.changed || settled {
-            self.catalog = look_at_tables(&tx, &mut self.settling)?;
+            self.catalog = look_at_tables(&tx, &mut self.settling, &mut self.newcomers)?;
             if self.newcomers.wait() {
                 unchanged::forget(&tx)?;
             }
@@ -610,8 +610,10 @@ impl Replica {
             }
             return Ok(Err(undone));
         }
-        let mut renewed = definitions_changed && adopt_options(&tx)?;
+        // What the space says of its tables may change what there is to say of those that are here.
+        let mut renewed = definitions_changed;
         if definitions_changed {
+            adopt_options(&tx)?;
             // A table that is here may be one that the space knows only now: this engine looks, or the next.
             self.newcomers.space_changed();
             unchanged::forget(&tx)?;
@@ -657,8 +659,15 @@ impl Replica {
 }
 
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.
-fn look_at_tables(tx: &Transaction<'_>, settling: &mut Settling) -> Result<Catalog> {
+fn look_at_tables(
+    tx: &Transaction<'_>,
+    settling: &mut Settling,
+    newcomers: &mut Newcomers,
+) -> Result<Catalog> {
     let found = reconcile::run(tx, settling, now())?;
+    if found.took_a_given_up_name {
+        newcomers.space_changed();
+    }
     if found.took_a_name.is_empty() {
         return Ok(found.catalog);
     }

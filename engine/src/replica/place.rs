@@ -438,3 +438,31 @@ fn is_used_by_others(file: FileId) -> Option<bool> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     Some(locks.lines().any(is_others))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// Each turn that an app's own checkpoint brought on was taken at once, whatever transactions the app had open.
+    #[test]
+    fn an_apps_checkpoint_is_a_reason_for_a_turn_and_not_taken_for_another_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let app = Connection::open(&path).expect("a connection");
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t (k INTEGER PRIMARY KEY)").expect("made");
+        let mut replica = Replica::open(&path, Config::default()).expect("opened");
+        replica.capture_all().expect("captured");
+        // The time of a file's last write may move on in steps of some milliseconds.
+        let begun = Instant::now();
+        while !replica.is_checkpointed() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no checkpoint is ever noticed");
+            app.execute_batch("INSERT INTO t DEFAULT VALUES; PRAGMA wal_checkpoint(PASSIVE)")
+                .expect("written");
+        }
+        assert!(replica.is_due() && !replica.is_elsewhere());
+        assert!(replica.data_version().is_ok(), "it is the same file");
+        replica.capture_all().expect("captured");
+        assert!(!replica.is_due());
+    }
+}

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Transaction};
 use super::{Replica, begin};
 use crate::config::{ColumnKind, TableOptions};
 use crate::error::{Doing, Error, Result};
+use crate::names;
 use crate::schema::definitions::{self, Defined, Definition, Type};
 use crate::schema::making::{self, Gate, Making};
 use crate::schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
@@ -18,9 +19,6 @@ use crate::store::tables::State;
 use crate::store::{backlog, kinds, quote, renames, tables};
 use crate::time::now;
 use crate::tracking::{self, rule};
-
-/// What is said of a table that is gone from the space for good.
-const RETIRED: &str = "the table is gone for good: somebody said so with `driftless forget`";
 
 /// How long a full-text table may take to be filled.
 const FILL_TIME: Duration = Duration::from_secs(600);
@@ -348,12 +346,14 @@ fn fill(connection: &mut Connection, object: &SpaceObject) -> Result<Option<Stri
     }
 }
 
-/// Takes over the options that the space has for tables. Returns whether any changed.
-pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
-    let mut renewed = false;
+/// Takes over the options that the space has for tables.
+pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<()> {
     for definition in &definitions::all(tx)? {
         let Some(mut entry) = tables::find(tx, &definition.name)? else {
             tables::add(tx, &definition.name, &definition.name, State::Unknown)?;
+            if let Some(entry) = tables::find(tx, &definition.name)? {
+                names::note_named_apart(tx, &entry, definition)?;
+            }
             continue;
         };
         if entry.options.deletes_win != definition.options.deletes_win {
@@ -362,7 +362,6 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             entry.options.deletes_win = definition.options.deletes_win;
             tables::update(tx, &entry)?;
             backlog::refresh_table(tx, entry.id)?;
-            renewed = true;
         }
         // Files that were tracked apart may each have said something: all of it holds, and of two that contradict each
         // other the one that is shown.
@@ -387,7 +386,6 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             tracing::info!(table = %entry.spelled, "the space has other kinds for columns of this table");
             entry.options.kinds.clone_from(&kinds);
             tables::update(tx, &entry)?;
-            renewed = true;
         }
         // A column that has been here all along is still the one that others have given up.
         let known = |now: &str| entry.columns.iter().any(|known| known.name == now && known.place.is_some());
@@ -395,7 +393,15 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             let rename = entry.renames.iter().any(|(known, name)| known == now && name == travels);
             rename || !column_changes::is_named_apart(now, travels) || !known(now)
         };
-        let here: Renames = renames.iter().filter(own).cloned().collect();
+        let mut here: Renames = renames.iter().filter(own).cloned().collect();
+        // It goes on under the name that it has had here, whichever that was.
+        let kept = entry.renames.iter().filter(|(now, travels)| {
+            column_changes::is_named_apart(now, travels)
+                && known(now)
+                && here.iter().all(|(other, _)| other != now)
+        });
+        here.extend(kept.cloned().collect::<Renames>());
+        here.sort();
         if definition.renames.is_some() && entry.renames != here {
             tracing::info!(table = %entry.spelled, "columns of this table were renamed in the space");
             entry.renames = here;
@@ -406,7 +412,6 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
             tables::update(tx, &entry)?;
             // What was written under one of the names shows under the other.
             backlog::refresh_table(tx, entry.id)?;
-            renewed = true;
         }
         let mut retired = definition.retired_columns();
         for other in definitions::standing(tx, &definition.name, "retired_columns")? {
@@ -415,9 +420,9 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
         if retired != definition.retired_columns() {
             said.retire_columns(&retired);
         }
-        if definition.retired && entry.state == State::Missing && entry.reason.as_deref() != Some(RETIRED) {
-            entry.reason = Some(RETIRED.to_owned());
-            tables::update(tx, &entry)?;
+        names::note_named_apart(tx, &entry, definition)?;
+        if definition.retired {
+            names::note_forgotten(tx, entry)?;
         }
         if kinds != definition.kinds() {
             said.kinds = Some(kinds::to_text(&kinds));
@@ -427,8 +432,7 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<bool> {
         }
         if said != *definition {
             definitions::put(tx, &said, now())?;
-            renewed = true;
         }
     }
-    Ok(renewed)
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! its place in it, so a column that stands where another stood is that one. Of other columns somebody has to say so
 //! (`rename-column`), and may do so at any later time.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::Table;
@@ -249,6 +250,12 @@ pub(crate) fn answer(entry: &mut Entry, old: &str, new: &str) {
     }
 }
 
+/// A name as one word for a shell.
+fn shell_word(name: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    if name.chars().all(is_plain) { name.into() } else { format!("'{}'", name.replace('\'', "'\\''")).into() }
+}
+
 /// What to ask the user about columns that may have been renamed.
 pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
     let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);
@@ -258,11 +265,13 @@ pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
         .filter(|known| known.place.is_some() && !renamed(&known.name))
         .filter_map(|known| Some((known.was.as_deref()?, &*known.name)))
         .collect();
+    let table = shell_word(table);
     let sentences = asked.into_iter().map(|(went, came)| {
+        let (old, new) = (shell_word(went), shell_word(came));
         format!(
             "column '{went}' went and '{came}' came, which was taken for a dropped and an added column: if it was renamed, say \
-             so with `driftless rename-column FILE {table} {went} {came}`, or what others write in '{went}' does not show here; \
-             if '{went}' is gone for good, `driftless forget FILE {table} {went}`"
+             so with `driftless rename-column FILE {table} {old} {new}`, or what others write in '{went}' does not show here; \
+             if '{went}' is gone for good, `driftless forget FILE {table} {old}`"
         )
     });
     let sentences: Vec<String> = sentences.collect();

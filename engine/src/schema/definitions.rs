@@ -15,6 +15,9 @@ use crate::store::kinds::{self, Kinds};
 use crate::store::renames::{self, Renames};
 use crate::store::{fold, tables};
 
+/// What is said of a table that is not here any more and that the space has given up.
+pub(crate) const FORGOTTEN: &str = "the table is gone for good: somebody said so with `driftless forget`";
+
 /// What the space says of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Definition {

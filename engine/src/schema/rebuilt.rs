@@ -36,7 +36,7 @@ pub(super) fn compare(tx: &Transaction<'_>, entry: &Entry, table: &Table, now: i
     tables::set_unjudged(tx, entry.id)
 }
 
-fn is_empty(tx: &Transaction<'_>, table: &Table) -> Result<bool> {
+pub(super) fn is_empty(tx: &Transaction<'_>, table: &Table) -> Result<bool> {
     tx.query_row(&format!("SELECT NOT EXISTS (SELECT 1 FROM main.{})", quote(&table.spelled)), [], |row| {
         row.get(0)
     })

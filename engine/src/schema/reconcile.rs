@@ -26,6 +26,10 @@ use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{backlog, dirty, fold, quote};
 
+/// What is said of a table that is not here any more.
+const DROPPED: &str =
+    "the table was dropped; what others write in it is kept and shows when it is made again";
+
 /// What a look at the tables found.
 #[derive(Debug)]
 pub(crate) struct Reconciled {
@@ -33,13 +37,15 @@ pub(crate) struct Reconciled {
     pub(crate) catalog: Catalog,
     /// New tables that have the name of a tracked one that was renamed, to be tracked in their own right like that one.
     pub(crate) took_a_name: Vec<(String, TableOptions)>,
+    /// Whether a new table stands where one was that the space has given up.
+    pub(crate) took_a_given_up_name: bool,
 }
 
 /// Renews what is recorded of every table. `now`: milliseconds since 1970.
 pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Result<Reconciled> {
     if let Some(catalog) = unchanged::catalog(tx)? {
         settling.looked();
-        return Ok(Reconciled { catalog, took_a_name: Vec::new() });
+        return Ok(Reconciled { catalog, took_a_name: Vec::new(), took_a_given_up_name: false });
     }
     let inventory = Inventory::read(tx)?;
     let known = introspect::tables(tx, &inventory)?;
@@ -48,17 +54,26 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
         definitions::all(tx)?.into_iter().map(|definition| (definition.name.clone(), definition)).collect();
     let entries = tables::all(tx)?;
     let places = Places::new(&entries, &own_triggers);
-    let mut looks = Vec::new();
+    let (mut looks, mut took_a_given_up_name) = (Vec::new(), false);
     for entry in entries.into_iter().filter(|entry| entry.id != DEFINITIONS) {
         if matches!(entry.state, State::Untracked | State::Unknown) {
             continue;
         }
-        // What has its name now is another table.
         let is_retired = definitions.get(&entry.name).is_some_and(|definition| definition.retired);
-        if entry.state != State::Missing || !is_retired {
-            let found = find(&entry, &known, &places, settling, now);
-            looks.push((entry, found));
+        if entry.state == State::Missing && is_retired {
+            continue; // what has its name now is another table
         }
+        let mut found = find(&entry, &known, &places, settling, now);
+        if let Some(Ok(table)) = &found.look
+            && is_retired
+            && !places.by_id.contains_key(&entry.id)
+            && rebuilt::is_empty(tx, table)?
+        {
+            // It was dropped and made again, and what is gone for good is not filled again.
+            found = Found::new(None);
+            took_a_given_up_name = true;
+        }
+        looks.push((entry, found));
     }
     let mut effects = BTreeMap::new();
     for (entry, found) in &looks {
@@ -90,8 +105,7 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
     let entries = tables::all(tx)?;
     for entry in entries.iter().filter(|entry| entry.id != DEFINITIONS) {
         let Some(table) = catalog.get(entry.id) else { continue };
-        let is_retired = definitions.get(&entry.name).is_some_and(|definition| definition.retired);
-        let notes = notes(&catalog, table, entry, is_retired);
+        let notes = notes(&catalog, table, entry, definitions.get(&entry.name));
         let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), notes, &children)?;
         tables::set_reason(tx, table.id, warning.as_deref())?;
     }
@@ -102,11 +116,11 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
     } else {
         unchanged::note(tx)?;
     }
-    Ok(Reconciled { catalog, took_a_name })
+    Ok(Reconciled { catalog, took_a_name, took_a_given_up_name })
 }
 
-/// What there is to say of a table's names. `is_retired`: the space has given it up.
-fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, is_retired: bool) -> Vec<String> {
+/// What `status` says of a table's names. `definition`: what the space says of the table.
+fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
     let mut notes = Vec::new();
     let spelled = &table.table.spelled;
     let namesake = catalog.named(&table.name).filter(|other| other.id != table.id);
@@ -116,10 +130,20 @@ fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, is_retired: bool) ->
             other.table.spelled
         ));
     }
-    if is_retired {
+    if definition.is_some_and(|definition| definition.retired) {
         notes.push(
-            "the space has given it up with `driftless forget`: new copies no longer get it".to_owned(),
+            "the space has given it up with `driftless forget`: new copies no longer get it, and a later table of that name \
+             travels apart from it"
+                .to_owned(),
         );
+    }
+    let retired = definition.map(Definition::retired_columns).unwrap_or_default();
+    for column in table.table.columns.iter().filter(|column| retired.contains(&column.name)) {
+        notes.push(format!(
+            "the space has given up its column '{}' with `driftless forget`: what others write in a later column of that \
+             name does not show here; drop this one, let a sync see that, and make it anew",
+            column.spelled
+        ));
     }
     notes.extend(column_changes::question(entry, spelled));
     notes
@@ -238,8 +262,9 @@ impl Renewal<'_> {
             Some(Ok(table)) => table,
             Some(Err(refusal)) => return self.lose(entry, State::Unfit, &refusal.to_string()),
             None => {
-                let reason =
-                    "the table was dropped; what others write in it is kept and shows when it is made again";
+                let is_retired =
+                    self.definitions.get(&entry.name).is_some_and(|definition| definition.retired);
+                let reason = if is_retired { definitions::FORGOTTEN } else { DROPPED };
                 return self.lose(entry, State::Missing, reason);
             }
         };

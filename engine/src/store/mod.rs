@@ -136,14 +136,21 @@ fn readonly_or(path: &Path, doing: &'static str, source: rusqlite::Error) -> Err
 pub(crate) fn is_initialized(connection: &Connection) -> Result<bool> {
     let any = health::any(connection)?;
     if any {
-        if let Some(found) = identity::format_if_known(connection).filter(|found| *found < migrations::FORMAT)
-        {
-            let path = connection.path().unwrap_or_default().into();
-            return Err(Error::OlderFormat { path, found, known: migrations::FORMAT });
-        }
+        check_not_older(connection)?;
         health::check_readable(connection)?;
     }
     Ok(any)
+}
+
+/// Fails with [`Error::OlderFormat`] if an older version made the engine's tables in this file.
+pub(crate) fn check_not_older(connection: &Connection) -> Result<()> {
+    match identity::format_if_known(connection).filter(|found| *found < migrations::FORMAT) {
+        Some(found) => {
+            let path = connection.path().unwrap_or_default().into();
+            Err(Error::OlderFormat { path, found, known: migrations::FORMAT })
+        }
+        None => Ok(()),
+    }
 }
 
 /// A value to bind, borrowed.

@@ -97,7 +97,7 @@ pub(crate) struct Newcomers {
     waiting: BTreeMap<String, Seen>,
     /// When tables were last looked at, in milliseconds since 1970; `None` until the engine has looked at the file.
     looked: Option<i64>,
-    /// The space says something new of its tables.
+    /// The space says something new of its tables, or a name has become free.
     space_changed: bool,
     /// A table does not fit for what is in it, which may change without the schema.
     unfit: bool,
@@ -121,7 +121,7 @@ impl Newcomers {
         waits && !(looked..looked + LOOK_EVERY).contains(&now)
     }
 
-    /// The space may know a table now that it did not know before.
+    /// A table that is here may be one now that the rule is for: the space knows it, or has given up another of its name.
     pub(crate) fn space_changed(&mut self) {
         self.space_changed = true;
     }
@@ -170,7 +170,7 @@ impl Newcomers {
 
     /// Whether the next opening is to look at the tables again, whatever else has changed.
     pub(crate) fn wait(&self) -> bool {
-        !self.waiting.is_empty() || self.unfit
+        !self.waiting.is_empty() || self.unfit || self.space_changed
     }
 }
 

@@ -128,7 +128,7 @@ pub struct Difference {
 /// Without `repair` nothing is changed but that committed writes are captured, and, with a relay, sent; unless an engine
 /// runs, which does both.
 ///
-/// Fails with [`Error::NotInitialized`], [`Error::Locked`] if something is to be mended while an engine has the file,
+/// Fails with [`Error::NotInitialized`], [`Error::OlderFormat`], [`Error::Locked`] if something is to be mended while an engine has the file,
 /// and as opening and syncing do.
 pub fn verify(path: impl AsRef<Path>, options: &VerifyOptions) -> Result<Verification> {
     verify_telling(path, options, &mut |_| ())
@@ -244,6 +244,7 @@ fn look_at_schema(path: &Path) -> Result<Check> {
     if !health::any(&connection)? {
         return Err(Error::NotInitialized(path.to_owned()));
     }
+    store::check_not_older(&connection)?;
     let mut check = Check::new("side tables");
     for object in health::missing(&connection)? {
         check.differs(None, None, format!("{} {} is missing", object.kind, object.name));

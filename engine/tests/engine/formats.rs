@@ -121,6 +121,8 @@ fn a_file_of_format_1_goes_on_with_all_that_was_known_of_it() {
     let user = rusqlite::Connection::open(&old).expect("a connection");
     user.execute_batch(include_str!("format_1.sql")).expect("restored");
     assert!(matches!(driftless::status(&old), Err(Error::OlderFormat { found: 1, known: 2, .. })));
+    let verified = driftless::verify(&old, &driftless::VerifyOptions::default());
+    assert!(matches!(verified, Err(Error::OlderFormat { found: 1, .. })), "{verified:?}");
     let engine = Engine::open(&old, Config::default()).expect("opens");
     engine.capture().expect("captured");
     engine.close();

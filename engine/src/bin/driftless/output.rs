@@ -44,16 +44,27 @@ pub(crate) fn short(value: &Value<'_>) -> String {
     }
 }
 
+/// A name as it is shown: between quotes if it has anything in it that could be taken for something else.
+pub(crate) fn name(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-.$#".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) { name.to_owned() } else { format!("{name:?}") }
+}
+
+/// Names with commas between.
+pub(crate) fn names(names: &[String]) -> String {
+    names.iter().map(|each| name(each)).collect::<Vec<_>>().join(", ")
+}
+
 /// Tables with a reason each, as one line a reason. In the order of the first of each.
 pub(crate) fn by_reason<'a>(tables: impl Iterator<Item = (&'a str, String)>) -> Vec<String> {
-    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for (table, reason) in tables {
         match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, tables)) => tables.push(table),
-            None => reasons.push((reason, vec![table])),
+            Some((_, tables)) => tables.push(name(table)),
+            None => reasons.push((reason, vec![name(table)])),
         }
     }
-    let line = |(reason, tables): (String, Vec<&str>)| match &*tables {
+    let line = |(reason, tables): (String, Vec<String>)| match &*tables {
         [table] => format!("table {table}: {reason}"),
         _ => format!("{} tables ({}), each for the same reason: {reason}", tables.len(), tables.join(", ")),
     };

@@ -1,6 +1,6 @@
 //! `driftless status`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         output::json(&to_json(&status))?
     } else {
-        output::line(&to_text(&status))?
+        output::line(&to_text(&args.file, &status))?
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -127,7 +127,7 @@ fn to_look_at(status: &Status) -> Vec<String> {
     }
     for table in status.tables.iter().filter(|table| matches!(table.state, "missing" | "unfit")) {
         let reason = table.reason.as_deref().unwrap_or("no reason is known");
-        sentences.push(format!("table {} is {}: {reason}", table.table, table.state));
+        sentences.push(format!("table {} is {}: {reason}", output::name(&table.table), table.state));
     }
     // Where only some tables were asked for, the others are nobody's concern.
     if status.tracks_all {
@@ -148,9 +148,11 @@ pub(crate) fn untracked(status: &Status) -> Vec<String> {
         None if status.tracks_all => "it is new; a running engine tracks it within seconds".to_owned(),
         None => "nobody asked for it; see `driftless track`".to_owned(),
     };
-    output::by_reason(
-        status.untracked.iter().map(|untracked| (&*untracked.table, reason(&untracked.refusal))),
-    )
+    // Those that are listed say so there.
+    let is_listed =
+        |name: &str| status.tables.iter().any(|table| table.table == name && table.state == "untracked");
+    let others = status.untracked.iter().filter(|untracked| !is_listed(&untracked.table));
+    output::by_reason(others.map(|untracked| (&*untracked.table, reason(&untracked.refusal))))
 }
 
 fn engine_lines(status: &Status) -> Vec<String> {
@@ -208,7 +210,7 @@ fn to_json(status: &Status) -> serde_json::Value {
     })
 }
 
-fn to_text(status: &Status) -> String {
+fn to_text(file: &Path, status: &Status) -> String {
     let mut lines = vec![
         format!("replica       {}", status.replica),
         format!(
@@ -271,19 +273,28 @@ fn to_text(status: &Status) -> String {
     lines.push(String::new());
     lines.extend(table_lines(&status.tables));
     lines.extend(untracked(status).into_iter().map(|line| format!("not tracked: {line}")));
-    lines.join("\n")
+    // Commands that are to be typed name the file.
+    let file = match file.to_string_lossy() {
+        plain if output::name(&plain.replace('/', "")) == plain.replace('/', "") => plain.into_owned(),
+        path => format!("'{}'", path.replace('\'', "'\\''")),
+    };
+    lines.join("\n").replace(" FILE ", &format!(" {file} "))
 }
 
 fn table_lines(tables: &[TableStatus]) -> Vec<String> {
     if tables.is_empty() {
         return vec!["no tables are tracked".to_owned()];
     }
-    let width = tables.iter().map(|table| table.table.chars().count()).max().unwrap_or(0).max(5);
+    let names = tables.iter().map(|table| output::name(&table.table).chars().count());
+    let width = names.max().unwrap_or(0).max(5);
     let mut lines = vec![format!("{:width$}  {:9}  {:>9}  {:>8}", "table", "state", "documents", "pending")];
     for table in tables {
         let mut line = format!(
             "{:width$}  {:9}  {:>9}  {:>8}",
-            table.table, table.state, table.documents, table.pending
+            output::name(&table.table),
+            table.state,
+            table.documents,
+            table.pending
         );
         if table.parked > 0 {
             line += &format!("  {} parked, see `driftless parked`", table.parked);
@@ -310,10 +321,11 @@ fn table_lines(tables: &[TableStatus]) -> Vec<String> {
 
 /// What there is to say of a table that was dropped and made anew.
 fn rebuilt(table: &TableStatus) -> Option<String> {
-    let name = &table.table;
+    let name = output::name(&table.table);
     if table.settling {
         return Some(format!(
-            "table {name} was rebuilt; it is compared with what was known of it once it has been left alone"
+            "table {name} was rebuilt, or lost its triggers; `driftless sync` compares it with what was known of it once it has \
+             been left alone"
         ));
     }
     let found = table.rebuilt?;

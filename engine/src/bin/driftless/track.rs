@@ -129,7 +129,7 @@ pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<ExitCode> {
         return Ok(code.into());
     }
     let tables = output::count(tracked.tables.len() as u64, "table");
-    output::line(&format!("tracking {tables}: {}", tracked.tables.join(", ")))?;
+    output::line(&format!("tracking {tables}: {}", output::names(&tracked.tables)))?;
     if args.all {
         output::line(
             "tables that are made later are tracked too; `driftless track FILE --all --off` ends that",
@@ -199,7 +199,7 @@ pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {
     if untracked.is_empty() {
         return output::line("no table was tracked");
     }
-    output::line(&format!("no longer tracking {}", untracked.join(", ")))
+    output::line(&format!("no longer tracking {}", output::names(&untracked)))
 }
 
 /// Captures what there is to capture, or waits until the running engine has. Returns whether all is captured; `false`
