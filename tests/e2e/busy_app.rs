@@ -52,6 +52,18 @@ impl Drop for App {
 }
 
 /// Not a test by itself: the other process of the tests below.
+/// The file and another, both online at a relay, in agreement.
+fn pair(folder: &tempfile::TempDir, file: &Path) -> (TestRelay, Node, Node) {
+    let relay = TestRelay::in_memory();
+    let url = relay.url("busy");
+    let mut b = Node::create(folder.path().join("b.db"), NOTES);
+    let mut a = Node::create(file, NOTES);
+    a.go_online(&url);
+    b.go_online(&url);
+    agree(&[&a, &b]);
+    (relay, a, b)
+}
+
 #[test]
 fn the_app() {
     let Some(file) = std::env::var_os("BUSY_APP_FILE") else { return };
@@ -96,13 +108,7 @@ fn a_transaction_that_reads_before_it_writes_is_not_broken_by_the_capture_of_the
 #[test]
 fn what_comes_in_is_not_applied_while_the_app_has_a_transaction_open_and_is_as_soon_as_it_ends() {
     let (folder, file) = folder();
-    let relay = TestRelay::in_memory();
-    let url = relay.url("busy");
-    let mut b = Node::create(folder.path().join("b.db"), NOTES);
-    let mut a = Node::create(&file, NOTES);
-    a.go_online(&url);
-    b.go_online(&url);
-    agree(&[&a, &b]);
+    let (_relay, a, b) = pair(&folder, &file);
     let mut feed = a.engine().changes().expect("the engine runs");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut app = App::start(&file);
@@ -134,13 +140,7 @@ fn what_comes_in_is_not_applied_while_the_app_has_a_transaction_open_and_is_as_s
 #[test]
 fn somebody_who_reads_for_good_does_not_keep_changes_from_being_captured_and_applied() {
     let (folder, file) = folder();
-    let relay = TestRelay::in_memory();
-    let url = relay.url("busy");
-    let mut b = Node::create(folder.path().join("b.db"), NOTES);
-    let mut a = Node::create(&file, NOTES);
-    a.go_online(&url);
-    b.go_online(&url);
-    agree(&[&a, &b]);
+    let (_relay, a, b) = pair(&folder, &file);
     let mut reader = App::start(&file);
     assert_eq!(reader.run("BEGIN; SELECT * FROM notes"), "done");
     for n in 1..=3 {

@@ -124,6 +124,13 @@ impl Scene {
     fn is_at_rest(&self) {
         is_at_rest(&self.file);
     }
+
+    /// Waits until the engine has noticed what was done to the file.
+    fn opens_again(&self) {
+        eventually("the engine to have noticed", || {
+            self.sync.as_ref().is_some_and(|sync| sync.said().contains("opened again")).then_some(())
+        });
+    }
 }
 
 fn is_at_rest(file: &Path) {
@@ -211,9 +218,7 @@ fn a_backup_copied_over_an_idle_file_whose_log_nobody_removes_stays_sound() {
         scene.meet(&["0", "1 after the backup"]);
         scene.is_at_rest();
         fs::write(&scene.file, fs::read(&backup).expect("the backup")).expect("copied over");
-        eventually("the engine to have noticed", || {
-            scene.sync.as_ref().is_some_and(|sync| sync.said().contains("opened again")).then_some(())
-        });
+        scene.opens_again();
         scene.insert("2 after the restore");
         scene.insert_elsewhere("3 elsewhere");
         scene.meet(&["0", "1 after the backup", "2 after the restore", "3 elsewhere"]);
@@ -245,9 +250,7 @@ fn replaced_by_rename(with_log: bool, at_rest: bool) {
         remove_beside(&scene.file);
     }
     fs::rename(&backup, &scene.file).expect("moved over");
-    eventually("the engine to have noticed", || {
-        scene.sync.as_ref().is_some_and(|sync| sync.said().contains("opened again")).then_some(())
-    });
+    scene.opens_again();
     scene.insert("2 in the new file");
     scene.insert_elsewhere("3 elsewhere");
     scene.meet(&["0", "1 after the backup", "2 in the new file", "3 elsewhere"]);
@@ -298,9 +301,7 @@ fn a_log_that_is_removed_while_a_sync_runs_takes_nothing_along_that_had_come_to_
     scene.meet(&["0", "1 before"]);
     scene.is_at_rest();
     fs::remove_file(beside(&scene.file, "-wal")).expect("the log is there");
-    eventually("the engine to have noticed", || {
-        scene.sync.as_ref().is_some_and(|sync| sync.said().contains("opened again")).then_some(())
-    });
+    scene.opens_again();
     scene.insert("2 after");
     scene.insert_elsewhere("3 elsewhere");
     scene.meet(&["0", "1 before", "2 after", "3 elsewhere"]);
@@ -313,9 +314,7 @@ fn a_log_that_is_removed_before_it_came_to_rest_leaves_a_sound_file_that_gets_ba
     scene.insert("1 before");
     scene.meet(&["0", "1 before"]);
     remove_beside(&scene.file);
-    eventually("the engine to have noticed", || {
-        scene.sync.as_ref().is_some_and(|sync| sync.said().contains("opened again")).then_some(())
-    });
+    scene.opens_again();
     scene.insert("2 after");
     scene.insert_elsewhere("3 elsewhere");
     scene.meet(&["0", "1 before", "2 after", "3 elsewhere"]);

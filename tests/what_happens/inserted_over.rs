@@ -6,7 +6,7 @@
 
 use driftless::TableOptions;
 
-use crate::case::{Who::*, case};
+use crate::case::{Case, Who::*, case};
 
 const SHOP: &str = "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT);
                     CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER REFERENCES customers (id), what TEXT);
@@ -22,8 +22,8 @@ fn kinds() -> TableOptions {
     TableOptions::default().counter("n").text("body")
 }
 
-#[test]
-fn a_number_that_sqlite_hands_out_again_shows_the_new_row_and_keeps_the_values_of_the_parked_one() {
+/// An order of tea, which B inserted and which is parked: A deleted the customer meanwhile.
+fn parked_tea() -> Case {
     case(SHOP)
         .with("customers", TableOptions::integer_key)
         .with("orders", TableOptions::integer_key)
@@ -32,6 +32,11 @@ fn a_number_that_sqlite_hands_out_again_shows_the_new_row_and_keeps_the_values_o
         .meet()
         .shows("orders", &[])
         .parks("orders", "1", "FOREIGN KEY")
+}
+
+#[test]
+fn a_number_that_sqlite_hands_out_again_shows_the_new_row_and_keeps_the_values_of_the_parked_one() {
+    parked_tea()
         .a("INSERT INTO orders (customer, what) VALUES (2, 'jam')")
         .meet()
         .shows("orders", &["1, 2, 'jam'"])
@@ -42,13 +47,7 @@ fn a_number_that_sqlite_hands_out_again_shows_the_new_row_and_keeps_the_values_o
 
 #[test]
 fn what_its_own_author_inserts_over_it_keeps_the_parked_values_as_well() {
-    case(SHOP)
-        .with("customers", TableOptions::integer_key)
-        .with("orders", TableOptions::integer_key)
-        .a("DELETE FROM customers WHERE id = 1")
-        .b("INSERT INTO orders (customer, what) VALUES (1, 'tea')")
-        .meet()
-        .parks("orders", "1", "FOREIGN KEY")
+    parked_tea()
         .b("INSERT INTO orders (customer, what) VALUES (2, 'jam')")
         .meet()
         .shows("orders", &["1, 2, 'jam'"])
@@ -59,13 +58,7 @@ fn what_its_own_author_inserts_over_it_keeps_the_parked_values_as_well() {
 
 #[test]
 fn the_new_values_show_even_if_their_authors_clock_is_behind() {
-    case(SHOP)
-        .with("customers", TableOptions::integer_key)
-        .with("orders", TableOptions::integer_key)
-        .a("DELETE FROM customers WHERE id = 1")
-        .b("INSERT INTO orders (customer, what) VALUES (1, 'tea')")
-        .meet()
-        .parks("orders", "1", "FOREIGN KEY")
+    parked_tea()
         .a("INSERT INTO orders (customer, what) VALUES (2, 'jam')")
         .by_a_clock_at(A, 1000)
         .meet()
@@ -77,13 +70,7 @@ fn the_new_values_show_even_if_their_authors_clock_is_behind() {
 
 #[test]
 fn columns_that_are_inserted_as_they_were_parked_are_in_no_conflict() {
-    case(SHOP)
-        .with("customers", TableOptions::integer_key)
-        .with("orders", TableOptions::integer_key)
-        .a("DELETE FROM customers WHERE id = 1")
-        .b("INSERT INTO orders (customer, what) VALUES (1, 'tea')")
-        .meet()
-        .parks("orders", "1", "FOREIGN KEY")
+    parked_tea()
         .a("INSERT INTO orders (customer, what) VALUES (2, 'tea')")
         .meet()
         .shows("orders", &["1, 2, 'tea'"])
@@ -93,13 +80,7 @@ fn columns_that_are_inserted_as_they_were_parked_are_in_no_conflict() {
 
 #[test]
 fn a_row_that_is_inserted_just_as_it_was_parked_is_in_no_conflict() {
-    case(SHOP)
-        .with("customers", TableOptions::integer_key)
-        .with("orders", TableOptions::integer_key)
-        .a("DELETE FROM customers WHERE id = 1")
-        .b("INSERT INTO orders (customer, what) VALUES (1, 'tea')")
-        .meet()
-        .parks("orders", "1", "FOREIGN KEY")
+    parked_tea()
         .a("INSERT INTO customers VALUES (1, 'Ann'); INSERT INTO orders (customer, what) VALUES (1, 'tea')")
         .meet()
         .shows("orders", &["1, 1, 'tea'"])
@@ -108,13 +89,7 @@ fn a_row_that_is_inserted_just_as_it_was_parked_is_in_no_conflict() {
 
 #[test]
 fn deleting_the_new_row_deletes_the_parked_one_with_it() {
-    case(SHOP)
-        .with("customers", TableOptions::integer_key)
-        .with("orders", TableOptions::integer_key)
-        .a("DELETE FROM customers WHERE id = 1")
-        .b("INSERT INTO orders (customer, what) VALUES (1, 'tea')")
-        .meet()
-        .parks("orders", "1", "FOREIGN KEY")
+    parked_tea()
         .a("INSERT INTO orders (customer, what) VALUES (2, 'jam')")
         .a("DELETE FROM orders")
         .meet()
@@ -124,13 +99,7 @@ fn deleting_the_new_row_deletes_the_parked_one_with_it() {
 
 #[test]
 fn writing_a_column_anew_settles_what_the_parked_row_had_in_it() {
-    case(SHOP)
-        .with("customers", TableOptions::integer_key)
-        .with("orders", TableOptions::integer_key)
-        .a("DELETE FROM customers WHERE id = 1")
-        .b("INSERT INTO orders (customer, what) VALUES (1, 'tea')")
-        .meet()
-        .parks("orders", "1", "FOREIGN KEY")
+    parked_tea()
         .a("INSERT INTO orders (customer, what) VALUES (2, 'jam')")
         .b("UPDATE customers SET name = 'Bill' WHERE id = 2")
         .a("UPDATE orders SET what = 'jam and tea'")
