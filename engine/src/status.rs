@@ -14,7 +14,7 @@ use crate::lock;
 use crate::notice::RunningEngine;
 use crate::schema::eligibility::Refusal;
 use crate::schema::inventory::Inventory;
-use crate::schema::{Catalog, Table, introspect};
+use crate::schema::{Catalog, Table, definitions, introspect};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 use crate::time::now;
@@ -28,7 +28,8 @@ pub struct Status {
     pub replica: ReplicaId,
     /// The space it belongs to; `None` until it first meets a relay.
     pub space: Option<SpaceId>,
-    /// Every table that rows are known of, in the order of their tracking.
+    /// Every table that rows are known of, in the order of their tracking; not those that are gone from the space for good and
+    /// not here.
     pub tables: Vec<TableStatus>,
     /// Changesets that no relay has acknowledged.
     pub unsent: Unsent,
@@ -170,7 +171,11 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
     };
     let counts = Counts::read(&tx)?;
     let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
-    let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS);
+    let retired = definitions::retired(&tx)?;
+    let is_gone = |entry: &Entry| {
+        matches!(entry.state, State::Missing | State::Unknown) && retired.contains(&entry.name)
+    };
+    let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS && !is_gone(entry));
     let tables: Vec<TableStatus> = entries
         .map(|entry| {
             let table = table_of(&entry).filter(|_| entry.state == State::Tracked);

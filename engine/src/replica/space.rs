@@ -20,7 +20,8 @@ use crate::time::now;
 use crate::tracking::{self, rule};
 
 /// What is said of a table that is gone from the space for good.
-const RETIRED: &str = "the table is gone for good: somebody said so with `driftless forget`";
+const RETIRED: &str = "the table is gone for good: somebody said so with `driftless forget`, or a \
+     migration gave it another name or another primary key";
 
 /// How long a full-text table may take to be filled.
 const FILL_TIME: Duration = Duration::from_secs(600);

@@ -166,6 +166,12 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     Ok(all)
 }
 
+/// The names of the tables that are gone from the space for good.
+pub(crate) fn retired(connection: &Connection) -> Result<BTreeSet<String>> {
+    let retired = all(connection)?.into_iter().filter(|definition| definition.retired);
+    Ok(retired.map(|definition| definition.name).collect())
+}
+
 /// Writes a definition and marks it for capture, if it says anything new. Kinds that it does not state stay, and so do the
 /// indexes of a table that is defined already: a file may lack some that others have, and says only which of its own came
 /// and went ([`put_indexes`]).
