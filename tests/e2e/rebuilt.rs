@@ -373,6 +373,46 @@ fn a_migration_that_takes_its_time_leaves_one_table() {
     }
 }
 
+/// An app that never pauses for two seconds kept a table undecided for a minute, and its deletes with it.
+#[test]
+fn a_table_that_is_written_all_the_time_is_decided_after_half_a_minute() {
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+    circle.sql(0, &rebuild(COLUMNS, "SELECT *, 'y' FROM items WHERE id <> '2'"));
+    let mut clock = NOON;
+    let mut decided = None;
+    for second in 0..40 {
+        circle.sql(0, &format!("UPDATE items SET qty = {second} WHERE id = '1'"));
+        pass(&mut circle, &mut clock, Duration::from_secs(1));
+        if circle.query(1, "SELECT id FROM items ORDER BY id") == ["'1'", "'3'"] {
+            decided = decided.or(Some(second));
+        }
+    }
+    assert!(decided.is_some_and(|second| (30..35).contains(&second)), "{decided:?}");
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'one'", "'3', 'three'"]);
+    sim::set_clock(None);
+}
+
+#[test]
+fn an_import_that_never_pauses_deletes_nothing_however_long_it_takes() {
+    let rows = |range: std::ops::Range<u32>| {
+        let rows: Vec<String> = range.map(|n| format!("('{n:02}', 'n', {n})")).collect();
+        format!("INSERT INTO items VALUES {}", rows.join(", "))
+    };
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {}", rows(0..90)), &["items"]);
+    circle.sql(0, &format!("DROP TABLE items; {ITEMS}"));
+    let mut clock = NOON;
+    for second in 0..80 {
+        circle.sql(0, &rows(second..second + 1));
+        pass(&mut circle, &mut clock, Duration::from_secs(1));
+        assert_eq!(circle.query(1, "SELECT count(*) FROM items"), ["90"], "after {second} seconds");
+    }
+    pass(&mut circle, &mut clock, 3 * QUIET);
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT count(*) FROM items"), ["80"]);
+    sim::set_clock(None);
+}
+
 /// A table that others know, too, is no passing name, whatever it is called later.
 #[test]
 fn a_table_that_is_renamed_to_what_another_was_called_goes_on_as_itself() {

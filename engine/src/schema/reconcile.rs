@@ -323,7 +323,7 @@ fn find(
             Some(Ok(table)) if !places.is_anothers(&last, entry.id) => table,
             _ => return Found::new(look(under)),
         };
-        let settled = settling.is_settled(entry.id, format!("{under}\n{}", namesake.sql), now);
+        let settled = settling.is_settled(entry.id, format!("{under}\n{}", namesake.sql), None, now);
         if settled {
             settling.forget(entry.id);
         }
@@ -466,10 +466,18 @@ impl Renewal<'_> {
     /// just been found without our triggers.
     fn compare_if_settled(&mut self, entry: &mut Entry, table: &Table, lost: bool) -> Result<()> {
         if lost {
-            self.settling.touch(entry.id, self.now);
+            // Rebuilt once more, it waits from the beginning.
+            self.settling.forget(entry.id);
         }
-        if !self.settling.is_settled(entry.id, table.sql.clone(), self.now) {
+        if !self.settling.is_settled(entry.id, table.sql.clone(), entry.rebuilt, self.now) {
             return Ok(());
+        }
+        if self.settling.is_busy(entry.id, self.now) {
+            // Written all the time: by an app that goes on with its work, or by an import that is not over.
+            let lacks = rebuilt::missing(self.tx, entry.id, table)?.len();
+            if self.settling.is_filled(entry.id, lacks, self.now) {
+                return Ok(());
+            }
         }
         self.settling.forget(entry.id);
         rebuilt::compare(self.tx, entry, table, self.now)?;
