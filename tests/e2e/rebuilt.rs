@@ -448,6 +448,54 @@ fn a_table_that_is_not_decided_yet_is_no_difference() {
     sim::set_clock(None);
 }
 
+/// `status` said to make a new table; what helps is to track it again, after which each row was there twice, once under its
+/// old key.
+#[test]
+fn a_table_with_another_primary_key_is_another_table_once_it_is_tracked_again() {
+    let rekey = "BEGIN; CREATE TABLE new_items (id TEXT, uid TEXT PRIMARY KEY, name TEXT, qty INTEGER);
+                 INSERT INTO new_items SELECT id, 'u' || id, name, qty FROM items; DROP TABLE items;
+                 ALTER TABLE new_items RENAME TO items; COMMIT;";
+    let mut circle = Circle::new(3, ITEMS, &["items"], &TableOptions::default().counter("qty"));
+    circle.sql(0, ROWS);
+    circle.meet();
+    circle.sql(0, rekey);
+    circle.settle();
+    let reason = circle.warning("items").expect("a reason");
+    assert!(
+        reason.contains("from (id) to (uid)") && reason.contains("`driftless track FILE items`"),
+        "{reason}"
+    );
+    assert_eq!(listed(&circle, 0), [("items".to_owned(), "unfit")]);
+    driftless::track(circle.path(0), Selection::Named(&["items"]), TableOptions::default()).expect("tracked");
+    circle.capture(0);
+    circle.sql(0, "UPDATE items SET name = 'ONE' WHERE uid = 'u1'; DELETE FROM items WHERE uid = 'u2'");
+    circle.settle();
+    assert_eq!(listed(&circle, 0), [("items".to_owned(), "tracked")]);
+    let migrated = ["'1', 'u1', 'ONE'", "'3', 'u3', 'three'"];
+    assert_eq!(circle.query(0, "SELECT id, uid, name FROM items ORDER BY uid"), migrated);
+    // The others go on under the old key, among themselves.
+    circle.sql(1, "UPDATE items SET qty = qty + 10 WHERE id = '3'");
+    circle.settle();
+    assert_eq!(
+        circle.query(2, "SELECT id, name, qty FROM items ORDER BY id"),
+        ["'1', 'one', 1", "'2', 'two', 2", "'3', 'three', 13"]
+    );
+    circle.sql(1, rekey);
+    circle.settle();
+    driftless::track(circle.path(1), Selection::Named(&["items"]), TableOptions::default()).expect("tracked");
+    circle.settle();
+    for node in 0..2 {
+        assert_eq!(circle.query(node, "SELECT id, uid, name FROM items ORDER BY uid"), migrated, "{node}");
+        assert_well(&circle, node);
+        assert_eq!(circle.query(node, "SELECT count(*) FROM driftless_parked"), ["0"]);
+    }
+    let copy = circle.join("");
+    circle.settle();
+    assert_eq!(circle.node(copy).make_defined_tables().expect("made"), ["items"]);
+    circle.settle();
+    assert_eq!(circle.query(copy, "SELECT id, uid, name FROM items ORDER BY uid"), migrated);
+}
+
 /// A table that others know, too, is no passing name, whatever it is called later.
 #[test]
 fn a_table_that_is_renamed_to_what_another_was_called_goes_on_as_itself() {

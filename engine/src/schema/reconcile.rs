@@ -136,7 +136,9 @@ fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, is_retired: bool) ->
     }
     if is_retired {
         notes.push(
-            "the space has given it up with `driftless forget`: new copies no longer get it".to_owned(),
+            "the space has given it up, with `driftless forget` or because another machine's has another primary key now: \
+             new copies no longer get it"
+                .to_owned(),
         );
     }
     notes.extend(column_changes::question(entry, spelled));
@@ -391,8 +393,12 @@ impl Renewal<'_> {
                 renames = table.rename(&entry.renames);
             }
             Key::Other { before, now } => {
-                let reason =
-                    format!("its primary key changed from ({before}) to ({now}); make a new table instead");
+                let reason = format!(
+                    "its primary key changed from ({before}) to ({now}), and rows are known by their key, so it is not tracked \
+                     any more; `driftless track FILE {}` tracks it with the new key, as a table of its own: do so on every \
+                     machine that changes the key",
+                    table.spelled
+                );
                 return self.lose(entry, State::Unfit, &reason);
             }
         }
