@@ -25,7 +25,9 @@ pub struct Config {
     /// How often to look for commits of other processes where file events do not tell. Default: 250 milliseconds.
     pub poll_interval: Duration,
     /// How long a table that was dropped and made anew, as by a migration, must have been left alone before it is compared
-    /// with what was known of it: then rows that are missing count as deleted. Default: 2 seconds.
+    /// with what was known of it: then rows that are missing count as deleted. A table that is written all the time is
+    /// compared after fifteen times as long, which is 30 seconds, or later, once no row that is missing comes back any more:
+    /// as long as they do, an import is filling it. Default: 2 seconds.
     pub rebuild_quiet: Duration,
     /// How long nobody may have committed before the log is copied into the database, so that `cp` of the file alone has
     /// everything. It waits for nobody and nobody waits for it. `Duration::MAX`: never. Default: 1 second.

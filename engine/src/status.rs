@@ -28,7 +28,8 @@ pub struct Status {
     pub replica: ReplicaId,
     /// The space it belongs to; `None` until it first meets a relay.
     pub space: Option<SpaceId>,
-    /// Every table that rows are known of, in the order of their tracking.
+    /// Every table that rows are known of, in the order of their tracking; not those that are gone from the space for good and
+    /// not here.
     pub tables: Vec<TableStatus>,
     /// Changesets that no relay has acknowledged.
     pub unsent: Unsent,
@@ -85,8 +86,8 @@ pub struct Untracked {
 pub struct TableStatus {
     /// As the user wrote it.
     pub table: String,
-    /// `tracked`, `untracked`, `unknown` (only others have it), `missing` (dropped here), `forgotten` (dropped here and
-    /// [given up](crate::forget) by the space) or `unfit` (changed so that it cannot be tracked).
+    /// `tracked`, `untracked`, `unknown` (only others have it), `missing` (dropped here) or `unfit` (changed so that
+    /// it cannot be tracked).
     pub state: &'static str,
     /// Row documents, those of deleted rows included.
     pub documents: u64,
@@ -170,22 +171,19 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
     };
     let counts = Counts::read(&tx)?;
     let watched: BTreeSet<i64> = triggers::places(&tx)?.into_iter().map(|(id, _)| id).collect();
-    let definitions = definitions::all(&tx)?;
-    let forgotten: BTreeSet<&str> =
-        definitions.iter().filter(|known| known.retired).map(|known| &*known.name).collect();
     let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
-    let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS);
+    let retired = definitions::retired(&tx)?;
+    let is_gone = |entry: &Entry| {
+        matches!(entry.state, State::Missing | State::Unknown) && retired.contains(&entry.name)
+    };
+    let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS && !is_gone(entry));
     let tables: Vec<TableStatus> = entries
         .map(|entry| {
             let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
             let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
             let lost_triggers = table.is_some() && !watched.contains(&entry.id);
-            let is_forgotten = entry.state == State::Missing && forgotten.contains(&*entry.name);
             let mut status = table_status(entry, &counts, local_only);
             status.settling |= lost_triggers;
-            if is_forgotten {
-                status.state = "forgotten";
-            }
             Ok(status)
         })
         .collect::<Result<_>>()?;

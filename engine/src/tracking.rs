@@ -11,6 +11,7 @@ use rusqlite::Transaction;
 use crate::config::{ColumnKind, TableOptions};
 use crate::error::{Error, Result};
 use crate::names;
+use crate::schema::column_changes::Key;
 use crate::schema::definitions::{self, Definition};
 use crate::schema::eligibility::{self, Refusal};
 use crate::schema::introspect::Look;
@@ -156,8 +157,18 @@ fn track_one(
     };
     let mut table = look.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
     let local = fold(&table.spelled);
-    let (known, folded) =
-        names::of_table(tx, &local, file.entry(tx, &local)?, file.defined.get(&local).map(String::as_str))?;
+    let mut called = file.entry(tx, &local)?;
+    let mut defined = file.defined.get(&local).map(String::as_str);
+    // Under another key every row has another name: it is another table.
+    let rekeyed = called.take_if(|entry| entry.state != State::Tracked && has_other_key(entry, &table));
+    let options = &match rekeyed {
+        Some(entry) => {
+            defined = defined.filter(|name| *name != entry.name);
+            give_up_old_key(tx, entry, &table, options, now)?
+        }
+        None => options.clone(),
+    };
+    let (known, folded) = names::of_table(tx, &local, called, defined)?;
     match known.as_ref().filter(|entry| entry.state == State::Tracked) {
         // What was allowed for it need not be said again.
         Some(entry) => {
@@ -210,6 +221,41 @@ fn track_one(
     reconcile::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
     Ok((table.spelled.clone(), Some((id, table))))
 }
+
+/// Whether a table has another primary key than it had when it was last looked at.
+fn has_other_key(entry: &Entry, table: &Table) -> bool {
+    let mut table = table.clone();
+    table.rename(&entry.renames);
+    matches!(column_changes::of_key(entry, &table), Key::Other { .. })
+}
+
+/// Gives up what a table was under another primary key, here and in the space: files that still have that key go on with
+/// it, clones no longer get it. Returns the options for the table as it is now, with what was said of it before.
+fn give_up_old_key(
+    tx: &Transaction<'_>,
+    entry: Entry,
+    table: &Table,
+    options: &TableOptions,
+    now: i64,
+) -> Result<TableOptions> {
+    if let Some(definition) = definitions::find(tx, &entry.name)? {
+        definitions::put(tx, &Definition { retired: true, ..definition }, now)?;
+    }
+    let mut options = options.clone();
+    options.deletes_win |= entry.options.deletes_win;
+    options.allow_integer_key |= entry.options.allow_integer_key;
+    for (column, kind) in &entry.options.kinds {
+        let stated = options.kinds.iter().any(|(known, _)| fold(known) == *column);
+        if !stated && eligibility::check_kind(table, column, *kind).is_ok() {
+            options.kinds.push((column.clone(), *kind));
+        }
+    }
+    reconcile::end_as(tx, Entry { reason: Some(OTHER_KEY.to_owned()), ..entry }, State::Missing)?;
+    Ok(options)
+}
+
+/// Why a table is no longer here whose primary key changed, as it is kept of it.
+const OTHER_KEY: &str = "its primary key changed; the table is tracked apart from what it was";
 
 /// Whether what a caller says of a table is what the space says.
 fn agree(table: &Table, agreed: &TableOptions, asked: &TableOptions, kinds: &Kinds) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use driftless::{TableOptions, sim};
+use driftless::{Selection, TableOptions, VerifyOptions, sim};
 use driftless_tests::{Circle, later};
 
 const ITEMS: &str = "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT, qty INTEGER)";
@@ -281,4 +281,246 @@ fn outcome(migration: &[&str], looks: u32) -> Vec<String> {
         }
     }
     outcome
+}
+
+/// Lets time pass at all replicas, and all of them look before and after.
+fn pass(circle: &mut Circle, clock: &mut i64, time: Duration) {
+    for _ in 0..2 {
+        circle.fetch(1, 0);
+        circle.fetch(0, 1);
+        *clock += time.as_millis() as i64 / 2;
+        sim::set_clock(Some(*clock));
+    }
+}
+
+/// The tables that `status` lists, with their states.
+fn listed(circle: &Circle, node: usize) -> Vec<(String, &'static str)> {
+    let status = driftless::status(circle.path(node)).expect("a status");
+    status.tables.into_iter().map(|table| (table.table, table.state)).collect()
+}
+
+#[track_caller]
+fn assert_well(circle: &Circle, node: usize) {
+    let verified =
+        driftless::verify(circle.path(node), &VerifyOptions::default()).expect("it can be verified");
+    assert!(verified.is_well(), "{node}: {verified:#?}");
+}
+
+/// With `track --all`, the passing name of a migration that takes its time is tracked. Once the renamed table was two tables
+/// then: it was listed twice, differed from what was known of it, and a repair brought rows back that the migration had left
+/// out.
+#[test]
+fn a_migration_that_takes_its_time_leaves_one_table() {
+    let make = "(id TEXT PRIMARY KEY, name TEXT, qty INTEGER, kind TEXT)";
+    let renamed_last = [
+        &*format!("CREATE TABLE new_items {make}"),
+        "INSERT INTO new_items SELECT *, 'y' FROM items WHERE id <> '2'",
+        "DROP TABLE items",
+        "ALTER TABLE new_items RENAME TO items",
+        "UPDATE items SET name = 'ONE' WHERE id = '1'",
+    ];
+    let renamed_first = [
+        "ALTER TABLE items RENAME TO old_items",
+        &*format!("CREATE TABLE items {make}"),
+        "INSERT INTO items SELECT *, 'y' FROM old_items WHERE id <> '2'",
+        "DROP TABLE old_items",
+        "UPDATE items SET name = 'ONE' WHERE id = '1'",
+    ];
+    let both_renamed = [
+        &*format!("CREATE TABLE new_items {make}"),
+        "INSERT INTO new_items SELECT *, 'y' FROM items WHERE id <> '2'",
+        "ALTER TABLE items RENAME TO old_items; ALTER TABLE new_items RENAME TO items",
+        "DROP TABLE old_items",
+        "UPDATE items SET name = 'ONE' WHERE id = '1'",
+    ];
+    let all = (0..1u32 << renamed_last.len()).map(|pauses| (renamed_last, pauses));
+    let some = |migration| [0b11111, 0b00111, 0b01010, 0].map(|pauses| (migration, pauses));
+    for (migration, pauses) in all.chain(some(renamed_first)).chain(some(both_renamed)) {
+        let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+        let mut clock = NOON;
+        for node in 0..2 {
+            driftless::track(circle.path(node), Selection::All, TableOptions::default()).expect("tracked");
+        }
+        for (at, step) in migration.iter().enumerate() {
+            circle.sql(0, step);
+            // Before the copy it would be in it; between the copy and the drop it would be lost like the app's own.
+            if at == 3 {
+                circle.sql(1, "UPDATE items SET name = 'THREE' WHERE id = '3'");
+            }
+            if pauses & 1 << at != 0 {
+                pass(&mut circle, &mut clock, 3 * QUIET);
+            }
+        }
+        pass(&mut circle, &mut clock, 3 * QUIET);
+        circle.settle();
+        for node in 0..2 {
+            let found = listed(&circle, node);
+            assert_eq!(found, [("items".to_owned(), "tracked")], "{node}: {migration:#?} {pauses:#b}");
+            assert_well(&circle, node);
+        }
+        assert_eq!(names(&circle), ["'1', 'ONE'", "'3', 'THREE'"], "{migration:#?} {pauses:#b}");
+        let copy = circle.join("");
+        circle.settle();
+        let made = circle.node(copy).make_defined_tables().expect("made");
+        assert_eq!(made, ["items"], "{pauses:#b}");
+        // The other machine runs the same migration, later and at once.
+        circle.sql(1, &rebuild(COLUMNS, "SELECT *, 'y' FROM items"));
+        pass(&mut circle, &mut clock, 3 * QUIET);
+        circle.settle();
+        assert_eq!(circle.query(1, "SELECT id, name FROM items ORDER BY id"), ["'1', 'ONE'", "'3', 'THREE'"]);
+        assert_well(&circle, 1);
+        sim::set_clock(None);
+    }
+}
+
+/// An app that never pauses for two seconds kept a table undecided for a minute, and its deletes with it.
+#[test]
+fn a_table_that_is_written_all_the_time_is_decided_after_half_a_minute() {
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+    circle.sql(0, &rebuild(COLUMNS, "SELECT *, 'y' FROM items WHERE id <> '2'"));
+    let mut clock = NOON;
+    let mut decided = None;
+    for second in 0..40 {
+        circle.sql(0, &format!("UPDATE items SET qty = {second} WHERE id = '1'"));
+        pass(&mut circle, &mut clock, Duration::from_secs(1));
+        if circle.query(1, "SELECT id FROM items ORDER BY id") == ["'1'", "'3'"] {
+            decided = decided.or(Some(second));
+        }
+    }
+    assert!(decided.is_some_and(|second| (30..35).contains(&second)), "{decided:?}");
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'one'", "'3', 'three'"]);
+    sim::set_clock(None);
+}
+
+#[test]
+fn an_import_that_never_pauses_deletes_nothing_however_long_it_takes() {
+    let rows = |range: std::ops::Range<u32>| {
+        let rows: Vec<String> = range.map(|n| format!("('{n:02}', 'n', {n})")).collect();
+        format!("INSERT INTO items VALUES {}", rows.join(", "))
+    };
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {}", rows(0..90)), &["items"]);
+    circle.sql(0, &format!("DROP TABLE items; {ITEMS}"));
+    let mut clock = NOON;
+    for second in 0..80 {
+        circle.sql(0, &rows(second..second + 1));
+        pass(&mut circle, &mut clock, Duration::from_secs(1));
+        assert_eq!(circle.query(1, "SELECT count(*) FROM items"), ["90"], "after {second} seconds");
+    }
+    pass(&mut circle, &mut clock, 3 * QUIET);
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT count(*) FROM items"), ["80"]);
+    sim::set_clock(None);
+}
+
+/// The rows that a migration had left out a moment ago were counted as differences, and `--repair` was recommended, which
+/// brings them back.
+#[test]
+fn a_table_that_is_not_decided_yet_is_no_difference() {
+    let schema = format!(
+        "{ITEMS}; {ROWS}; CREATE TABLE parts (id TEXT PRIMARY KEY, item TEXT REFERENCES items (id));
+         INSERT INTO parts VALUES ('p', '2')"
+    );
+    let mut circle = waiting_circle(2, &schema, &["items", "parts"]);
+    circle.sql(
+        0,
+        &format!(
+            "PRAGMA foreign_keys = OFF; {}",
+            rebuild(COLUMNS, "SELECT *, 'y' FROM items WHERE id <> '2'")
+        ),
+    );
+    for look in 0..2 {
+        let verified =
+            driftless::verify(circle.path(0), &VerifyOptions::default()).expect("it can be verified");
+        assert!(verified.is_well() && verified.differences() == 0, "{look}: {verified:#?}");
+        let tables = verified.checks.iter().find(|check| check.name == "tables").expect("the check");
+        assert!(tables.waiting >= 3, "{look}: {tables:#?}");
+        assert!(tables.notes.iter().any(|note| note.contains("items was rebuilt just now")), "{tables:#?}");
+        // The engine notices; and does not decide yet.
+        circle.capture(0);
+    }
+    leave_alone();
+    circle.meet();
+    for node in 0..2 {
+        assert_well(&circle, node);
+    }
+    assert_eq!(names(&circle), ["'1', 'one'", "'3', 'three'"]);
+    sim::set_clock(None);
+}
+
+/// `status` said to make a new table; what helps is to track it again, after which each row was there twice, once under its
+/// old key.
+#[test]
+fn a_table_with_another_primary_key_is_another_table_once_it_is_tracked_again() {
+    let rekey = "BEGIN; CREATE TABLE new_items (id TEXT, uid TEXT PRIMARY KEY, name TEXT, qty INTEGER);
+                 INSERT INTO new_items SELECT id, 'u' || id, name, qty FROM items; DROP TABLE items;
+                 ALTER TABLE new_items RENAME TO items; COMMIT;";
+    let mut circle = Circle::new(3, ITEMS, &["items"], &TableOptions::default().counter("qty"));
+    circle.sql(0, ROWS);
+    circle.meet();
+    circle.sql(0, rekey);
+    circle.settle();
+    let reason = circle.warning("items").expect("a reason");
+    assert!(
+        reason.contains("from (id) to (uid)") && reason.contains("`driftless track FILE items`"),
+        "{reason}"
+    );
+    assert_eq!(listed(&circle, 0), [("items".to_owned(), "unfit")]);
+    driftless::track(circle.path(0), Selection::Named(&["items"]), TableOptions::default()).expect("tracked");
+    circle.capture(0);
+    circle.sql(0, "UPDATE items SET name = 'ONE' WHERE uid = 'u1'; DELETE FROM items WHERE uid = 'u2'");
+    circle.settle();
+    assert_eq!(listed(&circle, 0), [("items".to_owned(), "tracked")]);
+    let migrated = ["'1', 'u1', 'ONE'", "'3', 'u3', 'three'"];
+    assert_eq!(circle.query(0, "SELECT id, uid, name FROM items ORDER BY uid"), migrated);
+    // The others go on under the old key, among themselves.
+    circle.sql(1, "UPDATE items SET qty = qty + 10 WHERE id = '3'");
+    circle.settle();
+    assert_eq!(
+        circle.query(2, "SELECT id, name, qty FROM items ORDER BY id"),
+        ["'1', 'one', 1", "'2', 'two', 2", "'3', 'three', 13"]
+    );
+    circle.sql(1, rekey);
+    circle.settle();
+    driftless::track(circle.path(1), Selection::Named(&["items"]), TableOptions::default()).expect("tracked");
+    circle.settle();
+    for node in 0..2 {
+        assert_eq!(circle.query(node, "SELECT id, uid, name FROM items ORDER BY uid"), migrated, "{node}");
+        assert_well(&circle, node);
+        assert_eq!(circle.query(node, "SELECT count(*) FROM driftless_parked"), ["0"]);
+    }
+    let copy = circle.join("");
+    circle.settle();
+    assert_eq!(circle.node(copy).make_defined_tables().expect("made"), ["items"]);
+    circle.settle();
+    assert_eq!(circle.query(copy, "SELECT id, uid, name FROM items ORDER BY uid"), migrated);
+}
+
+/// A table that others know, too, is no passing name, whatever it is called later.
+#[test]
+fn a_table_that_is_renamed_to_what_another_was_called_goes_on_as_itself() {
+    let schema = format!(
+        "{ITEMS}; {ROWS}; CREATE TABLE people (id TEXT PRIMARY KEY, name TEXT); INSERT INTO people VALUES ('p', 'Ann')"
+    );
+    let mut circle = Circle::new(2, &schema, &["items", "people"], &TableOptions::default());
+    circle.sql(0, "DROP TABLE items");
+    circle.meet();
+    circle.sql(0, "ALTER TABLE people RENAME TO items; INSERT INTO items VALUES ('q', 'Bob')");
+    circle.sql(1, "UPDATE people SET name = 'ANN' WHERE id = 'p'");
+    circle.settle();
+    let people = ["'p', 'ANN'", "'q', 'Bob'"];
+    assert_eq!(circle.query(0, "SELECT id, name FROM items ORDER BY id"), people);
+    assert_eq!(circle.query(1, "SELECT id, name FROM people ORDER BY id"), people);
+    assert_eq!(circle.query(1, "SELECT count(*) FROM items"), ["3"]);
+    assert_well(&circle, 0);
+    // Somebody tracked by its name what a migration renames: the rows tell.
+    circle.sql(1, "CREATE TABLE new_items (id TEXT PRIMARY KEY, name TEXT)");
+    circle.node(1).track(&["new_items"], TableOptions::default()).expect("tracked");
+    circle.sql(1, "INSERT INTO new_items SELECT id, name FROM items WHERE id <> '2'");
+    circle.capture(1);
+    circle.sql(1, "DROP TABLE items; ALTER TABLE new_items RENAME TO items");
+    circle.settle();
+    assert_eq!(circle.query(1, "SELECT id, name FROM items ORDER BY id"), ["'1', 'one'", "'3', 'three'"]);
+    assert!(listed(&circle, 1).iter().all(|(table, _)| table != "new_items"), "{:?}", listed(&circle, 1));
+    assert_well(&circle, 1);
 }

@@ -41,10 +41,12 @@ use crate::schema::settling::Settling;
 use crate::schema::{Catalog, objects, reconcile, unchanged};
 use crate::status::{self, Status};
 use crate::store::tables::Unjudged;
-use crate::store::{self, backlog, bases, columns, identity, outbox, parked, progress, tables, writers};
+use crate::store::{
+    self, backlog, bases, columns, fold, identity, outbox, parked, progress, tables, writers,
+};
 use crate::time::{is_virtual, now};
 use crate::tracking;
-use crate::tracking::rule::Newcomers;
+use crate::tracking::rule::{self, Newcomers};
 
 use cascade::{Cascade, Progress};
 pub(crate) use conversation::Verdict;
@@ -673,10 +675,14 @@ fn look_at_tables(
     }
     for (name, options) in found.took_a_name {
         match tracking::track(tx, &[&name], options, now()) {
-            Ok(_) => tracing::info!(
-                table = name,
-                "a new table has the name of a renamed one, and is tracked apart from it"
-            ),
+            Ok(_) => {
+                tracing::info!(
+                    table = name,
+                    "a new table has the name of a renamed one, and is tracked apart from it"
+                );
+                let entry = tables::called(tx, &fold(&name))?;
+                rule::remember(tx, entry.map(|entry| entry.id).into_iter(), now())?;
+            }
             Err(error @ (Error::NotTrackable { .. } | Error::Contradiction { .. })) => {
                 tracing::warn!(table = name, %error, "a new table has the name of a renamed one, and is not tracked");
             }

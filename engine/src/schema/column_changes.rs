@@ -81,7 +81,7 @@ fn key_of(table: &Table) -> Vec<(&str, Option<&str>)> {
 
 /// What became of a table's primary key.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     /// It is as it was.
     Same,
     /// Columns of it were renamed: the names now, and those that they travel by.
@@ -91,7 +91,7 @@ pub(super) enum Key {
 }
 
 /// Compares a table's primary key with the one that was known.
-pub(super) fn of_key(entry: &Entry, table: &Table) -> Key {
+pub(crate) fn of_key(entry: &Entry, table: &Table) -> Key {
     let (before, now) = (recorded_key(entry), key_of(table));
     if entry.columns.is_empty() || before == now {
         return Key::Same;

@@ -16,7 +16,8 @@ use crate::store::renames::{self, Renames};
 use crate::store::{fold, tables};
 
 /// What is said of a table that is not here any more and that the space has given up.
-pub(crate) const FORGOTTEN: &str = "the table is gone for good: somebody said so with `driftless forget`";
+pub(crate) const FORGOTTEN: &str = "the table is gone for good: somebody said so with `driftless forget`, or a migration \
+     gave it another name or another primary key";
 
 /// What the space says of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,6 +168,12 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     // A name that is no text names no table.
     all.retain(|definition| !definition.name.is_empty());
     Ok(all)
+}
+
+/// The names of the tables that are gone from the space for good.
+pub(crate) fn retired(connection: &Connection) -> Result<BTreeSet<String>> {
+    let retired = all(connection)?.into_iter().filter(|definition| definition.retired);
+    Ok(retired.map(|definition| definition.name).collect())
 }
 
 /// Writes a definition and marks it for capture, if it says anything new. Kinds that it does not state stay, and so do the

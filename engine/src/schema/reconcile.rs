@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use driftless_protocol::Value;
 use rusqlite::{Connection, Transaction};
 
 use super::column_changes::{self, Key};
@@ -24,7 +25,12 @@ use crate::error::{Doing, Result};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
-use crate::store::{backlog, dirty, fold, quote};
+use crate::store::{backlog, dirty, documents, fold, identity, quote, value};
+
+/// So long a table may have had a passing name, in milliseconds: a day. A migration that takes longer is none.
+pub(crate) const PASSING: i64 = 24 * 60 * 60 * 1000;
+/// So many rows of a renamed table are looked for among those of the table whose name it took.
+const COMPARED: i64 = 1000;
 
 /// What is said of a table that is not here any more.
 const DROPPED: &str =
@@ -53,19 +59,31 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
     let definitions: BTreeMap<String, Definition> =
         definitions::all(tx)?.into_iter().map(|definition| (definition.name.clone(), definition)).collect();
     let entries = tables::all(tx)?;
-    let places = Places::new(&entries, &own_triggers);
+    let mut places = Places::new(&entries, &own_triggers);
+    let is_retired = |entry: &Entry| definitions.get(&entry.name).is_some_and(|known| known.retired);
+    let mut new_forms: HashMap<i64, String> = HashMap::new();
+    for (new, old, name) in places.possible_new_forms(&entries, is_retired, |name| known.contains_key(name)) {
+        if is_new_form(tx, new, old, name, &known, now)? {
+            places.forget(new.id);
+            new_forms.insert(new.id, old.spelled.clone());
+        }
+    }
     let (mut looks, mut took_a_given_up_name) = (Vec::new(), false);
     for entry in entries.into_iter().filter(|entry| entry.id != DEFINITIONS) {
         if matches!(entry.state, State::Untracked | State::Unknown) {
             continue;
         }
-        let is_retired = definitions.get(&entry.name).is_some_and(|definition| definition.retired);
-        if entry.state == State::Missing && is_retired {
+        if let Some(rebuilt) = new_forms.get(&entry.id) {
+            settling.forget(entry.id);
+            retire_passing_name(tx, entry, rebuilt, &definitions, now)?;
+            continue;
+        }
+        if entry.state == State::Missing && is_retired(&entry) {
             continue; // what has its name now is another table
         }
         let mut found = find(&entry, &known, &places, settling, now);
         if let Some(Ok(table)) = &found.look
-            && is_retired
+            && is_retired(&entry)
             && !places.by_id.contains_key(&entry.id)
             && rebuilt::is_empty(tx, table)?
         {
@@ -132,8 +150,8 @@ fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, definition: Option<&
     }
     if definition.is_some_and(|definition| definition.retired) {
         notes.push(
-            "the space has given it up with `driftless forget`: new copies no longer get it, and a later table of that name \
-             travels apart from it"
+            "the space has given it up, with `driftless forget` or because another machine's has another primary key now: \
+             new copies no longer get it, and a later table of that name travels apart from it"
                 .to_owned(),
         );
     }
@@ -197,6 +215,117 @@ impl Places {
     fn is_anothers(&self, name: &str, id: i64) -> bool {
         self.called.get(name).is_some_and(|other| *other != id) || self.marked.contains(name)
     }
+
+    /// The tables that may be what another was that is gone from this file; each with that one. `is_there`: whether a table
+    /// is called so.
+    fn possible_new_forms<'a>(
+        &self,
+        entries: &'a [Entry],
+        is_retired: impl Fn(&Entry) -> bool,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Vec<(&'a Entry, &'a Entry, TookName)> {
+        let is_gone = |entry: &&Entry| {
+            matches!(entry.state, State::Tracked | State::Missing | State::Unfit)
+                && !self.by_id.contains_key(&entry.id)
+                && !is_retired(entry)
+        };
+        let gone: Vec<&Entry> = entries.iter().filter(is_gone).collect();
+        let mut found = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.state == State::Tracked) {
+            let Some(under) = self.by_id.get(&entry.id) else { continue };
+            let has_last_name =
+                |gone: &&&Entry| fold(&gone.spelled) == *under && fold(&entry.spelled) != *under;
+            let has_first_name = |gone: &&&Entry| gone.name == *under && !is_there(&fold(&gone.spelled));
+            if let Some(old) = gone.iter().find(has_last_name) {
+                found.push((entry, *old, TookName::Last));
+            } else if let Some(old) = gone.iter().find(has_first_name) {
+                found.push((entry, *old, TookName::First));
+            }
+        }
+        found
+    }
+
+    /// The triggers of a number are about to go.
+    fn forget(&mut self, id: i64) {
+        if let Some(under) = self.by_id.remove(&id) {
+            self.marked.remove(&under);
+        }
+        self.called.retain(|_, known| *known != id);
+    }
+}
+
+/// Which name of a table that is gone another has now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TookName {
+    /// The one that it had at the end: the other was renamed then.
+    Last,
+    /// The one that it had before somebody renamed it, and that the other got then.
+    First,
+}
+
+/// Whether a table that took the name of one which is gone is that one, rebuilt by a migration that took its time: it was made
+/// under a passing name and tracked under it, or the old one was renamed first. Any other goes on as what it was.
+fn is_new_form(
+    tx: &Transaction<'_>,
+    new: &Entry,
+    old: &Entry,
+    name: TookName,
+    known: &BTreeMap<String, Look>,
+    now: i64,
+) -> Result<bool> {
+    let is_recent = |&(table, at): &(i64, i64)| table == new.id && now - at < PASSING;
+    match (identity::newcomers(tx)?.iter().any(is_recent), name) {
+        (true, TookName::Last) => return Ok(true),
+        (false, TookName::First) => return Ok(false),
+        // Tracked by its name, or when the old one was renamed: two tables, as far as is known. The rows tell, unless SQLite
+        // drew their keys: those are the same in many tables.
+        (false, TookName::Last) | (true, TookName::First) => {}
+    }
+    let under = if name == TookName::Last { fold(&old.spelled) } else { old.name.clone() };
+    let Some(Ok(table)) = known.get(&under) else { return Ok(false) };
+    if table.integer_key {
+        return Ok(false);
+    }
+    let doing = "looking at the rows of a renamed table";
+    let mut keys = tx
+        .prepare(&format!(
+            "SELECT {} FROM main.{} LIMIT {COMPARED}",
+            table.key_columns(),
+            quote(&table.spelled)
+        ))
+        .doing(doing)?;
+    let mut rows = keys.query([]).doing(doing)?;
+    let (mut shared, mut others) = (0, 0);
+    while let Some(row) = rows.next().doing(doing)? {
+        let values: Vec<Value<'_>> = (0..table.key.len())
+            .map(|at| Ok(value(row.get_ref(at)?)))
+            .collect::<rusqlite::Result<_>>()
+            .doing(doing)?;
+        let is_shared = match table.row_key(&values) {
+            Ok(key) => documents::get(tx, old.id, key.as_bytes())?.is_some(),
+            Err(_) => false,
+        };
+        *(if is_shared { &mut shared } else { &mut others }) += 1;
+    }
+    Ok(shared > others)
+}
+
+/// Gives up the entry that a table got under a passing name, here and in the space: what it holds is captured as the rebuilt
+/// table's.
+fn retire_passing_name(
+    tx: &Transaction<'_>,
+    mut entry: Entry,
+    rebuilt: &str,
+    definitions: &BTreeMap<String, Definition>,
+    now: i64,
+) -> Result<()> {
+    tracing::info!(table = %entry.spelled, rebuilt, "a table was rebuilt under a passing name, which is given up");
+    if let Some(definition) = definitions.get(&entry.name) {
+        definitions::put(tx, &Definition { retired: true, ..definition.clone() }, now)?;
+    }
+    entry.reason =
+        Some(format!("it was renamed to '{rebuilt}', which a migration made anew under this name"));
+    end_as(tx, entry, State::Missing)
 }
 
 /// Looks for the table that an entry stands for: the one that has our triggers, which SQLite takes along when a table is
@@ -218,7 +347,7 @@ fn find(
             Some(Ok(table)) if !places.is_anothers(&last, entry.id) => table,
             _ => return Found::new(look(under)),
         };
-        let settled = settling.is_settled(entry.id, format!("{under}\n{}", namesake.sql), now);
+        let settled = settling.is_settled(entry.id, format!("{under}\n{}", namesake.sql), None, now);
         if settled {
             settling.forget(entry.id);
         }
@@ -229,6 +358,8 @@ fn find(
         None if entry.name != last && !places.is_anothers(&entry.name, entry.id) => {
             Found::new(look(&entry.name))
         }
+        // Another table was renamed to what this one was called.
+        Some(_) if !places.by_id.contains_key(&entry.id) && places.marked.contains(&last) => Found::new(None),
         found => Found::new(found),
     }
 }
@@ -285,8 +416,12 @@ impl Renewal<'_> {
                 renames = table.rename(&entry.renames);
             }
             Key::Other { before, now } => {
-                let reason =
-                    format!("its primary key changed from ({before}) to ({now}); make a new table instead");
+                let reason = format!(
+                    "its primary key changed from ({before}) to ({now}), and rows are known by their key, so it is not tracked \
+                     any more; `driftless track FILE {}` tracks it with the new key, as a table of its own: do so on every \
+                     machine that changes the key",
+                    table.spelled
+                );
                 return self.lose(entry, State::Unfit, &reason);
             }
         }
@@ -360,10 +495,18 @@ impl Renewal<'_> {
     /// just been found without our triggers.
     fn compare_if_settled(&mut self, entry: &mut Entry, table: &Table, lost: bool) -> Result<()> {
         if lost {
-            self.settling.touch(entry.id, self.now);
+            // Rebuilt once more, it waits from the beginning.
+            self.settling.forget(entry.id);
         }
-        if !self.settling.is_settled(entry.id, table.sql.clone(), self.now) {
+        if !self.settling.is_settled(entry.id, table.sql.clone(), entry.rebuilt, self.now) {
             return Ok(());
+        }
+        if self.settling.is_busy(entry.id, self.now) {
+            // Written all the time: by an app that goes on with its work, or by an import that is not over.
+            let lacks = rebuilt::missing(self.tx, entry.id, table)?.len();
+            if self.settling.is_filled(entry.id, lacks, self.now) {
+                return Ok(());
+            }
         }
         self.settling.forget(entry.id);
         rebuilt::compare(self.tx, entry, table, self.now)?;
@@ -444,10 +587,15 @@ pub(crate) fn begin(
 
 /// Ceases to track a table, for the reason that its entry gives. Its documents stay, and what others write in it goes on
 /// being merged into them.
-pub(crate) fn end(tx: &Transaction<'_>, mut entry: Entry) -> Result<()> {
+pub(crate) fn end(tx: &Transaction<'_>, entry: Entry) -> Result<()> {
+    end_as(tx, entry, State::Untracked)
+}
+
+/// The same of a table that is in another state from now on.
+pub(crate) fn end_as(tx: &Transaction<'_>, mut entry: Entry, state: State) -> Result<()> {
     drop_triggers(tx, entry.id)?;
     backlog::forget_table(tx, entry.id)?;
-    entry.state = State::Untracked;
+    entry.state = state;
     entry.rebuilt = None;
     tables::update(tx, &entry)
 }

@@ -1,13 +1,14 @@
 //! Which tables somebody is still at work on: a migration or an import that drops a table, makes it anew and fills it
 //! takes several steps. What is missing half way is not deleted, so nothing is decided about such a table until it has
-//! been left alone for a while. Kept in memory: an engine that opens a file asks when that was last written.
+//! been left alone for a while. One that is written all the time is decided about in the end all the same, unless it is just
+//! being filled: rows that it lacked keep coming back. Kept in memory: an engine that opens a file asks when that was last
+//! written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A table that is still in the making is decided about after so many times the quiet period, even if it is written all
-/// the time.
-const LONGEST: i64 = 30;
+/// A table that is written all the time is decided about after so many times the quiet period.
+const LONGEST: i64 = 15;
 
 /// The tables that wait to be left alone, by number.
 #[derive(Debug)]
@@ -26,6 +27,17 @@ struct Waiting {
     looks: String,
     since: i64,
     touched: i64,
+    /// How many rows it lacked when it had been waiting for the longest time, and when that was counted.
+    lacked: Option<(usize, i64)>,
+}
+
+impl Waiting {
+    /// When it may be decided about.
+    fn due(&self, quiet: i64) -> i64 {
+        let longest = self.since.saturating_add(quiet * LONGEST);
+        let longest = self.lacked.map_or(longest, |(_, counted)| longest.max(counted + quiet));
+        (self.touched + quiet).min(longest)
+    }
 }
 
 impl Settling {
@@ -46,19 +58,35 @@ impl Settling {
         self.last_write = None;
     }
 
-    /// Whether a table that looks so has been left alone for long enough.
-    pub(crate) fn is_settled(&mut self, table: i64, looks: String, now: i64) -> bool {
-        let since = self.time_of_unseen(now);
+    /// Whether a table that looks so has been left alone for long enough, or has waited for the longest time. `since`: when it
+    /// was found to be in the making, if that is known.
+    pub(crate) fn is_settled(&mut self, table: i64, looks: String, since: Option<i64>, now: i64) -> bool {
+        let touched = self.time_of_unseen(now);
         let waiting = self.waiting.entry(table).or_insert_with(|| Waiting {
             looks: looks.clone(),
-            since,
-            touched: since,
+            since: since.map_or(touched, |since| since.min(touched)),
+            touched,
+            lacked: None,
         });
         if waiting.looks != looks || waiting.touched > now {
             waiting.looks = looks;
             waiting.touched = now;
+            waiting.since = waiting.since.min(now);
         }
-        now - waiting.touched >= self.quiet || now - waiting.since >= self.quiet * LONGEST
+        waiting.due(self.quiet) <= now
+    }
+
+    /// Whether a table is settled only because it has waited for the longest time: somebody still writes to it.
+    pub(crate) fn is_busy(&self, table: i64, now: i64) -> bool {
+        self.waiting.get(&table).is_some_and(|waiting| now - waiting.touched < self.quiet)
+    }
+
+    /// Whether rows that a busy table lacked have come back since it was last asked, so that it is just being filled.
+    /// Asked the first time, it is not known yet: then it waits once more.
+    pub(crate) fn is_filled(&mut self, table: i64, lacks: usize, now: i64) -> bool {
+        let Some(waiting) = self.waiting.get_mut(&table) else { return false };
+        let before = waiting.lacked.replace((lacks, now));
+        before.map_or(lacks > 0, |(before, _)| lacks < before)
     }
 
     /// Somebody has written to a table.
@@ -75,11 +103,7 @@ impl Settling {
 
     /// In how long the next table may be decided about; `None` while none waits.
     pub(crate) fn due_in(&self, now: i64) -> Option<Duration> {
-        let due = |waiting: &Waiting| {
-            let (quiet, longest) =
-                (waiting.touched + self.quiet, waiting.since.saturating_add(self.quiet * LONGEST));
-            Duration::from_millis(quiet.min(longest).saturating_sub(now).max(0) as u64)
-        };
+        let due = |waiting: &Waiting| Duration::from_millis((waiting.due(self.quiet) - now).max(0) as u64);
         self.waiting.values().map(due).min()
     }
 }
@@ -92,12 +116,12 @@ mod tests {
     fn a_table_is_settled_once_it_has_been_left_alone_and_not_before() {
         let mut settling = Settling::new(Duration::from_secs(2), None);
         assert_eq!(settling.due_in(0), None);
-        assert!(!settling.is_settled(7, "a".to_owned(), 10_000));
+        assert!(!settling.is_settled(7, "a".to_owned(), None, 10_000));
         assert_eq!(settling.due_in(10_500), Some(Duration::from_millis(1_500)));
-        assert!(!settling.is_settled(7, "b".to_owned(), 11_000), "it looks otherwise");
+        assert!(!settling.is_settled(7, "b".to_owned(), None, 11_000), "it looks otherwise");
         settling.touch(7, 12_500);
-        assert!(!settling.is_settled(7, "b".to_owned(), 13_100), "somebody wrote to it");
-        assert!(settling.is_settled(7, "b".to_owned(), 14_500));
+        assert!(!settling.is_settled(7, "b".to_owned(), None, 13_100), "somebody wrote to it");
+        assert!(settling.is_settled(7, "b".to_owned(), None, 14_500));
         settling.forget(7);
         assert_eq!(settling.due_in(14_500), None);
     }
@@ -105,30 +129,50 @@ mod tests {
     #[test]
     fn one_that_is_written_all_the_time_is_settled_in_the_end() {
         let mut settling = Settling::new(Duration::from_secs(2), None);
-        assert!(!settling.is_settled(7, String::new(), 0));
-        for now in 1..60 {
+        assert!(!settling.is_settled(7, String::new(), None, 0));
+        for now in 1..30 {
             settling.touch(7, now * 1000);
-            assert!(!settling.is_settled(7, String::new(), now * 1000), "{now}");
+            assert!(!settling.is_settled(7, String::new(), None, now * 1000), "{now}");
         }
-        assert_eq!(settling.due_in(59_900), Some(Duration::from_millis(100)));
-        assert!(settling.is_settled(7, String::new(), 60_000));
+        assert_eq!(settling.due_in(29_900), Some(Duration::from_millis(100)));
+        assert!(settling.is_settled(7, String::new(), None, 30_000));
+        assert!(settling.is_busy(7, 30_000));
+        assert!(!settling.is_filled(7, 0, 30_000), "it lacks nothing");
+        let mut opened_again = Settling::new(Duration::from_secs(2), Some(29_900));
+        assert!(opened_again.is_settled(7, String::new(), Some(0), 30_000));
+    }
+
+    #[test]
+    fn one_that_is_being_filled_waits_until_no_row_comes_back_any_more() {
+        let mut settling = Settling::new(Duration::from_secs(2), None);
+        assert!(!settling.is_settled(7, String::new(), None, 0));
+        for (lacks, now) in [(9, 30_000), (8, 32_000), (3, 34_000)] {
+            settling.touch(7, now);
+            assert!(settling.is_settled(7, String::new(), None, now), "{now}");
+            assert!(settling.is_filled(7, lacks, now), "{now}");
+            assert!(!settling.is_settled(7, String::new(), None, now + 1_000), "{now}");
+            assert_eq!(settling.due_in(now + 1_000), Some(Duration::from_secs(1)));
+        }
+        settling.touch(7, 35_900);
+        assert!(settling.is_settled(7, String::new(), None, 36_000));
+        assert!(!settling.is_filled(7, 3, 36_000));
     }
 
     #[test]
     fn the_first_look_counts_from_when_the_file_was_last_written() {
         let mut settling = Settling::new(Duration::from_secs(2), Some(5_000));
         assert_eq!(settling.time_of_unseen(9_000), 5_000);
-        assert!(settling.is_settled(7, String::new(), 9_000));
+        assert!(settling.is_settled(7, String::new(), None, 9_000));
         settling.looked();
         assert_eq!(settling.time_of_unseen(9_000), 9_000);
-        assert!(!settling.is_settled(8, String::new(), 9_000));
+        assert!(!settling.is_settled(8, String::new(), None, 9_000));
     }
 
     #[test]
     fn a_clock_that_was_set_back_makes_nobody_wait_for_long() {
         let mut settling = Settling::new(Duration::from_secs(2), None);
-        assert!(!settling.is_settled(7, String::new(), 1_000_000));
-        assert!(!settling.is_settled(7, String::new(), 1_000));
-        assert!(settling.is_settled(7, String::new(), 3_000));
+        assert!(!settling.is_settled(7, String::new(), None, 1_000_000));
+        assert!(!settling.is_settled(7, String::new(), None, 1_000));
+        assert!(settling.is_settled(7, String::new(), None, 3_000));
     }
 }

@@ -164,6 +164,7 @@ impl Newcomers {
             begun.extend(track(tx, &known, &name, &rule, now)?);
         }
         self.waiting = still;
+        remember(tx, begun.iter().map(|(table, _)| *table), now)?;
         reconcile::install_all(tx, &begun, &known.inventory)?;
         Ok(())
     }
@@ -172,6 +173,18 @@ impl Newcomers {
     pub(crate) fn wait(&self) -> bool {
         !self.waiting.is_empty() || self.unfit || self.space_changed
     }
+}
+
+/// Remembers which tables nobody asked for by name: one of them may have had a passing name.
+pub(crate) fn remember(tx: &Transaction<'_>, tables: impl Iterator<Item = i64>, now: i64) -> Result<()> {
+    let mut tables = tables.map(|table| (table, now)).peekable();
+    if tables.peek().is_none() {
+        return Ok(());
+    }
+    let mut newcomers = identity::newcomers(tx)?;
+    newcomers.retain(|(_, at)| now - at < reconcile::PASSING);
+    newcomers.extend(tables);
+    identity::set_newcomers(tx, &newcomers)
 }
 
 /// The tables that are not tracked and that the rule is for, by folded name; what is in them is not looked at.
