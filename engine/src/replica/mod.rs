@@ -37,6 +37,7 @@ use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
 use crate::notice::Notice;
+use crate::reused_names;
 use crate::schema::settling::Settling;
 use crate::schema::{Catalog, objects, reconcile, unchanged};
 use crate::status::{self, Status};
@@ -660,7 +661,7 @@ impl Replica {
 
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.
 fn look_at_tables(tx: &Transaction<'_>, settling: &mut Settling) -> Result<Catalog> {
-    let found = reconcile::run(tx, settling, now())?;
+    let found = reconcile::run(tx, settling, reused_names::find, now())?;
     if found.took_a_name.is_empty() {
         return Ok(found.catalog);
     }
@@ -680,7 +681,7 @@ fn look_at_tables(tx: &Transaction<'_>, settling: &mut Settling) -> Result<Catal
             Err(error) => return Err(error),
         }
     }
-    Ok(reconcile::run(tx, settling, now())?.catalog)
+    Ok(reconcile::run(tx, settling, reused_names::find, now())?.catalog)
 }
 
 /// When a database was last written, in milliseconds since 1970; `None` where the system does not tell, or time is not its
