@@ -71,6 +71,7 @@ mod parked;
 #[doc(hidden)]
 pub mod planted;
 mod replica;
+mod reused_names;
 mod row_doc;
 mod schema;
 mod setup;

@@ -66,6 +66,9 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     let (mut entry, mut table) = tracked(tx, name)?;
     let (from, to) = (fold(old), fold(new));
     check_rename(&entry, &table, old, new)?;
+    if table.called(&from).is_some() && table.called(&to).is_some() {
+        return tell_reused_name(tx, entry, table, &from, &to, now);
+    }
     if table.called(&from).is_some() {
         let sql = format!(
             "ALTER TABLE main.{} RENAME COLUMN {} TO {}",
@@ -104,6 +107,49 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     reconcile::install(tx, entry.id, &table, false)
 }
 
+/// The time of what is written when a column turns out to be another: what was written anywhere at a known time is later.
+const NO_KNOWN_TIME: i64 = 0;
+
+/// Tells that a column was renamed and its name given to a new one, both of which the table has. What they hold here is what
+/// they hold: it may have been captured the other way round.
+fn tell_reused_name(
+    tx: &Transaction<'_>,
+    mut entry: Entry,
+    mut table: Table,
+    from: &str,
+    to: &str,
+    now: i64,
+) -> Result<()> {
+    if is_reused(&entry, from, to) {
+        return Ok(()); // it was found, or told before
+    }
+    let retired =
+        definitions::find(tx, &entry.name)?.map(|known| known.retired_columns()).unwrap_or_default();
+    column_changes::reuse_name(&mut entry, from, to, None, &retired);
+    column_changes::answer(&mut entry, from, to);
+    tables::update(tx, &entry)?;
+    table.rename(&entry.renames);
+    let definition = Definition {
+        renames: Some(renames::to_text(&entry.renames)),
+        ..Definition::of(&entry.name, &table, &entry.options)
+    };
+    reconcile::look_again(tx, entry.id, &table, NO_KNOWN_TIME)?;
+    definitions::put(tx, &definition, now)?;
+    // A running engine looks at its tables again when the schema has changed.
+    reconcile::install(tx, entry.id, &table, false)
+}
+
+/// Whether it is known that a column is called `to` now, and that the one called `from` is another.
+fn is_reused(entry: &Entry, from: &str, to: &str) -> bool {
+    let apart =
+        entry.renames.iter().any(|(now, name)| now == from && column_changes::is_named_apart(now, name));
+    apart
+        && entry
+            .renames
+            .iter()
+            .any(|(now, name)| now == to && (name == from || column_changes::is_named_apart(from, name)))
+}
+
 /// Whether it can be told that the column `old` is called `new`.
 fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()> {
     let cannot = |why: String| {
@@ -122,7 +168,23 @@ fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()
         return cannot(format!("a column's name has 1 to {MAX_COLUMN_BYTES} bytes"));
     }
     match (table.called(&from), table.called(&to)) {
-        (Some(_), Some(_)) => cannot("the table has both columns".to_owned()),
+        (Some(_), Some(_)) if is_reused(entry, &from, &to) => Ok(()),
+        (Some(older), Some(newer)) => {
+            let came =
+                |name: &str| entry.columns.iter().find(|known| known.name == name).map(|known| known.came);
+            let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
+            if came(&to) <= came(&from) {
+                cannot(format!(
+                    "the table has both columns, and '{new}' did not come later than '{old}', so it is another column"
+                ))
+            } else if in_key(older) || in_key(newer) {
+                cannot("the table has both columns, and one is in its primary key".to_owned())
+            } else if entry.renames.iter().any(|(now, _)| *now == to) {
+                cannot(format!("the table has both columns, and '{new}' was something else before"))
+            } else {
+                Ok(())
+            }
+        }
         (Some(_), None) => Ok(()),
         (None, _) => {
             let travels = |name: &str| {

@@ -110,10 +110,12 @@ pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnK
 /// the one name or the other, what is written under either is the same column's. Untold, a rename is a dropped column and
 /// an added one.
 ///
-/// It may be told at any time, whatever became of the table's other columns meanwhile.
+/// It may be told at any time, whatever became of the table's other columns meanwhile. Where the table has both columns, and
+/// `new` came later than `old`, it tells that `old` was renamed and its name given to another column, which starts with what
+/// it holds in this file; what `new` holds here becomes the renamed column's, unless others wrote that one meanwhile.
 ///
-/// Fails with [`Error::NotTracked`], and with [`Error::CannotRename`] if the table has neither column or both, or had both
-/// at one time.
+/// Fails with [`Error::NotTracked`], and with [`Error::CannotRename`] if the table has neither column, had both at one time,
+/// or has both and `new` is no newer, or one of them is in the primary key.
 pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) -> Result<()> {
     let path = path.as_ref();
     change(path, open_initialized(path)?, |tx| names::rename_column(tx, table, old, new, now()))

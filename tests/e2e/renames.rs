@@ -1,6 +1,6 @@
 //! Renamed columns and tables: one replica before the others, told or not, and nothing of anybody's is lost.
 
-use driftless::{Selection, TableOptions};
+use driftless::{Selection, TableOptions, VerifyOptions};
 use driftless_tests::{Circle, later};
 
 const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
@@ -355,4 +355,139 @@ fn a_column_that_is_forgotten_twice_keeps_its_values_where_it_still_is() {
     circle.sql(1, add);
     circle.meet();
     assert_eq!(circle.query_all("SELECT title FROM notes ORDER BY id"), ["'in life 3'", "'in life 3'"]);
+}
+
+/// A rename, and a new column of the old name with a default.
+const REUSE: &str =
+    "ALTER TABLE notes RENAME COLUMN title TO head; ALTER TABLE notes ADD COLUMN title TEXT DEFAULT 'x'";
+
+#[track_caller]
+fn assert_well(circle: &Circle, node: usize) {
+    let verified =
+        driftless::verify(circle.path(node), &VerifyOptions::default()).expect("it can be verified");
+    assert!(verified.is_well(), "{node}: {verified:#?}");
+}
+
+/// Where nobody looked between the two statements, the default replaced everybody's values, and the rename could not be told.
+#[test]
+fn a_column_whose_name_a_new_one_got_at_once_is_known_by_its_values() {
+    let mut circle = circle(3);
+    circle.sql(0, REUSE);
+    circle.sql(0, "UPDATE notes SET title = 'new', head = 'ONE' WHERE id = 'a'");
+    circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT head, title FROM notes ORDER BY id"), ["'ONE', 'new'", "'TWO', 'x'"]);
+    for node in [1, 2] {
+        assert_eq!(circle.query(node, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'TWO'"]);
+    }
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+    // Told all the same, it is so.
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    // The others migrate later: in one go, and in two.
+    circle.sql(1, REUSE);
+    circle.sql(1, "INSERT INTO notes (id, head) VALUES ('c', 'three')");
+    let (rename, add) = REUSE.split_once("; ").expect("two statements");
+    circle.sql(2, rename);
+    circle.settle();
+    circle.sql(2, add);
+    circle.settle();
+    let expected = ["'ONE', 'new'", "'TWO', 'x'", "'three', 'x'"];
+    assert_eq!(circle.query_all("SELECT head, title FROM notes ORDER BY id"), expected);
+    circle.sql(2, "UPDATE notes SET title = 'both' WHERE id = 'b'");
+    circle.sql(1, "UPDATE notes SET head = 'both' WHERE id = 'b'");
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT head, title FROM notes WHERE id = 'b'"), ["'both', 'both'"]);
+    (0..3).for_each(|node| assert_well(&circle, node));
+    // A copy has them apart, too.
+    let copy = circle.join("");
+    circle.settle();
+    assert_eq!(circle.node(copy).make_defined_tables().expect("made"), ["notes"]);
+    circle.settle();
+    assert_eq!(circle.query_all("SELECT head, title FROM notes WHERE id = 'b'"), ["'both', 'both'"]);
+}
+
+#[test]
+fn a_name_can_be_given_to_one_new_column_after_the_other() {
+    let mut circle = circle(2);
+    for (new, value) in [("first", "'x'"), ("second", "'y'"), ("third", "'z'")] {
+        circle.sql(
+            0,
+            &format!(
+                "ALTER TABLE notes RENAME COLUMN title TO {new}; ALTER TABLE notes ADD COLUMN title TEXT DEFAULT {value}"
+            ),
+        );
+        circle.meet();
+    }
+    circle.sql(0, "UPDATE notes SET title = 'now' WHERE id = 'b'");
+    circle.meet();
+    let select = "SELECT first, second, third, title FROM notes ORDER BY id";
+    assert_eq!(circle.query(0, select), ["'one', 'x', 'y', 'z'", "'two', 'x', 'y', 'now'"]);
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'one'", "'two'"]);
+    circle.sql(
+        1,
+        "ALTER TABLE notes RENAME COLUMN title TO first; ALTER TABLE notes ADD COLUMN second TEXT DEFAULT 'x';
+         ALTER TABLE notes ADD COLUMN third TEXT DEFAULT 'y'; ALTER TABLE notes ADD COLUMN title TEXT DEFAULT 'z'",
+    );
+    circle.settle();
+    assert_eq!(circle.query_all(select), ["'one', 'x', 'y', 'z'", "'two', 'x', 'y', 'now'"]);
+    (0..2).for_each(|node| assert_well(&circle, node));
+}
+
+/// A rebuilt table is what counts, so that nobody can be sure: `status` asks.
+#[test]
+fn a_name_that_a_new_column_got_in_a_rebuilt_table_is_asked_about_and_can_be_told_later() {
+    let rebuild = "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
+                   INSERT INTO new_notes (id, head, stars) SELECT id, title, stars FROM notes; DROP TABLE notes;
+                   ALTER TABLE new_notes RENAME TO notes; COMMIT;";
+    for both in [false, true] {
+        let mut circle = circle(3);
+        circle.sql(0, rebuild);
+        if both {
+            circle.sql(1, rebuild);
+        }
+        circle.settle();
+        let question = circle.warning("notes").expect("a question");
+        assert!(question.contains("`driftless rename-column FILE notes title head`"), "{question}");
+        circle.sql(
+            0,
+            "UPDATE notes SET head = 'ONE' WHERE id = 'a'; UPDATE notes SET title = 'new' WHERE id = 'b'",
+        );
+        circle.settle();
+        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+        circle.settle();
+        assert_eq!(circle.warning("notes"), None);
+        let expected = ["'ONE', 'x'", "'two', 'new'"];
+        for node in 0..if both { 2 } else { 1 } {
+            assert_eq!(
+                circle.query(node, "SELECT head, title FROM notes ORDER BY id"),
+                expected,
+                "{node}, {both}"
+            );
+        }
+        assert_eq!(circle.query(2, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'two'"], "{both}");
+        circle.sql(2, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+        circle.meet();
+        assert_eq!(circle.query(0, "SELECT head, title FROM notes WHERE id = 'b'"), ["'TWO', 'new'"]);
+        circle.sql(2, rebuild);
+        circle.settle();
+        assert_eq!(circle.query(2, "SELECT head FROM notes ORDER BY id"), ["'ONE'", "'TWO'"], "{both}");
+        (0..3).for_each(|node| assert_well(&circle, node));
+        // What came earlier, or is another column already, is not told so.
+        for (old, new) in [("head", "title"), ("title", "stars"), ("id", "head")] {
+            let refused = driftless::rename_column(circle.path(0), "notes", old, new).expect_err("refused");
+            assert!(refused.to_string().contains("both columns"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn a_column_that_is_only_added_is_nobody_s_under_another_name() {
+    let mut circle = circle(2);
+    circle.sql(0, "ALTER TABLE notes ADD COLUMN head TEXT; UPDATE notes SET head = title");
+    circle.sql(0, "ALTER TABLE notes ADD COLUMN likes INTEGER DEFAULT 1");
+    circle.meet();
+    assert_eq!(circle.warning("notes"), None);
+    circle.sql(0, "UPDATE notes SET title = 'ONE' WHERE id = 'a'");
+    circle.meet();
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'two'"]);
 }

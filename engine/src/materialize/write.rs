@@ -9,9 +9,10 @@ use rusqlite::{ErrorCode, Transaction, params_from_iter};
 
 use crate::error::{Doing, Result};
 use crate::row_doc::resolve::RowState;
+use crate::schema::column_changes::is_named_apart;
 use crate::schema::{Tracked, insert_sql, insert_sql_or, or_abort};
 use crate::store::limits::Bounds;
-use crate::store::{Bind, quote, value};
+use crate::store::{Bind, fold, quote, value};
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +181,10 @@ pub(crate) fn wanted<'a>(
             let in_key = tracked.table.key.iter().position(|key| key.at == at);
             let value = match in_key.and_then(|place| Some((place, key_values.get(place)?))) {
                 Some((place, key)) => tracked.table.spelling(place, key, said),
+                // What it shows may be the value of the column that had its name before.
+                None if said.is_none() && is_named_apart(&fold(&column.spelled), &column.name) => {
+                    return column.default.clone().map(|default| (at, Cow::Owned(default)));
+                }
                 None => said?,
             };
             Some((at, Cow::Borrowed(value)))

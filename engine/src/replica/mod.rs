@@ -37,6 +37,7 @@ use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
 use crate::notice::Notice;
+use crate::reused_names;
 use crate::schema::settling::Settling;
 use crate::schema::{Catalog, objects, reconcile, unchanged};
 use crate::status::{self, Status};
@@ -666,7 +667,7 @@ fn look_at_tables(
     settling: &mut Settling,
     newcomers: &mut Newcomers,
 ) -> Result<Catalog> {
-    let found = reconcile::run(tx, settling, now())?;
+    let found = reconcile::run(tx, settling, reused_names::find, now())?;
     if found.took_a_given_up_name {
         newcomers.space_changed();
     }
@@ -689,7 +690,7 @@ fn look_at_tables(
             Err(error) => return Err(error),
         }
     }
-    Ok(reconcile::run(tx, settling, now())?.catalog)
+    Ok(reconcile::run(tx, settling, reused_names::find, now())?.catalog)
 }
 
 /// When a database was last written, in milliseconds since 1970; `None` where the system does not tell, or time is not its

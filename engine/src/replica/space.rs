@@ -389,9 +389,17 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<()> {
         }
         // A column that has been here all along is still the one that others have given up.
         let known = |now: &str| entry.columns.iter().any(|known| known.name == now && known.place.is_some());
+        // Unless another column here is what that one is called now.
+        let is_called_otherwise = |name: &str| {
+            renames.iter().any(|(now, travels)| {
+                now != name
+                    && known(now)
+                    && (travels == name || column_changes::is_named_apart(name, travels))
+            })
+        };
         let own = |(now, travels): &&(String, String)| {
             let rename = entry.renames.iter().any(|(known, name)| known == now && name == travels);
-            rename || !column_changes::is_named_apart(now, travels) || !known(now)
+            rename || !column_changes::is_named_apart(now, travels) || !known(now) || is_called_otherwise(now)
         };
         let mut here: Renames = renames.iter().filter(own).cloned().collect();
         // It goes on under the name that it has had here, whichever that was.

@@ -32,12 +32,22 @@ impl Change {
 }
 
 /// The name by which a column travels that the table called so at the last look.
-fn travels<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
-    let has = |name: &str| entry.columns.iter().any(|known| known.place.is_some() && known.name == name);
+pub(crate) fn travels<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
+    let has = |name: &str| place(entry, name).is_some() && !has_another_name(&entry.renames, name);
     match entry.renames.iter().find(|(now, _)| now == name) {
         Some((_, travels)) if !has(travels) => travels,
         _ => name,
     }
+}
+
+/// The place of a column that the table had at the last look, by its folded name.
+pub(crate) fn place(entry: &Entry, name: &str) -> Option<usize> {
+    entry.columns.iter().find(|known| known.name == name)?.place
+}
+
+/// Whether the column that is called so travels apart from an older one of its name.
+pub(super) fn has_another_name(renames: &[(String, String)], name: &str) -> bool {
+    renames.iter().any(|(now, travels)| now == name && is_named_apart(now, travels))
 }
 
 /// The columns as they were at the last look, by the names that they travel by, in the order of the table.
@@ -196,7 +206,7 @@ pub(crate) fn nth_name(name: &str, n: u32) -> String {
     if n <= 1 { name.to_owned() } else { format!("{name}#{n}") }
 }
 
-/// Whether a column travels under another name only because one of its name is gone for good.
+/// Whether a column travels under another name only because one of its name is gone for good, or is called otherwise now.
 pub(crate) fn is_named_apart(now: &str, travels: &str) -> bool {
     let number = travels.strip_prefix(now).and_then(|rest| rest.strip_prefix('#'));
     number.is_some_and(|number| number.parse::<u32>().is_ok())
@@ -225,6 +235,77 @@ pub(crate) fn rename_apart(
         renames.sort();
     }
     renames
+}
+
+/// Records that the column `old` is called `new` now, and that the one which is called `old` now is another: it travels apart,
+/// under the name `apart` or the next that is free. All folded; neither column is in the key.
+pub(crate) fn reuse_name(
+    entry: &mut Entry,
+    old: &str,
+    new: &str,
+    apart: Option<String>,
+    retired: &BTreeSet<String>,
+) {
+    let known = entry.renames.iter().find(|(now, _)| now == old);
+    let travels = known.map_or(old, |(_, travels)| travels).to_owned();
+    let is_used = |name: &String| {
+        retired.contains(name)
+            || entry.renames.iter().any(|(_, travels)| travels == name)
+            || entry.columns.iter().any(|known| known.name == *name)
+    };
+    let free = || (2..).map(|n| nth_name(old, n)).find(|name| !is_used(name));
+    let apart = apart.or_else(free);
+    entry.renames.retain(|(now, _)| now != old && now != new);
+    if travels != new {
+        entry.renames.push((new.to_owned(), travels));
+    }
+    entry.renames.extend(apart.map(|apart| (old.to_owned(), apart)));
+    entry.renames.sort();
+    let at = |name: &str| entry.columns.iter().position(|known| known.name == name && known.place.is_some());
+    match (at(old), at(new)) {
+        (Some(older), Some(newer)) => {
+            let came = entry.columns[older].came;
+            entry.columns[older].came = std::mem::replace(&mut entry.columns[newer].came, came);
+            entry.columns[newer].was = entry.columns[older].was.take();
+        }
+        // The new one of the old name has yet to be recorded.
+        (Some(_), None) => {
+            entry.columns.retain(|known| known.name != new);
+            for known in entry.columns.iter_mut().filter(|known| known.name == old) {
+                new.clone_into(&mut known.name);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What the space says of columns of this table that are new since the last look: (older, newer, the name by which the other
+/// column of the older's name travels), where it knows the newer as what the older was.
+pub(super) fn reused_in_space(
+    entry: &Entry,
+    table: &Table,
+    renames: &[(String, String)],
+) -> Vec<(String, String, Option<String>)> {
+    let mut reused = Vec::new();
+    for column in &table.columns {
+        let new = fold(&column.spelled);
+        if place(entry, &new).is_some() {
+            continue;
+        }
+        let Some((_, said)) = renames.iter().find(|(now, name)| *now == new && !is_named_apart(now, name))
+        else {
+            continue;
+        };
+        let is_it = |known: &&KnownColumn| {
+            known.place.is_some()
+                && travels(entry, &known.name) == said
+                && table.called(&known.name).is_some()
+        };
+        let Some(known) = entry.columns.iter().find(is_it) else { continue };
+        let apart = renames.iter().find(|(now, name)| *now == known.name && is_named_apart(now, name));
+        reused.push((known.name.clone(), new, apart.map(|(_, apart)| apart.clone())));
+    }
+    reused
 }
 
 /// Whether one column may be what the other was called before, both folded: they were never in the table together, and
@@ -256,6 +337,13 @@ fn shell_word(name: &str) -> Cow<'_, str> {
     if name.chars().all(is_plain) { name.into() } else { format!("'{}'", name.replace('\'', "'\\''")).into() }
 }
 
+/// Notes that a column which has just come may be another that is called otherwise now, to be asked about.
+pub(super) fn ask(entry: &mut Entry, old: &str, new: &str) {
+    for known in entry.columns.iter_mut().filter(|known| known.name == new) {
+        known.was = Some(old.to_owned());
+    }
+}
+
 /// What to ask the user about columns that may have been renamed.
 pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
     let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);
@@ -268,6 +356,12 @@ pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
     let table = shell_word(table);
     let sentences = asked.into_iter().map(|(went, came)| {
         let (old, new) = (shell_word(went), shell_word(came));
+        if place(entry, went).is_some() {
+            return format!(
+                "column '{came}' came with the values that '{went}' had, and '{went}' has others now: if '{went}' was renamed \
+                 and its name given to a new column, say so with `driftless rename-column FILE {table} {old} {new}`"
+            );
+        }
         format!(
             "column '{went}' went and '{came}' came, which was taken for a dropped and an added column: if it was renamed, say \
              so with `driftless rename-column FILE {table} {old} {new}`, or what others write in '{went}' does not show here; \

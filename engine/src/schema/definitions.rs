@@ -8,7 +8,7 @@ use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::Table;
+use super::{Table, column_changes};
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
 use crate::store::kinds::{self, Kinds};
@@ -189,6 +189,17 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
         definition.renames = before.as_ref().and_then(|before| before.renames.clone());
     }
     if let Some(before) = &before {
+        // Columns that travel apart from an older one of their name do so for good; this file may not have them.
+        let mut renames = definition.renames();
+        let apart = before.renames().into_iter().filter(|(now, travels)| {
+            column_changes::is_named_apart(now, travels) && renames.iter().all(|(known, _)| known != now)
+        });
+        let apart: Renames = apart.collect();
+        if !apart.is_empty() {
+            renames.extend(apart);
+            renames.sort();
+            definition.renames = Some(renames::to_text(&renames));
+        }
         definition.retired |= before.retired;
         let columns = &definition.retired_columns() | &before.retired_columns();
         definition.retire_columns(&columns);

@@ -134,14 +134,17 @@ pub(crate) struct Table {
 
 impl Table {
     /// Lets renamed columns travel by their first names. A rename does not count while the table has columns of both
-    /// names, or another column that travels by the same. Returns those by which what was written under the one name is the
+    /// names, unless the one of the first name travels apart, or another column that travels by the same. Returns those by which what was written under the one name is the
     /// other's: not those that only set a column apart from one of its name that is gone for good.
     pub(crate) fn rename(&mut self, renames: &Renames) -> Renames {
         let has = |name: &str| self.columns.iter().any(|column| fold(&column.spelled) == name);
+        let is_apart = |name: &str| column_changes::has_another_name(renames, name);
         let mut counting = Renames::new();
         for (now, travels) in renames {
-            let taken =
-                || has(travels) || counting.iter().any(|(other, known)| known == travels && has(other));
+            let taken = || {
+                has(travels) && !is_apart(travels)
+                    || counting.iter().any(|(other, known)| known == travels && has(other))
+            };
             if !has(now) || !taken() {
                 counting.push((now.clone(), travels.clone()));
             }

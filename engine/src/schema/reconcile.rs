@@ -18,7 +18,7 @@ use super::introspect::{self, Look};
 use super::inventory::Inventory;
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
-use super::{Catalog, Table, Tracked};
+use super::{Catalog, Column, Table, Tracked};
 use super::{creation, effects, objects, rebuilt, unchanged, warnings};
 use crate::config::TableOptions;
 use crate::error::{Doing, Result};
@@ -47,8 +47,28 @@ pub(crate) struct Reconciled {
     pub(crate) took_a_given_up_name: bool,
 }
 
+/// A column whose name another has now; both folded.
+#[derive(Debug)]
+pub(crate) struct Reused {
+    /// What it was called.
+    pub(crate) old: String,
+    /// What it is called, as far as is known.
+    pub(crate) new: String,
+    /// If not, its user is asked.
+    pub(crate) is_certain: bool,
+}
+
+/// Looks among the columns of a table that has new ones for those whose names others have now. `true`: our triggers saw every
+/// write since the last look.
+pub(crate) type FindReused = fn(&Transaction<'_>, &Entry, &Table, bool) -> Result<Vec<Reused>>;
+
 /// Renews what is recorded of every table. `now`: milliseconds since 1970.
-pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Result<Reconciled> {
+pub(crate) fn run(
+    tx: &Transaction<'_>,
+    settling: &mut Settling,
+    find_reused: FindReused,
+    now: i64,
+) -> Result<Reconciled> {
     if let Some(catalog) = unchanged::catalog(tx)? {
         settling.looked();
         return Ok(Reconciled { catalog, took_a_name: Vec::new(), took_a_given_up_name: false });
@@ -108,7 +128,7 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
         .filter_map(|(entry, found)| Some((found.name_taken.clone()?, entry.options.without_kinds())))
         .collect();
     let mut tracked = vec![own(tx)?];
-    let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, now };
+    let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, find_reused, now };
     for (entry, found) in looks {
         let triggers = own_triggers.get(&entry.id).map_or(&[][..], Vec::as_slice);
         tracked.extend(renewal.renew(entry, found, triggers)?);
@@ -377,6 +397,7 @@ struct Renewal<'a> {
     watched: BTreeSet<String>,
     /// What the space says of its tables, by the names that they travel by.
     definitions: &'a BTreeMap<String, Definition>,
+    find_reused: FindReused,
     now: i64,
 }
 
@@ -403,7 +424,9 @@ impl Renewal<'_> {
         if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, &entry.options) {
             return self.lose(entry, State::Unfit, &refusal.to_string());
         }
-        let renamed_apart = self.name_new_columns(&mut entry, &table);
+        let reused = self.find_reused(&mut entry, &table, ours)?;
+        let renamed_apart =
+            self.name_new_columns(&mut entry, &table) || reused.iter().any(|reused| reused.is_certain);
         let mut renames = table.rename(&entry.renames);
         let key = column_changes::of_key(&entry, &table);
         match &key {
@@ -450,6 +473,9 @@ impl Renewal<'_> {
             column_changes::record(&mut entry, &table);
             entry.fresh.extend(change.came.iter().cloned());
         }
+        for reused in reused.into_iter().filter(|reused| !reused.is_certain) {
+            column_changes::ask(&mut entry, &reused.old, &reused.new);
+        }
         if entry.rebuilt.is_some() {
             self.compare_if_settled(&mut entry, &table, lost)?;
         } else if !change.is_none() {
@@ -473,6 +499,38 @@ impl Renewal<'_> {
         }
         definitions::put(tx, &definition, self.now)?;
         Ok(Some(tracked(entry, table, watched, renames)))
+    }
+
+    /// Finds columns whose names others have now, and records those of which that is certain: because the space says so, or
+    /// by what they hold.
+    fn find_reused(
+        &self,
+        entry: &mut Entry,
+        table: &Table,
+        ours: &[(&str, &Trigger)],
+    ) -> Result<Vec<Reused>> {
+        let is_new = |column: &Column| column_changes::place(entry, &fold(&column.spelled)).is_none();
+        if entry.columns.is_empty() || !table.columns.iter().any(is_new) {
+            return Ok(Vec::new());
+        }
+        let definition = self.definitions.get(&entry.name);
+        let retired = definition.map(Definition::retired_columns).unwrap_or_default();
+        let mut found = Vec::new();
+        let said = definition.map(Definition::renames).unwrap_or_default();
+        for (old, new, apart) in column_changes::reused_in_space(entry, table, &said) {
+            column_changes::reuse_name(entry, &old, &new, apart, &retired);
+            found.push(Reused { old, new, is_certain: true });
+        }
+        let watched = entry.state == State::Tracked && entry.rebuilt.is_none() && !ours.is_empty();
+        for reused in (self.find_reused)(self.tx, entry, table, watched)? {
+            if reused.is_certain {
+                tracing::warn!(table = %table.spelled, old = reused.old, new = reused.new,
+                    "a column was renamed and its name given to a new one");
+                column_changes::reuse_name(entry, &reused.old, &reused.new, None, &retired);
+            }
+            found.push(reused);
+        }
+        Ok(found)
     }
 
     /// Gives columns that have come, and have the name of one that is gone from the space for good, another to travel by.

@@ -63,7 +63,7 @@ pub(crate) struct RenameColumnArgs {
     pub(crate) file: PathBuf,
     /// A table that is tracked
     table: String,
-    /// The column's name before
+    /// The column's name before. The table may have another column of that name now, if the one of the new name came later
     old: String,
     /// Its name from now on
     new: String,
