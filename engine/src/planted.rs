@@ -161,6 +161,15 @@ bugs! {
     /// it counts once for each copy. Needs a trigger that writes into a tracked table. I4, and that merging
     /// is no writing.
     TriggerCountsTwice,
+    /// A table that was made anew is filled again from the documents, whatever it holds: what the app deleted, inserted and
+    /// edited there is undone. Needs a rebuilt table, or dropped triggers, and writes that no trigger saw. I2, I4, I5.
+    RebuiltRefilled,
+    /// A table that was made anew says only what is in it: rows that are missing come back, as though nobody could have
+    /// deleted them. That what a rebuilt table holds is what counts; I2.
+    RebuiltKeepsDeleted,
+    /// A row that was written just before its table was dropped and made again empty counts as deleted, everywhere, while the
+    /// others come back. That an empty table is filled again; I2.
+    LostMarksKept,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use bytes::Bytes;
 use driftless::planted::{Bug, plant};
@@ -144,6 +145,16 @@ fn small_turns() -> Config {
     let mut config = Config::default();
     config.turn_rows = 1;
     config
+}
+
+/// Two files with two rows, whose engines take a table that was made anew as they find it.
+fn rebuilt_rows() -> Files {
+    let mut config = Config::default();
+    config.rebuild_quiet = Duration::ZERO;
+    let mut files = Files::with(config, 2, ROWS, &["t"], TableOptions::default());
+    files.write(0, "INSERT INTO t VALUES ('1', 0, 0), ('2', 0, 0)");
+    files.exchange();
+    files
 }
 
 fn small_changesets() -> Config {
@@ -386,6 +397,24 @@ fn seen(bug: Bug) -> Option<Vec<String>> {
             files.write(0, "INSERT INTO t VALUES ('1')");
             files.exchange();
             files.see_both("SELECT n FROM s")
+        }
+        Bug::RebuiltRefilled | Bug::RebuiltKeepsDeleted => {
+            let mut files = rebuilt_rows();
+            files.write(
+                0,
+                "DROP TABLE t; CREATE TABLE t (id TEXT PRIMARY KEY, v, w); INSERT INTO t VALUES ('1', 'edited', 0)",
+            );
+            files.exchange();
+            files.see_both(all)
+        }
+        Bug::LostMarksKept => {
+            let mut files = rebuilt_rows();
+            files.write(
+                0,
+                "UPDATE t SET v = 'edited' WHERE id = '1'; DROP TABLE t; CREATE TABLE t (id TEXT PRIMARY KEY, v, w)",
+            );
+            files.exchange();
+            files.see_both(all)
         }
         Bug::OutboxEmptiedEarly | Bug::UnsyncedCommits => return None,
     })

@@ -91,6 +91,34 @@ fn a_table_that_was_made_again_empty_is_filled_again() {
     assert_eq!(names(&circle), ["'1', 'one'", "'2', 'edited'", "'3', 'three'"]);
 }
 
+/// The mark of the edit was read when the table was empty: the row counted as deleted, everywhere, and the others came back.
+#[test]
+fn a_row_that_was_edited_just_before_its_table_was_made_again_empty_is_filled_again_too() {
+    let mut circle = circle(2);
+    circle.sql(0, &format!("UPDATE items SET name = 'ONE' WHERE id = '1'; DROP TABLE items; {ITEMS}"));
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', 'one'", "'2', 'two'", "'3', 'three'"]);
+}
+
+#[test]
+fn a_row_that_was_edited_just_before_a_migration_is_not_deleted_half_way() {
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+    circle.sql(
+        0,
+        "UPDATE items SET name = 'ONE' WHERE id = '1'; CREATE TEMP TABLE kept AS SELECT * FROM items",
+    );
+    circle.sql(0, &format!("DROP TABLE items; {ITEMS}; INSERT INTO items SELECT * FROM kept WHERE id = '2'"));
+    circle.capture(0);
+    circle.fetch(1, 0);
+    assert_eq!(circle.query(1, "SELECT count(*) FROM items"), ["3"]);
+    circle.sql(0, "INSERT INTO items SELECT * FROM kept WHERE id <> '2'");
+    leave_alone();
+    circle.capture(0);
+    circle.meet();
+    sim::set_clock(None);
+    assert_eq!(names(&circle), ["'1', 'ONE'", "'2', 'two'", "'3', 'three'"]);
+}
+
 #[test]
 fn an_edit_that_no_trigger_saw_has_the_time_at_which_the_file_was_last_written() {
     let mut circle = circle(2);

@@ -174,14 +174,19 @@ impl Table {
 
     /// `"k1" COLLATE … = ?1 AND …`, comparing as the primary key does.
     pub(crate) fn key_condition(&self) -> String {
+        self.key_equals(|n| format!("?{}", n + 1))
+    }
+
+    /// The same, for a key whose columns, from 0, are named so.
+    fn key_equals(&self, name: impl Fn(usize) -> String) -> String {
         let terms = self.key.iter().enumerate().map(|(n, key)| {
             let column = quote(&self.columns[key.at].spelled);
             // A rowid alias compares integers, and a collation would hide that from the query planner.
             match (self.integer_key, key.collation) {
-                (true, _) => format!("{column} = ?{}", n + 1),
-                (_, Collation::Binary) => format!("{column} COLLATE BINARY = ?{}", n + 1),
-                (_, Collation::NoCase) => format!("{column} COLLATE NOCASE = ?{}", n + 1),
-                (_, Collation::RTrim) => format!("{column} COLLATE RTRIM = ?{}", n + 1),
+                (true, _) => format!("{column} = {}", name(n)),
+                (_, Collation::Binary) => format!("{column} COLLATE BINARY = {}", name(n)),
+                (_, Collation::NoCase) => format!("{column} COLLATE NOCASE = {}", name(n)),
+                (_, Collation::RTrim) => format!("{column} COLLATE RTRIM = {}", name(n)),
             }
         });
         terms.collect::<Vec<_>>().join(" AND ")

@@ -22,18 +22,31 @@ use crate::store::{Bind, backlog, documents, parked, quote};
 pub(super) fn compare(tx: &Transaction<'_>, entry: &Entry, table: &Table, now: i64) -> Result<()> {
     tables::begin_comparison(tx, entry.id, now)?;
     dirty::widen(tx, table.key.len())?;
-    if is_empty(tx, table)? {
+    if is_empty(tx, table)? || planted!(RebuiltRefilled) {
         tracing::info!(table = %table.spelled, "the table was dropped and made again; it is filled again");
     } else {
         tracing::info!(table = %table.spelled, "the table was rebuilt; it is compared with what was known of it");
         let at = entry.rebuilt.unwrap_or(now);
         enqueue_all(tx, entry.id, table, Why::Rebuilt, at)?;
-        for key in missing(tx, entry.id, table)? {
+        let missing = if planted!(RebuiltKeepsDeleted) { Vec::new() } else { missing(tx, entry.id, table)? };
+        for key in missing {
             backlog::look_at(tx, entry.id, &key.values(), Why::Rebuilt, at)?;
         }
     }
     backlog::refresh_table(tx, entry.id)?;
     tables::set_unjudged(tx, entry.id)
+}
+
+/// Forgets that rows were written which went with the old table. Nobody deleted them: they are found missing when the table
+/// is compared, unless it is filled again, or still is being filled.
+pub(super) fn forget_lost_marks(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<()> {
+    let sql = format!(
+        "DELETE FROM _driftless_dirty WHERE tbl = -{id} OR tbl = {id} AND NOT EXISTS (SELECT 1 FROM main.{} WHERE {})",
+        quote(&table.spelled),
+        table.key_equals(|n| format!("_driftless_dirty.k{n}"))
+    );
+    tx.execute(&sql, []).doing("forgetting marks of a table that was rebuilt")?;
+    Ok(())
 }
 
 pub(super) fn is_empty(tx: &Transaction<'_>, table: &Table) -> Result<bool> {

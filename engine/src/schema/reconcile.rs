@@ -465,6 +465,9 @@ impl Renewal<'_> {
         }
         if lost {
             tracing::info!(table = %table.spelled, "the table lost our triggers: it was rebuilt, or somebody dropped them");
+            if ours.is_empty() && !planted!(LostMarksKept) {
+                rebuilt::forget_lost_marks(tx, entry.id, &table)?;
+            }
             let unseen = self.settling.time_of_unseen(self.now);
             entry.rebuilt = Some(entry.rebuilt.map_or(unseen, |before| before.max(unseen)));
             entry.state = State::Tracked;

@@ -20,6 +20,7 @@ use super::read;
 use super::scenario::Scenario;
 use super::schema::{LEFT, PAGE, REVIVED, REVIVED_AT, RIGHT, TALLY};
 use super::trace::Trace;
+use super::unwatched::{Loss, is_watched, is_witness, own_triggers};
 use super::world::{Checked, broken, changeset_in};
 
 /// How many times a file is looked at before SQLite is asked to look at all of it.
@@ -45,8 +46,19 @@ pub(super) struct Always {
     /// Whether a file went back to what it was, so that its numbers may stand for something else until a relay tells it. What
     /// left before may have reached nobody.
     went_back: bool,
+    /// By node, while tables may be without our triggers, or have been and are not captured: all that there should be.
+    unwatched: BTreeMap<usize, Unwatched>,
+    /// Nodes whose witnesses were made again empty and are not filled again.
+    emptied: BTreeSet<usize>,
     pub(super) witnesses: Witnesses,
     pub(super) model: Option<Model>,
+}
+
+/// Tables of a node that may be without our triggers.
+#[derive(Debug, Clone, Default)]
+struct Unwatched {
+    triggers: BTreeSet<String>,
+    tables: BTreeSet<String>,
 }
 
 /// What the witness tables must show in the end.
@@ -55,6 +67,8 @@ pub(super) struct Witnesses {
     /// What the app saw before it wrote.
     before: Option<Shown>,
     pub(super) tokens: BTreeSet<String>,
+    /// Those of them that were written where no trigger saw it, so that nobody can tell what was one transaction.
+    loose: BTreeSet<String>,
     pub(super) typed: BTreeSet<char>,
     pub(super) deleted: BTreeSet<char>,
     pub(super) sums: BTreeMap<String, i64>,
@@ -110,6 +124,8 @@ impl Always {
             tables: scenario.tables.len(),
             skewed: false,
             went_back: false,
+            unwatched: BTreeMap::new(),
+            emptied: BTreeSet::new(),
             witnesses: Witnesses::default(),
             model: Model::new(scenario),
         }
@@ -184,11 +200,46 @@ impl Always {
     }
 
     /// The engine is about to do something.
-    pub(super) fn before(&mut self, n: usize, app: Option<&Connection>) -> Checked {
+    pub(super) fn before(&mut self, n: usize, app: Option<&Connection>, now: i64) -> Checked {
         if let (Some(model), Some(app)) = (&mut self.model, app) {
-            model.before(n, app)?;
+            model.before(n, app, now)?;
         }
         Ok(())
+    }
+
+    /// A table is about to lose these triggers, or all of its own.
+    pub(super) fn unwatch(&mut self, n: usize, app: &Connection, table: &str, loss: Loss) -> Checked {
+        let triggers = own_triggers(app).map_err(unreadable)?;
+        let unwatched = self.unwatched.entry(n).or_default();
+        unwatched.triggers.extend(triggers.clone());
+        unwatched.tables.insert(table.to_owned());
+        if loss == Loss::Rows && is_witness(table) {
+            self.emptied.insert(n);
+        }
+        if let Some(model) = &mut self.model {
+            model.unwatch(n, app, table, triggers, loss != Loss::SomeTriggers)?;
+        }
+        Ok(())
+    }
+
+    /// Whether tables of a node may be without triggers.
+    pub(super) fn is_unwatched(&self, n: usize) -> bool {
+        self.unwatched.contains_key(&n)
+    }
+
+    /// Whether witnesses of a node are empty that are to be filled again.
+    pub(super) fn lacks_witnesses(&self, n: usize) -> bool {
+        self.emptied.contains(&n)
+    }
+
+    /// Whether the engine knows of all that was written without triggers.
+    fn is_watched(&mut self, n: usize, app: &Connection) -> Checked<bool> {
+        let Some(unwatched) = self.unwatched.get(&n) else { return Ok(true) };
+        let watched = is_watched(app, &unwatched.triggers).map_err(unreadable)?;
+        if watched {
+            self.unwatched.remove(&n);
+        }
+        Ok(watched)
     }
 
     /// The engine has done something.
@@ -200,7 +251,10 @@ impl Always {
             model.settle(n, app)?;
         }
         self.follows(n, &vector)?;
-        let idle = engine.is_idle().map_err(unreadable)?;
+        let idle = self.is_watched(n, app)? && engine.is_idle().map_err(unreadable)?;
+        if idle {
+            self.emptied.remove(&n);
+        }
         // Most of what an engine does changes nothing that anybody sees.
         if self
             .looked
@@ -211,7 +265,9 @@ impl Always {
             return Ok(());
         }
         let shown = Shown::read(app).map_err(unreadable)?;
-        whole(n, &shown)?;
+        if !self.emptied.contains(&n) {
+            whole(n, &shown, &self.witnesses.loose)?;
+        }
         if !idle {
             return Ok(());
         }
@@ -253,11 +309,17 @@ impl Always {
         }
         let Some(before) = self.witnesses.before.take() else { return Ok(()) };
         let shown = Shown::read(app).map_err(unreadable)?;
-        if shown.left != shown.right {
+        if shown.left != shown.right && !self.emptied.contains(&n) {
             return broken("an app writes both witnesses or neither", format!("{n}: {shown:?}"));
         }
         let now = &mut self.witnesses;
-        now.tokens.extend(shown.left.difference(&before.left).cloned());
+        let tokens: Vec<String> = shown.left.difference(&before.left).cloned().collect();
+        let is_seen =
+            |unwatched: &Unwatched| [LEFT, RIGHT].iter().all(|table| !unwatched.tables.contains(*table));
+        if !self.unwatched.get(&n).is_none_or(is_seen) {
+            now.loose.extend(tokens.iter().cloned());
+        }
+        now.tokens.extend(tokens);
         let revived = |shown: &Shown| shown.sums.get(REVIVED).copied();
         if let Some(sum) = revived(&shown) {
             now.added += (sum - revived(&before).unwrap_or(REVIVED_AT)).max(0);
@@ -277,6 +339,8 @@ impl Always {
     pub(super) fn restored(&mut self, n: usize, same_inode: bool) {
         self.applied.remove(&n);
         self.looked.remove(&n);
+        self.unwatched.remove(&n);
+        self.emptied.remove(&n);
         self.witnesses.forgetful = true;
         if same_inode {
             // Its next writes may take numbers that were taken before, until a relay tells it.
@@ -294,17 +358,21 @@ impl Always {
 
     /// A node works on a copy of another's file.
     pub(super) fn copied(&mut self, from: usize, to: usize) {
+        if let Some(unwatched) = self.unwatched.get(&from) {
+            self.unwatched.insert(to, unwatched.clone());
+        }
         if let Some(model) = &mut self.model {
             model.copied(from, to);
         }
     }
 }
 
-fn whole(n: usize, shown: &Shown) -> Checked {
-    if shown.left == shown.right {
+fn whole(n: usize, shown: &Shown, loose: &BTreeSet<String>) -> Checked {
+    let half = shown.left.symmetric_difference(&shown.right).filter(|token| !loose.contains(*token));
+    let half: Vec<_> = half.collect();
+    if half.is_empty() {
         return Ok(());
     }
-    let half: Vec<_> = shown.left.symmetric_difference(&shown.right).collect();
     broken("a transaction is there whole or not at all (I3)", format!("{n} shows half of {half:?}"))
 }
 

@@ -3,9 +3,10 @@
 
 use fastrand::Rng;
 
-use super::scenario::{Copying, Mangle, NodeSpec, Scenario, Side, Step};
+use super::scenario::{Copying, Mangle, NodeSpec, Rebuilding, Scenario, Side, Step};
 use super::schema::{one_in, schema};
 use super::sql;
+use super::unwatched::{self, is_witness};
 use super::world::World;
 
 /// What a seed has picked.
@@ -27,6 +28,9 @@ pub(super) struct Dice {
 enum Kind {
     Write,
     Alter,
+    Rebuild,
+    DropTriggers,
+    Close,
     Turn,
     Connect,
     Cut,
@@ -106,6 +110,18 @@ impl Dice {
             let often = if rng.bool() { 2 } else { 8 };
             weights.extend([(2, Kind::RelaySave), (often, Kind::RelayRestore)]);
         }
+        // By dice of their own, so that other seeds stay what they are.
+        let mut unwatched = Rng::with_seed(seed ^ 0x4eb);
+        if one_in(&mut unwatched, 3) {
+            let mut may = |one_of: u8, weight: u32, kind: Kind| {
+                if one_in(&mut unwatched, one_of) {
+                    weights.push((weight, kind));
+                }
+            };
+            may(2, 6, Kind::Rebuild);
+            may(2, 6, Kind::DropTriggers);
+            may(2, 5, Kind::Close);
+        }
         let same_inode = !relay_forgets && relays == 1;
         let most_nodes = nodes.len() + 3;
         // Most runs are short: what goes wrong mostly goes wrong soon, and short ones are easier to understand.
@@ -162,6 +178,38 @@ impl Dice {
                     }
                     _ => Step::Turn { node },
                 }
+            }
+            Kind::Rebuild | Kind::DropTriggers => {
+                let Some(app) = &world.nodes[node].app else { return Some(Step::Turn { node }) };
+                let tables = unwatched::tables(app);
+                let Some(table) = tables.get(rng.usize(..tables.len().max(1))).cloned() else {
+                    return Some(Step::Turn { node });
+                };
+                let written = sql::look(app);
+                match kind {
+                    _ if written.is_empty() => Step::Turn { node },
+                    Kind::Rebuild => {
+                        let how = if one_in(rng, 5) { Rebuilding::Empty } else { Rebuilding::Copied };
+                        // A witness that is written while it is empty loses the rest.
+                        let sql = match how {
+                            Rebuilding::Empty if is_witness(&table) || !one_in(rng, 4) => Vec::new(),
+                            _ => sql::on_the_way(rng, &written, &table, self.number),
+                        };
+                        Step::Rebuild { node, table, how, sql }
+                    }
+                    _ => {
+                        let sql = sql::transaction(rng, &written, self.number, false);
+                        Step::DropTriggers { node, table, only: sql::some_triggers(rng), sql }
+                    }
+                }
+            }
+            // Mostly for a while.
+            Kind::Close if world.nodes[node].engine.is_none() => Step::Open { node },
+            Kind::Close => Step::Close { node },
+            Kind::Turn | Kind::Connect | Kind::Pump
+                if world.nodes[node].engine.is_none() && one_in(rng, 4) =>
+            {
+                Step::Open { node }
             }
             Kind::Turn => Step::Turn { node },
             // Mostly who has none.

@@ -18,6 +18,9 @@ impl World {
     pub(super) fn finish(&mut self, thoroughly: bool) -> Checked {
         self.trace.line(|| "-- everything is healed".to_owned());
         self.forget_old_wires();
+        for n in 0..self.nodes.len() {
+            self.open(n)?;
+        }
         self.agree_on_schema()?;
         self.meet()?;
         if self.is_joined_by_some() {
@@ -196,6 +199,12 @@ impl World {
         let (known, shown) = (&self.always.witnesses, Shown::read(app).map_err(unreadable)?);
         let strangers: Vec<_> = shown.left.difference(&known.tokens).collect();
         let lost: Vec<_> = known.tokens.difference(&shown.left).collect();
+        if shown.left != shown.right {
+            return broken(
+                "a transaction is there whole or not at all (I3)",
+                format!("in the end: {shown:?}"),
+            );
+        }
         if !strangers.is_empty() || !lost.is_empty() && !known.forgetful {
             return broken(
                 "no committed write is lost (I2)",

@@ -20,6 +20,7 @@ mod schema;
 mod shrink;
 mod sql;
 mod trace;
+mod unwatched;
 mod wires;
 mod world;
 

@@ -17,6 +17,7 @@ use rusqlite::Connection;
 use super::always::unreadable;
 use super::scenario::Scenario;
 use super::schema::quote;
+use super::unwatched::is_watched;
 use super::world::{Checked, broken};
 
 /// A table and a key, folded as the key compares.
@@ -63,12 +64,30 @@ struct Known {
     touched: BTreeSet<RowId>,
     /// Between which times the app wrote what waits.
     since: Option<(i64, i64)>,
+    unwatched: Option<Unwatched>,
+}
+
+/// What is known of tables that were without our triggers and are not compared yet with what they had shown.
+#[derive(Debug, Clone, Default)]
+struct Unwatched {
+    /// All triggers that there should be.
+    triggers: BTreeSet<String>,
+    /// The tables, and whether each lost all of its triggers, as one does that is made anew.
+    tables: BTreeMap<String, bool>,
+    /// Between which times the engine looked: what it finds gets such a time.
+    looked: Option<(i64, i64)>,
+    /// How many own changesets there were before any of them could tell of these tables.
+    from: u64,
+    /// Whether the file took another name meanwhile, so that it is not known what was captured under the old one.
+    renamed: bool,
 }
 
 #[derive(Debug)]
 struct Op {
     /// The numbers under which it travels: more than one where a file was copied.
     ids: Vec<(ReplicaId, u64)>,
+    /// How many changesets before those may hold a part of it already.
+    spread: u64,
     seen: StateVector,
 }
 
@@ -89,11 +108,18 @@ struct Life {
     optional: bool,
     /// As of a write.
     blind: bool,
+    /// The row, if it was found new in a table without triggers: all that find the same one have written the same.
+    found: Option<Row>,
 }
 
 impl Op {
     fn is_in(&self, vector: &StateVector) -> bool {
         self.ids.iter().any(|(replica, seq)| vector.get(*replica) >= *seq)
+    }
+
+    /// Whether a part of it may be.
+    fn may_be_in(&self, vector: &StateVector) -> bool {
+        self.ids.iter().any(|(replica, seq)| vector.get(*replica) >= seq - self.spread.min(seq - 1))
     }
 }
 
@@ -181,8 +207,28 @@ impl Model {
         let look = self.snapshot(app)?;
         let Some(known) = self.nodes.get_mut(&n) else { return Ok(()) };
         known.touched.extend(difference(&known.shown, &look));
-        // Clocks may go backwards.
-        known.since = Some(known.since.map_or((now, now), |(least, most)| (least.min(now), most.max(now))));
+        known.since = widened(known.since, now);
+        Ok(())
+    }
+
+    /// A table is about to lose some of the triggers that are there, or `all` of its own.
+    pub(super) fn unwatch(
+        &mut self,
+        n: usize,
+        app: &Connection,
+        table: &str,
+        triggers: BTreeSet<String>,
+        all: bool,
+    ) -> Checked {
+        if !self.nodes.contains_key(&n) {
+            return Ok(());
+        }
+        self.settle(n, app)?;
+        let Some(known) = self.nodes.get_mut(&n) else { return Ok(()) };
+        let from = known.name.map_or(0, |name| known.vector.get(name));
+        let unwatched = known.unwatched.get_or_insert_with(|| Unwatched { from, ..Unwatched::default() });
+        unwatched.triggers.extend(triggers);
+        *unwatched.tables.entry(table.to_owned()).or_default() |= all;
         Ok(())
     }
 
@@ -206,11 +252,14 @@ impl Model {
     }
 
     /// The engine is about to do something.
-    pub(super) fn before(&mut self, n: usize, app: &Connection) -> Checked {
+    pub(super) fn before(&mut self, n: usize, app: &Connection, now: i64) -> Checked {
         if !self.nodes.contains_key(&n) {
             return Ok(());
         }
         self.settle(n, app)?;
+        if let Some(unwatched) = self.nodes.get_mut(&n).and_then(|known| known.unwatched.as_mut()) {
+            unwatched.looked = widened(unwatched.looked, now);
+        }
         let waits = self.nodes[&n].since.is_some();
         let look = if waits { Some(self.snapshot(app)?) } else { None };
         let parked = if waits { self.parked_in(app)? } else { BTreeSet::new() };
@@ -223,7 +272,10 @@ impl Model {
     /// Finds out what the engine has done since this was last asked.
     pub(super) fn settle(&mut self, n: usize, app: &Connection) -> Checked {
         let Some(known) = self.nodes.get(&n) else { return Ok(()) };
-        let (name, vector, clean) = state(app).map_err(unreadable)?;
+        let (name, vector, mut clean) = state(app).map_err(unreadable)?;
+        if let Some(unwatched) = &known.unwatched {
+            clean &= is_watched(app, &unwatched.triggers).map_err(unreadable)?;
+        }
         let moved = known.name != Some(name) || known.vector != vector;
         let waited = known.attempt.is_some();
         if !(moved || waited && clean) {
@@ -233,6 +285,9 @@ impl Model {
         if let Some(old) = known.name.filter(|old| *old != name) {
             // No turn does that: what waited waits.
             self.renamed(old, name, &known.vector, &vector);
+            if let Some(unwatched) = &mut known.unwatched {
+                (unwatched.from, unwatched.renamed) = (vector.get(name), true);
+            }
             (known.name, known.vector, known.attempt) = (Some(name), vector, None);
             self.nodes.insert(n, known);
             return Ok(());
@@ -246,6 +301,9 @@ impl Model {
         if captured && (waited || known.since.is_none()) {
             (known.shown, known.since) = (look, None);
             known.touched.clear();
+            if clean {
+                known.unwatched = None;
+            }
         } else if known.since.is_none() {
             known.shown = look;
         }
@@ -270,23 +328,49 @@ impl Model {
     /// `whole`: nothing is left to capture. Else it is not known how much of it was.
     fn captured(&mut self, known: &Known, attempt: &Snapshot, id: (ReplicaId, u64), whole: bool) {
         let op = self.ops.len();
-        self.ops.push(Op { ids: vec![id], seen: known.vector.clone() });
-        let time = known.since.unwrap_or_default();
+        let unwatched = known.unwatched.as_ref();
+        // What is found in tables is no transaction: each changeset of it arrives by itself.
+        let spread = unwatched.map_or(0, |unwatched| id.1.saturating_sub(unwatched.from + 1));
+        let whole = whole && !unwatched.is_some_and(|unwatched| unwatched.renamed);
+        self.ops.push(Op { ids: vec![id], spread, seen: known.vector.clone() });
         let mut touched = known.touched.clone();
         touched.extend(difference(&known.shown, attempt));
         for row in touched {
             // While a row is listed as parked, nothing of what was inserted under its key is captured.
             let is_parked = known.parked.contains(&row);
             let (before, after) = (known.shown.get(&row).filter(|_| !is_parked), attempt.get(&row));
-            let lives = self.lives.entry(row.clone()).or_default();
+            let lost = unwatched.and_then(|unwatched| unwatched.tables.get(&row.0));
             let Some(after) = after else {
-                // Seen in the table and gone; or never seen there, because it was parked.
-                lives.push(Life { op, alive: false, optional: !whole || before.is_none(), blind: false });
+                let refilled = lost.is_some() && !has_rows(attempt, &row.0);
+                if refilled && lost == Some(&true) {
+                    // An empty table was dropped and made again, and is filled again.
+                    continue;
+                }
+                // Seen in the table and gone; or never seen there, because it was parked. Where some of the triggers were left
+                // in an empty table, it may be one of those that were seen to go, or one that comes back.
+                let optional = !whole || before.is_none() || refilled;
+                let lives = self.lives.entry(row.clone()).or_default();
+                lives.push(Life { op, alive: false, optional, blind: false, found: None });
                 continue;
             };
             let blind = is_parked;
+            let mut time = known.since.unwrap_or_default();
+            if lost.is_some() {
+                for looked in
+                    unwatched.and_then(|unwatched| unwatched.looked).into_iter().flat_map(|(a, b)| [a, b])
+                {
+                    time = (time.0.min(looked), time.1.max(looked));
+                }
+            }
+            let found = (lost.is_some() && before.is_none()).then(|| after.clone());
+            if found.is_some() {
+                // A row that is found new was written at no known time.
+                time.0 = 0;
+            }
+            let is_twin = found.is_some() && self.has_twin(&row, &found);
             // Inserted just as it was parked, it is not written.
-            lives.push(Life { op, alive: true, optional: !whole || blind || before == Some(after), blind });
+            let optional = !whole || blind || before == Some(after) || is_twin;
+            self.lives.entry(row.clone()).or_default().push(Life { op, alive: true, optional, blind, found });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
             // What is inserted where a row is parked shows, whatever the clocks say.
             let known_of_row = self.cells.iter().filter(|((id, _), _)| blind && *id == row);
@@ -308,12 +392,27 @@ impl Model {
                 cell.push(Write {
                     op,
                     value: value.clone(),
-                    optional: !whole || old.is_none() && known_before,
+                    optional: !whole || old.is_none() && known_before || is_twin,
                     blind,
                     time,
                 });
             }
         }
+    }
+
+    /// Whether another op found the very same row in a table without triggers. Then neither need stand: who has seen one of them
+    /// has seen the other, which is the same content by the same writer.
+    fn has_twin(&mut self, row: &RowId, found: &Option<Row>) -> bool {
+        let mut twins = BTreeSet::new();
+        for life in self.lives.get_mut(row).into_iter().flatten().filter(|life| life.found == *found) {
+            life.optional = true;
+            twins.insert(life.op);
+        }
+        for ((of, _), writes) in &mut self.cells {
+            let same = writes.iter_mut().filter(|write| of == row && twins.contains(&write.op));
+            same.for_each(|write| write.optional = true);
+        }
+        !twins.is_empty()
     }
 
     /// A copy of the file was laid aside.
@@ -342,6 +441,11 @@ impl Model {
         !others.any(|op| op != at && self.ops[at].is_in(&self.ops[op].seen))
     }
 
+    /// Whether none of these ops can have seen anything of that one.
+    fn surely_stands(&self, at: usize, mut others: impl Iterator<Item = usize>) -> bool {
+        !others.any(|op| op != at && self.ops[at].may_be_in(&self.ops[op].seen))
+    }
+
     /// Compares with a file in which everything has arrived. `forgetful`: files lost writes that nobody else had.
     pub(super) fn check(
         &self,
@@ -368,7 +472,11 @@ impl Model {
                 true => standing.all(|life| life.alive),
             };
             let now = shown.get(row).or_else(|| parked.get(row));
-            let doubt = there.is_empty() || there.iter().any(|life| life.optional);
+            let unsure =
+                |life: &&&Life| self.stands(life.op, seeing()) && !self.surely_stands(life.op, seeing());
+            let doubt = there.is_empty()
+                || there.iter().any(|life| life.optional)
+                || there.iter().any(|life| unsure(&life));
             if !doubt && now.is_some() != alive {
                 return broken(
                     LOST,
@@ -398,7 +506,7 @@ impl Model {
         // Nobody can have superseded it; nobody need have.
         let seeing = || there.iter().filter(|write| !write.blind);
         let must_stand =
-            |write: &Write| self.stands(write.op, seeing().map(|write| write.op)) && !write.optional;
+            |write: &Write| self.surely_stands(write.op, seeing().map(|write| write.op)) && !write.optional;
         let certain = || seeing().filter(|write| !write.optional).map(|write| write.op);
         let standing: Vec<&&Write> = there.iter().filter(|write| self.stands(write.op, certain())).collect();
         if standing.is_empty() {
@@ -475,6 +583,15 @@ impl Table {
         });
         values.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// A span of time that holds this one too. Clocks may go backwards.
+fn widened(span: Option<(i64, i64)>, now: i64) -> Option<(i64, i64)> {
+    Some(span.map_or((now, now), |(least, most)| (least.min(now), most.max(now))))
+}
+
+fn has_rows(snapshot: &Snapshot, table: &str) -> bool {
+    snapshot.keys().any(|(of, _)| of == table)
 }
 
 /// Rows that are not the same in both.

@@ -102,6 +102,15 @@ pub enum Step {
     Write { node: usize, sql: Vec<String> },
     /// The app changes its schema.
     Alter { node: usize, change: Change },
+    /// The app makes a table anew in one transaction, and runs statements in it before that is committed. Our triggers are
+    /// gone with the old table.
+    Rebuild { node: usize, table: String, how: Rebuilding, sql: Vec<String> },
+    /// A tool drops our triggers of a table, all of them or those that are called so, and the app runs statements.
+    DropTriggers { node: usize, table: String, only: Vec<String>, sql: Vec<String> },
+    /// The engine is closed, and the app goes on without it.
+    Close { node: usize },
+    /// An engine that was closed is opened.
+    Open { node: usize },
     /// The engine takes a turn.
     Turn { node: usize },
     /// The engine connects to a relay; a connection that it has goes.
@@ -142,6 +151,15 @@ pub enum Step {
     RelaySave { relay: usize },
     /// The copy takes its place; without one, everything is lost.
     RelayRestore { relay: usize },
+}
+
+/// How a table is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rebuilding {
+    /// With the rows that it had.
+    Copied,
+    /// Without any.
+    Empty,
 }
 
 /// One end of a connection.
@@ -186,12 +204,32 @@ pub enum Change {
 }
 
 impl Step {
+    /// The statements that the app runs in it.
+    pub(super) fn statements(&self) -> &[String] {
+        match self {
+            Self::Write { sql, .. } | Self::Rebuild { sql, .. } | Self::DropTriggers { sql, .. } => sql,
+            _ => &[],
+        }
+    }
+
+    /// The same, to leave some out.
+    pub(super) fn statements_mut(&mut self) -> Option<&mut Vec<String>> {
+        match self {
+            Self::Write { sql, .. } | Self::Rebuild { sql, .. } | Self::DropTriggers { sql, .. } => Some(sql),
+            _ => None,
+        }
+    }
+
     /// Whether it is a fault rather than work.
     pub fn is_fault(&self) -> bool {
         !matches!(
             self,
             Self::Write { .. }
                 | Self::Alter { .. }
+                | Self::Rebuild { .. }
+                | Self::DropTriggers { .. }
+                | Self::Close { .. }
+                | Self::Open { .. }
                 | Self::Turn { .. }
                 | Self::Connect { .. }
                 | Self::Pump { .. }

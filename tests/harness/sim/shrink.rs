@@ -1,6 +1,6 @@
 //! From a run that fails to the few decisions that it takes.
 
-use super::scenario::{Scenario, Step};
+use super::scenario::Scenario;
 use super::{Failure, replay};
 
 /// Leaves out steps, and statements of steps, as long as the same promise is broken. `told` hears how many steps are left
@@ -37,10 +37,9 @@ pub fn shrink(
             chunk /= 2;
         }
         for at in 0..best.steps.len() {
-            let Step::Write { sql, .. } = &best.steps[at] else { continue };
-            for statement in (0..sql.len()).rev() {
+            for statement in (0..best.steps[at].statements().len()).rev() {
                 let mut candidate = best.clone();
-                if let Step::Write { sql, .. } = &mut candidate.steps[at] {
+                if let Some(sql) = candidate.steps[at].statements_mut() {
                     sql.remove(statement);
                 }
                 if let Some(failure) = fails(&candidate) {
@@ -55,9 +54,5 @@ pub fn shrink(
 }
 
 fn size(scenario: &Scenario) -> usize {
-    let statements = |step: &Step| match step {
-        Step::Write { sql, .. } => sql.len(),
-        _ => 0,
-    };
-    scenario.steps.len() + scenario.steps.iter().map(statements).sum::<usize>()
+    scenario.steps.len() + scenario.steps.iter().map(|step| step.statements().len()).sum::<usize>()
 }

@@ -178,7 +178,11 @@ fn tally(rng: &mut Rng, revived: bool) -> String {
             (false, _) => format!(
                 "INSERT OR IGNORE INTO tally SELECT '{REVIVED}', {REVIVED_AT} WHERE NOT EXISTS (
                      SELECT 1 FROM _driftless_dirty WHERE tbl IN
-                         (SELECT id FROM _driftless_tables WHERE name = 'tally'))"
+                         (SELECT id FROM _driftless_tables WHERE name = 'tally'))
+                 AND NOT EXISTS (SELECT 1 FROM _driftless_backlog) AND 3 = (
+                     SELECT count(*) FROM sqlite_master m JOIN _driftless_tables t ON m.type = 'trigger' AND m.name IN
+                         ('_driftless_' || t.id || '_insert', '_driftless_' || t.id || '_update', '_driftless_' || t.id || '_delete')
+                     WHERE t.name = 'tally')"
             ),
         };
     }
@@ -209,6 +213,31 @@ pub(super) fn transaction(rng: &mut Rng, tables: &[Seen], number: u32, revived: 
     }
     if whole {
         sql.push(if one_in(rng, 12) { "ROLLBACK" } else { "COMMIT" }.to_owned());
+    }
+    sql
+}
+
+/// Which of our triggers a tool drops: none named for all.
+pub(super) fn some_triggers(rng: &mut Rng) -> Vec<String> {
+    let kinds =
+        ["insert", "update", "delete", "replace_insert", "replace_update", "rowid_insert", "rowid_update"];
+    if rng.bool() {
+        return Vec::new();
+    }
+    (0..rng.usize(1..3)).map(|_| pick(rng, &kinds).to_owned()).collect()
+}
+
+/// What an app does in a table that it makes anew, in the middle of that.
+pub(super) fn on_the_way(rng: &mut Rng, tables: &[Seen], table: &str, number: u32) -> Vec<String> {
+    let own: Vec<&Seen> = tables.iter().filter(|seen| seen.name == table).collect();
+    let mut sql: Vec<String> = (0..rng.u8(0..5))
+        .map(|_| match own[..] {
+            [own] if !one_in(rng, 4) => statement(rng, std::slice::from_ref(own)),
+            _ => statement(rng, tables),
+        })
+        .collect();
+    if one_in(rng, 3) {
+        sql.extend(witness(rng, number, false));
     }
     sql
 }

@@ -145,7 +145,7 @@ impl World {
     }
 
     /// Opens what is not open of a node: the app's connection and the engine.
-    fn open(&mut self, n: usize) -> Checked {
+    pub(super) fn open(&mut self, n: usize) -> Checked {
         self.set_clock(n);
         let node = &mut self.nodes[n];
         if node.app.is_none() {
@@ -189,9 +189,10 @@ impl World {
         work: impl FnOnce(&mut Replica, Option<&mut Link>) -> driftless::Result<T>,
     ) -> Checked<Option<T>> {
         self.set_clock(n);
+        let now = self.time_at(n);
         let node = &mut self.nodes[n];
         let Some(engine) = node.engine.as_mut() else { return Ok(None) };
-        self.always.before(n, node.app.as_ref())?;
+        self.always.before(n, node.app.as_ref(), now)?;
         let link = node.link.as_mut().map(|conversation| &mut conversation.link);
         let done = guarded(|| work(engine, link))?;
         let done = match done {
@@ -232,6 +233,10 @@ impl World {
         match step {
             Step::Write { node, .. }
             | Step::Alter { node, .. }
+            | Step::Rebuild { node, .. }
+            | Step::DropTriggers { node, .. }
+            | Step::Close { node }
+            | Step::Open { node }
             | Step::Turn { node }
             | Step::Connect { node, .. }
             | Step::Cut { node, .. }
@@ -270,6 +275,12 @@ impl World {
                 self.always.skew();
                 self.alter(node, change)?;
             }
+            Step::Rebuild { node, ref table, how, ref sql } => self.rebuild(node, table, how, sql)?,
+            Step::DropTriggers { node, ref table, ref only, ref sql } => {
+                self.drop_triggers(node, table, only, sql)?;
+            }
+            Step::Close { node } => self.stop_engine(node),
+            Step::Open { node } => self.open(node)?,
             Step::Turn { node } => {
                 self.engine(node, false, |engine, _| engine.turn(Vec::new()))?;
             }
@@ -326,7 +337,7 @@ impl World {
             Step::Copy { node, how } => self.copy(node, how)?,
             Step::Save { node } => {
                 // As for a copy: what no engine has captured yet would be captured twice.
-                self.engine(node, false, |engine, _| engine.turn(Vec::new()))?;
+                self.look_at(node)?;
                 self.nodes[node].save();
                 if let Some(model) = &mut self.always.model {
                     model.saved(node);
@@ -349,14 +360,31 @@ impl World {
     }
 
     fn write(&mut self, n: usize, sql: &[String]) -> Checked {
-        self.set_clock(n);
-        let Some(app) = &self.nodes[n].app else { return Ok(()) };
-        if self.nodes[n].joined && !self.always.is_complete(app)? {
-            // Nobody begins to work on half a copy.
+        if !self.is_at_work(n)? {
             return Ok(());
         }
+        self.set_clock(n);
+        let Some(app) = &self.nodes[n].app else { return Ok(()) };
         self.always.writes(app)?;
+        self.run_statements(n, sql)?;
+        self.wrote(n)
+    }
+
+    /// Whether the app of a node has begun to work and can go on.
+    pub(super) fn is_at_work(&mut self, n: usize) -> Checked<bool> {
+        if self.always.lacks_witnesses(n) {
+            // What is written into a table that was made again empty makes the rest of it deleted.
+            self.look_at(n)?;
+        }
+        let Some(app) = &self.nodes[n].app else { return Ok(false) };
+        // Nobody begins to work on half a copy.
+        Ok(!self.nodes[n].joined || self.always.is_complete(app)?)
+    }
+
+    /// Runs statements one after the other; each may fail.
+    pub(super) fn run_statements(&mut self, n: usize, sql: &[String]) -> Checked {
         let now = self.time_at(n);
+        let Some(app) = &self.nodes[n].app else { return Ok(()) };
         let mut undone = false;
         for statement in sql {
             // A transaction that a conflict has rolled back is over: what was meant to be in it is not done alone.
@@ -379,14 +407,25 @@ impl World {
                 undone = false;
             }
         }
-        if !app.is_autocommit() {
+        Ok(())
+    }
+
+    /// The app has written.
+    pub(super) fn wrote(&mut self, n: usize) -> Checked {
+        let now = self.time_at(n);
+        let node = &self.nodes[n];
+        if let Some(app) = node.app.as_ref().filter(|app| !app.is_autocommit()) {
             let _over = app.execute_batch("ROLLBACK");
         }
-        self.always.wrote(n, &self.nodes[n], now)
+        self.always.wrote(n, node, now)
     }
 
     /// Changes the schema at a node. Returns whether that was possible.
     pub(super) fn alter(&mut self, n: usize, change: &Change) -> Checked<bool> {
+        if self.always.is_unwatched(n) {
+            // A table that is made anew and renamed between two looks of the engine is another one.
+            self.look_at(n)?;
+        }
         self.set_clock(n);
         let Some(app) = &self.nodes[n].app else { return Ok(false) };
         // A migration waits for the disk, whatever else the app does.
@@ -438,7 +477,7 @@ impl World {
 
     fn copy(&mut self, n: usize, how: Copying) -> Checked {
         // What no engine has captured yet both would capture: so say the papers, and so is this done.
-        self.engine(n, false, |engine, _| engine.turn(Vec::new()))?;
+        self.look_at(n)?;
         if self.nodes[n].app.is_none() {
             return Ok(());
         }
