@@ -10,7 +10,7 @@ use std::time::Duration;
 const LONGEST: i64 = 30;
 
 /// The tables that wait to be left alone, by number.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settling {
     /// How long a table must have been left alone, in milliseconds.
     quiet: i64,
@@ -20,7 +20,7 @@ pub(crate) struct Settling {
     last_write: Option<i64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     /// What the table looked like: it is touched when that changes.
     looks: String,
