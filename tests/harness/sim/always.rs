@@ -345,9 +345,7 @@ impl Always {
         }
         let Some(before) = self.witnesses.before.take() else { return Ok(()) };
         let shown = Shown::read(app).map_err(unreadable)?;
-        if shown.left != shown.right && !self.misses_witnesses(n) {
-            return broken("an app writes both witnesses or neither", format!("{n}: {shown:?}"));
-        }
+        let may_be_half = self.misses_witnesses(n);
         let now = &mut self.witnesses;
         let tokens: Vec<String> = shown.left.difference(&before.left).cloned().collect();
         let is_seen =
@@ -356,6 +354,11 @@ impl Always {
             now.loose.extend(tokens.iter().cloned());
         }
         now.tokens.extend(tokens);
+        // Of what nobody knows to be one transaction a part may have come from others.
+        let mut half = shown.left.symmetric_difference(&shown.right);
+        if !may_be_half && half.any(|token| !now.loose.contains(token)) {
+            return broken("an app writes both witnesses or neither", format!("{n}: {shown:?}"));
+        }
         let revived = |shown: &Shown| shown.sums.get(REVIVED).copied();
         if let Some(sum) = revived(&shown) {
             now.added += (sum - revived(&before).unwrap_or(REVIVED_AT)).max(0);
