@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use driftless_protocol::RowKey;
 use driftless_protocol::changeset::{Body, Document};
-use driftless_protocol::{ReplicaId, RowKey};
 use rusqlite::Transaction;
 
 use crate::error::Result;
@@ -121,14 +121,12 @@ pub(crate) fn body(
     tx: &Transaction<'_>,
     numbers: &mut TableNumbers,
     body: &Body,
-    own: ReplicaId,
     touched: &mut TouchedRows,
 ) -> Result<()> {
     let (authors, rows) = body.open()?;
+    // Our own too: a file that was restored does not know of those that wrote after it was laid aside.
     for (writer, replica) in authors {
-        if replica != own {
-            writers::remember(tx, writer, replica)?;
-        }
+        writers::remember(tx, writer, replica)?;
     }
     for row in rows {
         let row = row?;
@@ -193,7 +191,7 @@ mod tests {
     use crate::text_doc::{TextDocError, content, seed, write};
     use driftless_protocol::changeset::BodyBuilder;
     use driftless_protocol::{
-        Changeset, ChangesetHeader, Collation, Part, Seq, StateVector, Value, WriterId,
+        Changeset, ChangesetHeader, Collation, Part, ReplicaId, Seq, StateVector, Value, WriterId,
     };
     use rusqlite::Connection;
     use std::path::Path;
@@ -222,7 +220,7 @@ mod tests {
     /// Applies a body; the rows that it touched.
     fn apply(tx: &Transaction<'_>, body: &Body) -> Result<Vec<RowKey>> {
         let mut touched = TouchedRows::default();
-        super::body(tx, &mut TableNumbers::default(), body, ReplicaId::random(), &mut touched)?;
+        super::body(tx, &mut TableNumbers::default(), body, &mut touched)?;
         Ok(touched.take().into_iter().map(|row| row.key).collect())
     }
 

@@ -170,6 +170,9 @@ bugs! {
     /// A row that was written just before its table was dropped and made again empty counts as deleted, everywhere, while the
     /// others come back. That an empty table is filled again; I2.
     LostMarksKept,
+    /// An engine does not notice that its open file was restored to an earlier state, and goes on under its name: what is written
+    /// then gets numbers that others hold already with other content, and shows nowhere else. I7, I1, I2.
+    RestoreUnnoticed,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use driftless::{Config, ReplicaId, StateVector, TableOptions};
 use driftless_protocol::message::Welcome;
 use driftless_protocol::{Changeset, SnapshotPart, SpaceId};
 use driftless_tests::{create_database, later, query, sql};
+use rusqlite::backup::Backup;
 use tempfile::TempDir;
 
 const ROWS: &str = "CREATE TABLE t (id TEXT PRIMARY KEY, v, w)";
@@ -415,6 +416,19 @@ fn seen(bug: Bug) -> Option<Vec<String>> {
             );
             files.exchange();
             files.see_both(all)
+        }
+        Bug::RestoreUnnoticed => {
+            let mut files = one_row(2);
+            let saved = files.folder.path().join("saved.db");
+            sql(&files.path(0), &format!("VACUUM INTO '{}'", saved.display()));
+            files.write(0, "UPDATE t SET v = 1");
+            files.exchange();
+            let mut app = driftless_tests::connect(&files.path(0));
+            let from = driftless_tests::connect(&saved);
+            Backup::new(&from, &mut app).expect("begun").step(-1).expect("restored");
+            files.write(0, "UPDATE t SET v = 2");
+            files.exchange();
+            files.see_both("SELECT v FROM t")
         }
         Bug::OutboxEmptiedEarly | Bug::UnsyncedCommits => return None,
     })

@@ -103,10 +103,7 @@ fn a_row_that_was_edited_just_before_its_table_was_made_again_empty_is_filled_ag
 #[test]
 fn a_row_that_was_edited_just_before_a_migration_is_not_deleted_half_way() {
     let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
-    circle.sql(
-        0,
-        "UPDATE items SET name = 'ONE' WHERE id = '1'; CREATE TEMP TABLE kept AS SELECT * FROM items",
-    );
+    circle.sql(0, "UPDATE items SET name = 'ONE' WHERE id = '1'; CREATE TABLE kept AS SELECT * FROM items");
     circle.sql(0, &format!("DROP TABLE items; {ITEMS}; INSERT INTO items SELECT * FROM kept WHERE id = '2'"));
     circle.capture(0);
     circle.fetch(1, 0);

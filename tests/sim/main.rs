@@ -125,6 +125,8 @@ const FOUND_WITHIN: &[(&str, u64)] = &[
     ("OutboxEmptiedEarly", 20),
     ("OwnValueWins", 200),
     ("PageBoundarySkipped", 20),
+    ("RebuiltKeepsDeleted", 300),
+    ("RebuiltRefilled", 200),
     ("SnapshotLowersVector", 200),
     ("SnapshotReplacesAll", 400),
     ("TextReplacedWhole", 100),

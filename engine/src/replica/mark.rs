@@ -73,7 +73,7 @@ impl Found {
             mended |= mending::run(tx, path, true)?;
             mark = Mark::read(tx)?;
         }
-        if mark.as_ref() == Some(known) {
+        if mark.as_ref() == Some(known) || mark.is_some() && planted!(RestoreUnnoticed) {
             return Ok(found(known.replica, mended));
         }
         match mark {

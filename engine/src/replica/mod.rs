@@ -187,7 +187,7 @@ fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<Opene
     }
     let is_copy = inode.is_some() && recorded.is_some() && recorded != inode && !planted!(CopyKeepsName);
     let is_another = known.is_some_and(|known| !matches!(Mark::read(&tx), Ok(Some(mark)) if mark == *known));
-    if is_copy || is_another {
+    if is_copy || is_another && !planted!(RestoreUnnoticed) {
         tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
         take_new_name(&tx)?;
     }
@@ -442,7 +442,13 @@ impl Replica {
     fn try_until_done(&mut self, batch: &[Incoming]) -> Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>)> {
         loop {
             self.plan_cascade()?;
-            match self.try_turn(batch)? {
+            let settling = self.settling.clone();
+            let tried = self.try_turn(batch);
+            if !matches!(tried, Ok(Ok(_))) {
+                // What was decided about tables in the making is undone with the rest, and has to be decided again.
+                self.settling = settling;
+            }
+            match tried? {
                 Ok(done) => return Ok(done),
                 Err(Undone::RolledBack(row)) => {
                     tracing::warn!(

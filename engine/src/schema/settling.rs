@@ -11,7 +11,7 @@ use std::time::Duration;
 const LONGEST: i64 = 15;
 
 /// The tables that wait to be left alone, by number.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settling {
     /// How long a table must have been left alone, in milliseconds.
     quiet: i64,
@@ -21,7 +21,7 @@ pub(crate) struct Settling {
     last_write: Option<i64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     /// What the table looked like: it is touched when that changes.
     looks: String,

@@ -230,6 +230,13 @@ impl Disk {
         state.removed.clear();
     }
 
+    /// The same for one file, which SQLite may have open, and which something else has written over.
+    pub fn settle_file(&self, path: &Path) {
+        let (size, inode) = stat(path).unwrap_or_default();
+        let known = Known { inode, record: Record::of_size(size) };
+        self.watched.state().files.insert(path.to_owned(), known);
+    }
+
     /// How many changes SQLite asked for since the folder is watched: files made, writes, cuts, syncs and
     /// deletions, also those that failed, and of the dead the one at which they died.
     pub fn changes(&self) -> u64 {

@@ -48,6 +48,8 @@ pub(super) struct Always {
     went_back: bool,
     /// By node, while tables may be without our triggers, or have been and are not captured: all that there should be.
     unwatched: BTreeMap<usize, Unwatched>,
+    /// Nodes at which a table is half made.
+    half: BTreeSet<usize>,
     /// Nodes whose witnesses were made again empty and are not filled again.
     emptied: BTreeSet<usize>,
     pub(super) witnesses: Witnesses,
@@ -125,6 +127,7 @@ impl Always {
             skewed: false,
             went_back: false,
             unwatched: BTreeMap::new(),
+            half: BTreeSet::new(),
             emptied: BTreeSet::new(),
             witnesses: Witnesses::default(),
             model: Model::new(scenario),
@@ -207,6 +210,20 @@ impl Always {
         Ok(())
     }
 
+    /// A table is about to be made anew, step by step.
+    pub(super) fn begins_half(&mut self, n: usize, app: &Connection, table: &str) -> Checked {
+        self.half.insert(n);
+        let unwatched = self.unwatched.entry(n).or_default();
+        unwatched.triggers.extend(own_triggers(app).map_err(unreadable)?);
+        unwatched.tables.insert(table.to_owned());
+        Ok(())
+    }
+
+    /// All steps are taken.
+    pub(super) fn ends_half(&mut self, n: usize) {
+        self.half.remove(&n);
+    }
+
     /// A table is about to lose these triggers, or all of its own.
     pub(super) fn unwatch(&mut self, n: usize, app: &Connection, table: &str, loss: Loss) -> Checked {
         let triggers = own_triggers(app).map_err(unreadable)?;
@@ -227,15 +244,34 @@ impl Always {
         self.unwatched.contains_key(&n)
     }
 
+    /// What keeps a node from being watched, for people.
+    pub(super) fn why_unwatched(&self, n: usize, app: &Connection) -> String {
+        let present = own_triggers(app).unwrap_or_default();
+        let expected = self.unwatched.get(&n).map(|unwatched| unwatched.triggers.clone()).unwrap_or_default();
+        let lacking: Vec<_> = expected.difference(&present).collect();
+        let rebuilt = read::lines(
+            app,
+            "SELECT spelled, state, rebuilt FROM _driftless_tables WHERE rebuilt IS NOT NULL",
+        );
+        let backlog = read::lines(app, "SELECT * FROM _driftless_backlog");
+        format!("lacks {lacking:?}, half {:?}, undecided {rebuilt:?}, left {backlog:?}", self.half)
+    }
+
     /// Whether witnesses of a node are empty that are to be filled again.
     pub(super) fn lacks_witnesses(&self, n: usize) -> bool {
         self.emptied.contains(&n)
     }
 
+    /// Whether witnesses of a node need not be whole: the engine writes nothing into a table in the making.
+    pub(super) fn misses_witnesses(&self, n: usize) -> bool {
+        let of_witness = |unwatched: &Unwatched| unwatched.tables.iter().any(|table| is_witness(table));
+        self.unwatched.get(&n).is_some_and(of_witness)
+    }
+
     /// Whether the engine knows of all that was written without triggers.
     fn is_watched(&mut self, n: usize, app: &Connection) -> Checked<bool> {
         let Some(unwatched) = self.unwatched.get(&n) else { return Ok(true) };
-        let watched = is_watched(app, &unwatched.triggers).map_err(unreadable)?;
+        let watched = !self.half.contains(&n) && is_watched(app, &unwatched.triggers).map_err(unreadable)?;
         if watched {
             self.unwatched.remove(&n);
         }
@@ -265,7 +301,7 @@ impl Always {
             return Ok(());
         }
         let shown = Shown::read(app).map_err(unreadable)?;
-        if !self.emptied.contains(&n) {
+        if !self.misses_witnesses(n) {
             whole(n, &shown, &self.witnesses.loose)?;
         }
         if !idle {
@@ -309,9 +345,7 @@ impl Always {
         }
         let Some(before) = self.witnesses.before.take() else { return Ok(()) };
         let shown = Shown::read(app).map_err(unreadable)?;
-        if shown.left != shown.right && !self.emptied.contains(&n) {
-            return broken("an app writes both witnesses or neither", format!("{n}: {shown:?}"));
-        }
+        let may_be_half = self.misses_witnesses(n);
         let now = &mut self.witnesses;
         let tokens: Vec<String> = shown.left.difference(&before.left).cloned().collect();
         let is_seen =
@@ -320,6 +354,11 @@ impl Always {
             now.loose.extend(tokens.iter().cloned());
         }
         now.tokens.extend(tokens);
+        // Of what nobody knows to be one transaction a part may have come from others.
+        let mut half = shown.left.symmetric_difference(&shown.right);
+        if !may_be_half && half.any(|token| !now.loose.contains(token)) {
+            return broken("an app writes both witnesses or neither", format!("{n}: {shown:?}"));
+        }
         let revived = |shown: &Shown| shown.sums.get(REVIVED).copied();
         if let Some(sum) = revived(&shown) {
             now.added += (sum - revived(&before).unwrap_or(REVIVED_AT)).max(0);
@@ -340,6 +379,7 @@ impl Always {
         self.applied.remove(&n);
         self.looked.remove(&n);
         self.unwatched.remove(&n);
+        self.half.remove(&n);
         self.emptied.remove(&n);
         self.witnesses.forgetful = true;
         if same_inode {

@@ -3,11 +3,14 @@
 
 use fastrand::Rng;
 
-use super::scenario::{Copying, Mangle, NodeSpec, Rebuilding, Scenario, Side, Step};
+use super::scenario::{Copying, Mangle, Migrating, NodeSpec, Rebuilding, Restoring, Scenario, Side, Step};
 use super::schema::{one_in, schema};
 use super::sql;
 use super::unwatched::{self, is_witness};
 use super::world::World;
+
+/// For how long tables must be left alone, in milliseconds: longer than a run without waits.
+const QUIET: i64 = 10_000_000;
 
 /// What a seed has picked.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Dice {
     /// Whether there is a form, and apps mostly write into it.
     form: bool,
     number: u32,
+    /// What comes right after the last step.
+    then: Option<Step>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +35,10 @@ enum Kind {
     Alter,
     Rebuild,
     DropTriggers,
+    Migrate,
+    MigrateOn,
+    Wait,
+    RestoreUnder,
     Close,
     Turn,
     Connect,
@@ -112,6 +121,7 @@ impl Dice {
         }
         // By dice of their own, so that other seeds stay what they are.
         let mut unwatched = Rng::with_seed(seed ^ 0x4eb);
+        let mut quiet = 0;
         if one_in(&mut unwatched, 3) {
             let mut may = |one_of: u8, weight: u32, kind: Kind| {
                 if one_in(&mut unwatched, one_of) {
@@ -121,6 +131,15 @@ impl Dice {
             may(2, 6, Kind::Rebuild);
             may(2, 6, Kind::DropTriggers);
             may(2, 5, Kind::Close);
+            if !relay_forgets && relays == 1 && one_in(&mut unwatched, 4) {
+                weights.extend([(3, Kind::RestoreUnder), (4, Kind::Save)]);
+            }
+            if one_in(&mut unwatched, 3) {
+                // A clock that jumps makes an engine decide half way.
+                weights.retain(|(_, kind)| !matches!(kind, Kind::Clock));
+                weights.extend([(6, Kind::Migrate), (14, Kind::MigrateOn), (5, Kind::Wait)]);
+                quiet = QUIET;
+            }
         }
         let same_inode = !relay_forgets && relays == 1;
         let most_nodes = nodes.len() + 3;
@@ -132,14 +151,17 @@ impl Dice {
         };
         let left = if form { left + 30 } else { left };
         let scenario =
-            Scenario { seed, schema: made.sql, tables: made.tables, nodes, relays, steps: Vec::new() };
-        (scenario, Self { rng, left, weights, most_nodes, same_inode, form, number: 0 })
+            Scenario { seed, schema: made.sql, tables: made.tables, nodes, quiet, relays, steps: Vec::new() };
+        (scenario, Self { rng, left, weights, most_nodes, same_inode, form, number: 0, then: None })
     }
 
     /// The next step, unless it was the last.
     pub(super) fn next(&mut self, world: &World) -> Option<Step> {
         self.left = self.left.checked_sub(1)?;
         self.number += 1;
+        if let Some(step) = self.then.take() {
+            return Some(step);
+        }
         let rng = &mut self.rng;
         let all: u32 = self.weights.iter().map(|(weight, _)| weight).sum();
         let mut at = rng.u32(..all);
@@ -179,6 +201,20 @@ impl Dice {
                     _ => Step::Turn { node },
                 }
             }
+            Kind::Migrate => {
+                let tables = world.nodes[node].app.as_ref().map(unwatched::tables).unwrap_or_default();
+                let how = if rng.bool() { Migrating::Beside } else { Migrating::Aside };
+                match tables.get(rng.usize(..tables.len().max(1))) {
+                    Some(table) => Step::Migrate { node, table: table.clone(), how },
+                    None => Step::Turn { node },
+                }
+            }
+            Kind::MigrateOn => Step::MigrateOn { node },
+            Kind::Wait => Step::Wait { by: QUIET },
+            Kind::RestoreUnder => Step::RestoreUnder {
+                node,
+                how: if rng.bool() { Restoring::Backup } else { Restoring::Bytes },
+            },
             Kind::Rebuild | Kind::DropTriggers => {
                 let Some(app) = &world.nodes[node].app else { return Some(Step::Turn { node }) };
                 let tables = unwatched::tables(app);
@@ -189,13 +225,20 @@ impl Dice {
                 match kind {
                     _ if written.is_empty() => Step::Turn { node },
                     Kind::Rebuild => {
-                        let how = if one_in(rng, 5) { Rebuilding::Empty } else { Rebuilding::Copied };
+                        let how = if one_in(rng, 3) { Rebuilding::Empty } else { Rebuilding::Copied };
                         // A witness that is written while it is empty loses the rest.
                         let sql = match how {
                             Rebuilding::Empty if is_witness(&table) || !one_in(rng, 4) => Vec::new(),
                             _ => sql::on_the_way(rng, &written, &table, self.number),
                         };
-                        Step::Rebuild { node, table, how, sql }
+                        let step = Step::Rebuild { node, table, how, sql };
+                        if how == Rebuilding::Empty && rng.bool() {
+                            // So that it goes with what nobody has captured.
+                            let sql = sql::transaction(rng, &written, self.number, false);
+                            self.then = Some(step);
+                            return Some(Step::Write { node, sql });
+                        }
+                        step
                     }
                     _ => {
                         let sql = sql::transaction(rng, &written, self.number, false);

@@ -20,6 +20,7 @@ impl World {
         self.forget_old_wires();
         for n in 0..self.nodes.len() {
             self.open(n)?;
+            self.look_at(n)?;
         }
         self.agree_on_schema()?;
         self.meet()?;

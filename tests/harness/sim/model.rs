@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use super::always::unreadable;
 use super::scenario::Scenario;
 use super::schema::quote;
-use super::unwatched::is_watched;
+use super::unwatched::{aside, is_undecided, is_watched, own_triggers};
 use super::world::{Checked, broken};
 
 /// A table and a key, folded as the key compares.
@@ -72,14 +72,28 @@ struct Known {
 struct Unwatched {
     /// All triggers that there should be.
     triggers: BTreeSet<String>,
-    /// The tables, and whether each lost all of its triggers, as one does that is made anew.
-    tables: BTreeMap<String, bool>,
+    tables: BTreeMap<String, Lost>,
     /// Between which times the engine looked: what it finds gets such a time.
     looked: Option<(i64, i64)>,
     /// How many own changesets there were before any of them could tell of these tables.
     from: u64,
     /// Whether the file took another name meanwhile, so that it is not known what was captured under the old one.
     renamed: bool,
+}
+
+/// A table that lost triggers.
+#[derive(Debug, Clone, Default)]
+struct Lost {
+    /// Whether it lost all of them, as one does that is made anew.
+    all: bool,
+    /// What the table had been shown: nothing of others is written into it until it is compared.
+    seen: StateVector,
+    /// Between which times the app wrote since.
+    since: Option<(i64, i64)>,
+    /// Whether it may have done so under triggers that were made again before the table was compared.
+    watched: bool,
+    /// Whether the engine has yet to decide about it.
+    undecided: bool,
 }
 
 #[derive(Debug)]
@@ -179,10 +193,15 @@ impl Model {
 
     fn snapshot(&self, app: &Connection) -> Checked<Snapshot> {
         let mut snapshot = Snapshot::new();
+        let aside = aside(app).map_err(unreadable)?;
         for table in &self.tables {
-            let mut statement = match app.prepare_cached(&format!("SELECT * FROM {}", quote(&table.name))) {
+            // As long as it is there, the engine writes into that.
+            let stands_for = aside.as_ref().filter(|(name, _)| *name == table.name.to_lowercase());
+            let name = stands_for.map_or(&table.name, |(_, aside)| aside);
+            // Not cached: a statement that is kept does not notice that its table is gone.
+            let mut statement = match app.prepare(&format!("SELECT * FROM {}", quote(name))) {
                 Ok(statement) => statement,
-                // A node that joined has no tables yet.
+                // A node that joined has no tables yet, or one is being made anew.
                 Err(_) => continue,
             };
             let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
@@ -208,6 +227,14 @@ impl Model {
         let Some(known) = self.nodes.get_mut(&n) else { return Ok(()) };
         known.touched.extend(difference(&known.shown, &look));
         known.since = widened(known.since, now);
+        if let Some(unwatched) = &mut known.unwatched {
+            let present = own_triggers(app).map_err(unreadable)?;
+            let watched = unwatched.triggers.is_subset(&present);
+            for lost in unwatched.tables.values_mut() {
+                lost.since = widened(lost.since, now);
+                lost.watched |= watched;
+            }
+        }
         Ok(())
     }
 
@@ -228,7 +255,8 @@ impl Model {
         let from = known.name.map_or(0, |name| known.vector.get(name));
         let unwatched = known.unwatched.get_or_insert_with(|| Unwatched { from, ..Unwatched::default() });
         unwatched.triggers.extend(triggers);
-        *unwatched.tables.entry(table.to_owned()).or_default() |= all;
+        let new = || Lost { seen: known.vector.clone(), since: known.since, ..Lost::default() };
+        unwatched.tables.entry(table.to_owned()).or_insert_with(new).all |= all;
         Ok(())
     }
 
@@ -260,7 +288,8 @@ impl Model {
         if let Some(unwatched) = self.nodes.get_mut(&n).and_then(|known| known.unwatched.as_mut()) {
             unwatched.looked = widened(unwatched.looked, now);
         }
-        let waits = self.nodes[&n].since.is_some();
+        let known = &self.nodes[&n];
+        let waits = known.since.is_some() || known.unwatched.is_some();
         let look = if waits { Some(self.snapshot(app)?) } else { None };
         let parked = if waits { self.parked_in(app)? } else { BTreeSet::new() };
         if let Some(known) = self.nodes.get_mut(&n) {
@@ -282,6 +311,11 @@ impl Model {
             return Ok(());
         }
         let mut known = self.nodes.remove(&n).unwrap_or_default();
+        if let Some(unwatched) = &mut known.unwatched {
+            for (table, lost) in &mut unwatched.tables {
+                lost.undecided = is_undecided(app, table, &unwatched.triggers).map_err(unreadable)?;
+            }
+        }
         if let Some(old) = known.name.filter(|old| *old != name) {
             // No turn does that: what waited waits.
             self.renamed(old, name, &known.vector, &vector);
@@ -291,18 +325,26 @@ impl Model {
             (known.name, known.vector, known.attempt) = (Some(name), vector, None);
             self.nodes.insert(n, known);
             return Ok(());
-        } else if let (Some(attempt), true) =
-            (known.attempt.take(), vector.get(name) > known.vector.get(name))
-        {
-            self.captured(&known, &attempt, (name, vector.get(name)), clean);
+        } else if let Some(attempt) = known.attempt.take() {
+            let decided = known.unwatched.as_ref().filter(|unwatched| unwatched.from < vector.get(name));
+            let any_decided =
+                decided.is_some_and(|unwatched| unwatched.tables.values().any(|lost| !lost.undecided));
+            if vector.get(name) > known.vector.get(name) || any_decided {
+                self.captured(&known, &attempt, (name, vector.get(name)), clean);
+            }
         }
-        let look = self.snapshot(app)?;
+        let mut look = self.snapshot(app)?;
+        known.keep_undecided(&mut look);
         let captured = clean || vector.get(name) > known.vector.get(name);
         if captured && (waited || known.since.is_none()) {
             (known.shown, known.since) = (look, None);
-            known.touched.clear();
+            let Known { touched, unwatched, .. } = &mut known;
+            touched.retain(|(table, _)| is_kept(unwatched.as_ref(), table));
             if clean {
-                known.unwatched = None;
+                *unwatched = None;
+            } else if let Some(unwatched) = unwatched {
+                // A table that is compared is watched again. What is left to capture of it is written down as possible.
+                unwatched.tables.retain(|_, lost| lost.undecided);
             }
         } else if known.since.is_none() {
             known.shown = look;
@@ -333,29 +375,50 @@ impl Model {
         let spread = unwatched.map_or(0, |unwatched| id.1.saturating_sub(unwatched.from + 1));
         let whole = whole && !unwatched.is_some_and(|unwatched| unwatched.renamed);
         self.ops.push(Op { ids: vec![id], spread, seen: known.vector.clone() });
+        // What was written in such a table had seen what that showed, and what was written there before.
+        let mut of_tables = BTreeMap::new();
+        for (table, lost) in unwatched.into_iter().flat_map(|unwatched| &unwatched.tables) {
+            let mut seen = lost.seen.clone();
+            if let Some(own) = Seq::new(known.vector.get(id.0)) {
+                seen.raise(id.0, own);
+            }
+            of_tables.insert(table, self.ops.len());
+            self.ops.push(Op { ids: vec![id], spread, seen });
+        }
         let mut touched = known.touched.clone();
         touched.extend(difference(&known.shown, attempt));
         for row in touched {
+            let lost = unwatched.and_then(|unwatched| unwatched.tables.get(&row.0));
+            // Triggers that were made again tell of some rows before the table is compared, not of all.
+            let undecided = lost.is_some_and(|lost| lost.undecided);
+            let whole = whole && !undecided;
+            if (lost.is_none() || undecided) && id.1 == known.vector.get(id.0) {
+                // Nothing was captured just now. Of tables that are compared it was when triggers were made again.
+                continue;
+            }
+            let op = of_tables.get(&row.0).copied().unwrap_or(op);
             // While a row is listed as parked, nothing of what was inserted under its key is captured.
             let is_parked = known.parked.contains(&row);
             let (before, after) = (known.shown.get(&row).filter(|_| !is_parked), attempt.get(&row));
-            let lost = unwatched.and_then(|unwatched| unwatched.tables.get(&row.0));
             let Some(after) = after else {
                 let refilled = lost.is_some() && !has_rows(attempt, &row.0);
-                if refilled && lost == Some(&true) {
+                if refilled && lost.is_some_and(|lost| lost.all && !lost.watched) {
                     // An empty table was dropped and made again, and is filled again.
                     continue;
                 }
-                // Seen in the table and gone; or never seen there, because it was parked. Where some of the triggers were left
-                // in an empty table, it may be one of those that were seen to go, or one that comes back.
+                // Seen in the table and gone; or never seen there, because it was parked. Where triggers watched an empty table,
+                // it may be one of those that were seen to go, or one that comes back.
                 let optional = !whole || before.is_none() || refilled;
                 let lives = self.lives.entry(row.clone()).or_default();
                 lives.push(Life { op, alive: false, optional, blind: false, found: None });
                 continue;
             };
             let blind = is_parked;
-            let mut time = known.since.unwrap_or_default();
-            if lost.is_some() {
+            let since = known.since.or(lost.and_then(|lost| lost.since));
+            let mut time = since.unwrap_or_default();
+            if let Some(lost) = lost {
+                let wrote = lost.since.into_iter().flat_map(|(a, b)| [a, b]);
+                wrote.for_each(|at| time = (time.0.min(at), time.1.max(at)));
                 for looked in
                     unwatched.and_then(|unwatched| unwatched.looked).into_iter().flat_map(|(a, b)| [a, b])
                 {
@@ -582,6 +645,21 @@ impl Table {
             if *folds { value.to_ascii_lowercase() } else { value }
         });
         values.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether an engine has yet to decide about a table.
+fn is_kept(unwatched: Option<&Unwatched>, table: &str) -> bool {
+    unwatched.and_then(|unwatched| unwatched.tables.get(table)).is_some_and(|lost| lost.undecided)
+}
+
+impl Known {
+    /// Puts in what was known of tables that the engine has yet to decide about.
+    fn keep_undecided(&self, look: &mut Snapshot) {
+        let is_kept = |(table, _): &RowId| is_kept(self.unwatched.as_ref(), table);
+        look.retain(|row, _| !is_kept(row));
+        let kept = self.shown.iter().filter(|(row, _)| is_kept(row));
+        look.extend(kept.map(|(row, values)| (row.clone(), values.clone())));
     }
 }
 

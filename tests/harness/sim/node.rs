@@ -1,10 +1,14 @@
 //! A file with the app that writes to it and the engine that works on it.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use driftless::sim::{Link, Replica};
+use driftless_protocol::ReplicaId;
 use driftless_test_disk::Disk;
 use rusqlite::Connection;
+use rusqlite::backup::Backup;
 
 use super::scenario::NodeSpec;
 use super::world::copy_files;
@@ -37,6 +41,11 @@ pub(super) struct Node {
     saved_changed: usize,
     /// How often another file has taken its place.
     replaced: u32,
+    /// What is left to do of a table that is being made anew.
+    pub(super) half: VecDeque<String>,
+    pub(super) half_of: String,
+    /// Its name when the file was restored under the engine, until that has found out.
+    pub(super) unnoticed: Option<ReplicaId>,
     /// Whether it came with an empty file.
     pub(super) joined: bool,
 }
@@ -58,6 +67,9 @@ impl Node {
             changed: 0,
             saved_changed: 0,
             replaced: 0,
+            half: VecDeque::new(),
+            half_of: String::new(),
+            unnoticed: None,
             joined: false,
         }
     }
@@ -114,6 +126,38 @@ impl Node {
         // What lies there now lies there for good.
         self.disk.settle();
         self.changed = self.saved_changed;
+    }
+}
+
+impl Node {
+    /// Lets SQLite copy what was laid aside into the file, in a transaction of the app's.
+    pub(super) fn restore_by_backup(&mut self) -> rusqlite::Result<()> {
+        let (Some(saved), Some(app)) = (&self.saved, &mut self.app) else { return Ok(()) };
+        let from = Connection::open(saved)?;
+        Backup::new(&from, app)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+        self.changed = self.saved_changed;
+        Ok(())
+    }
+
+    /// Writes the bytes of what was laid aside over the file's. `now` becomes the time of that: in a folder in memory many
+    /// things happen at one time.
+    pub(super) fn restore_bytes(&mut self, now: i64) -> rusqlite::Result<()> {
+        let Some(saved) = &self.saved else { return Ok(()) };
+        self.app = None;
+        for path in [saved, &self.path] {
+            Connection::open(path)?.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        let bytes = std::fs::read(saved).expect("the copy can be read");
+        std::fs::write(&self.path, bytes).expect("the file can be written");
+        let written = SystemTime::UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
+        let file = std::fs::File::options().write(true).open(&self.path).expect("the file can be opened");
+        file.set_modified(written).expect("the file has a time");
+        for end in ["", "-wal"] {
+            self.disk.settle_file(&beside(&self.path, end));
+        }
+        self.changed = self.saved_changed;
+        self.open_app();
+        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn pairs<A: FromSql + Ord, B: FromSql>(app: &Connection, sql: &str) -
 /// The tables that are replicated: all but the engine's and `mirror`, which each file keeps for itself.
 pub(super) fn tables(app: &Connection) -> Result<Vec<String>> {
     let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'
-               AND name NOT GLOB '_driftless_*' AND name <> 'mirror' ORDER BY name";
+               AND name NOT GLOB '_driftless_*' AND name NOT IN ('mirror', 'the new one', 'the old one') ORDER BY name";
     let mut statement = app.prepare_cached(sql)?;
     statement.query_map([], |row| row.get(0))?.collect()
 }

@@ -18,6 +18,9 @@ pub struct Scenario {
     pub tables: Vec<TableSpec>,
     /// One for each file that is there from the beginning.
     pub nodes: Vec<NodeSpec>,
+    /// For how many milliseconds a table that was made anew must be left alone before an engine decides about it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quiet: i64,
     /// How many relays there are. Each has the whole space; nodes carry changes from one to the other.
     pub relays: usize,
     /// What happens, in order. Afterwards everything is healed and must agree.
@@ -45,6 +48,10 @@ pub struct TableSpec {
 
 fn one() -> i64 {
     1
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 fn is_false(value: &bool) -> bool {
@@ -105,6 +112,12 @@ pub enum Step {
     /// The app makes a table anew in one transaction, and runs statements in it before that is committed. Our triggers are
     /// gone with the old table.
     Rebuild { node: usize, table: String, how: Rebuilding, sql: Vec<String> },
+    /// The app begins to make a table anew, and takes the first step of it. Each is a transaction of its own.
+    Migrate { node: usize, table: String, how: Migrating },
+    /// It goes on with that.
+    MigrateOn { node: usize },
+    /// So many milliseconds pass. No table is half made then.
+    Wait { by: i64 },
     /// A tool drops our triggers of a table, all of them or those that are called so, and the app runs statements.
     DropTriggers { node: usize, table: String, only: Vec<String>, sql: Vec<String> },
     /// The engine is closed, and the app goes on without it.
@@ -143,6 +156,8 @@ pub enum Step {
     Save { node: usize },
     /// The copy that was laid aside takes the file's place: as another file, or in the very same.
     Restore { node: usize, same_inode: bool },
+    /// The copy that was laid aside takes the place of what the file holds, while the engine has it open.
+    RestoreUnder { node: usize, how: Restoring },
     /// A new node joins with an empty file and gets everything from a relay.
     Join { relay: usize },
     /// The relay is killed: connections and what it was about to say are gone, what it has stored is not.
@@ -160,6 +175,24 @@ pub enum Rebuilding {
     Copied,
     /// Without any.
     Empty,
+}
+
+/// How a table is made anew step by step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Migrating {
+    /// A new one is filled and takes the old one's name when that is dropped.
+    Beside,
+    /// The old one gives up its name, and is dropped when the new one is filled.
+    Aside,
+}
+
+/// How a file is restored under an engine that has it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restoring {
+    /// By SQLite, as `.restore` does.
+    Backup,
+    /// Byte by byte, once its log is empty and the app has closed it.
+    Bytes,
 }
 
 /// One end of a connection.
@@ -227,6 +260,9 @@ impl Step {
             Self::Write { .. }
                 | Self::Alter { .. }
                 | Self::Rebuild { .. }
+                | Self::Migrate { .. }
+                | Self::MigrateOn { .. }
+                | Self::Wait { .. }
                 | Self::DropTriggers { .. }
                 | Self::Close { .. }
                 | Self::Open { .. }
@@ -258,6 +294,9 @@ impl Scenario {
         text += &format!("  \"schema\": {},\n", json(&self.schema));
         text += &format!("  \"tables\": {},\n", json(&self.tables));
         text += &format!("  \"nodes\": {},\n", json(&self.nodes));
+        if self.quiet != 0 {
+            text += &format!("  \"quiet\": {},\n", self.quiet);
+        }
         text += &format!("  \"relays\": {},\n", self.relays);
         text += "  \"steps\": [\n";
         let steps: Vec<String> = self.steps.iter().map(|step| format!("    {}", json(step))).collect();

@@ -20,7 +20,7 @@ pub(super) fn look(connection: &Connection) -> Vec<Seen> {
     let names = texts(
         connection,
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'
-         AND name NOT GLOB '_driftless_*' AND name NOT IN ('mirror', 'left', 'right', 'tally', 'page', 'form')
+         AND name NOT GLOB '_driftless_*' AND name NOT IN ('mirror', 'the new one', 'the old one', 'left', 'right', 'tally', 'page', 'form')
          ORDER BY name",
     );
     names

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Result, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Result, params_from_iter};
 
 use super::always::unreadable;
 use super::read;
-use super::scenario::Rebuilding;
+use super::scenario::{Migrating, Rebuilding};
 use super::schema::quote;
-use super::world::{Checked, World};
+use super::world::{Checked, World, broken};
 
 /// What a table is called until it takes the place of the old one.
 const NEW: &str = "the new one";
+/// What a table is called that has given up its name and is dropped soon.
+const OLD: &str = "the old one";
+/// So many times an engine looks at a file until it has decided about its tables.
+const MOST_LOOKS: usize = 8;
 
 /// What a table loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,27 @@ pub(super) fn is_watched(app: &Connection, triggers: &BTreeSet<String>) -> Resul
     Ok(triggers.is_subset(&own_triggers(app)?) && !app.query_row(pending, [], |row| row.get::<_, bool>(0))?)
 }
 
+/// Whether an engine has yet to decide about a table that lost triggers. `triggers`: all that there should be.
+pub(super) fn is_undecided(app: &Connection, table: &str, triggers: &BTreeSet<String>) -> Result<bool> {
+    let sql = "SELECT id FROM _driftless_tables WHERE lower(spelled) = lower(?1) AND state = 'tracked'
+               AND rebuilt IS NULL";
+    let mut statement = app.prepare(sql)?;
+    let ids: Vec<i64> = statement.query_map([table], |row| row.get(0))?.collect::<Result<_>>()?;
+    let present = own_triggers(app)?;
+    let is_whole = |id: &i64| {
+        let prefix = format!("_driftless_{id}_");
+        triggers.iter().filter(|name| name.starts_with(&prefix)).all(|name| present.contains(name))
+    };
+    Ok(!ids.iter().any(is_whole))
+}
+
+/// The table that was given another name to be dropped soon, and still has our triggers: what it was called, and is.
+pub(super) fn aside(app: &Connection) -> Result<Option<(String, String)>> {
+    let sql = "SELECT t.name, m.tbl_name FROM sqlite_master m JOIN _driftless_tables t ON m.name = '_driftless_' || t.id || '_insert'
+               WHERE m.type = 'trigger' AND m.tbl_name = ?1";
+    app.prepare_cached(sql)?.query_row([OLD], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
 /// Whether the table is there and tracked under that name.
 fn is_tracked(app: &Connection, table: &str) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE lower(spelled) = lower(?1) AND state = 'tracked')
@@ -53,7 +78,7 @@ fn statements(app: &Connection, table: &str, how: Rebuilding) -> Result<Vec<Stri
         |row| row.get(0),
     )?;
     // SQLite refuses to rename a table while a trigger names another that is not there.
-    let of_app = "FROM sqlite_master WHERE type = 'trigger' AND name NOT GLOB '_driftless_*'
+    let of_app = "FROM sqlite_master WHERE type = 'trigger' AND name NOT GLOB '*driftless_*'
                   AND instr(lower(sql), lower(?1)) ORDER BY rowid";
     let dropped = all(&format!("SELECT name {of_app}"), &[table])?;
     let mut sql = vec!["BEGIN IMMEDIATE".to_owned()];
@@ -82,6 +107,61 @@ fn statements(app: &Connection, table: &str, how: Rebuilding) -> Result<Vec<Stri
     Ok(sql)
 }
 
+/// The steps in which a table is made anew, each a transaction. `aside`: whether its engine knows all of it and has named it so
+/// from the beginning, which a table takes that gives up its name.
+fn steps(app: &Connection, table: &str, how: Migrating, aside: bool) -> Result<Vec<String>> {
+    let mut sql = statements(app, table, Rebuilding::Copied)?;
+    sql.remove(0);
+    let made: String = app.query_row(
+        "SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?1)",
+        [table],
+        |row| row.get(0),
+    )?;
+    let (new, old, name) = (quote(NEW), quote(OLD), quote(table));
+    let travels = "SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE name = lower(?1) AND lower(spelled) = lower(?1))";
+    let aside = aside && app.query_row(travels, [table], |row| row.get::<_, bool>(0))?;
+    let is_create = |statement: &String| statement.starts_with(&format!("CREATE TABLE {new}"));
+    let at = sql.iter().position(is_create).unwrap_or_default();
+    let after = sql.split_off(at + 4);
+    let parts = sql.split_off(at);
+    let [create, copy, drop, rename] = &parts[..] else { return Ok(Vec::new()) };
+    let together = |statements: &[String]| format!("BEGIN IMMEDIATE; {}; COMMIT", statements.join("; "));
+    let is_index = |statement: &&String| statement.contains(" INDEX ");
+    let (indexes, triggers): (Vec<&String>, Vec<&String>) = after.iter().partition(is_index);
+    let owned = |statements: Vec<&String>| statements.into_iter().cloned().collect::<Vec<_>>();
+    // SQLite would leave a CHECK that names its own table as it is.
+    if how == Migrating::Beside || !aside || made.contains(&format!("{name}.")) {
+        sql.push(create.clone());
+        // What comes between the two would be lost.
+        match is_witness(table) {
+            true => sql.push(together(&[copy.clone(), drop.clone()])),
+            false => sql.extend([copy.clone(), drop.clone()]),
+        }
+        sql.push(together(&[vec![rename.clone()], after].concat()));
+        return Ok(sql);
+    }
+    sql.push(format!(
+        "PRAGMA legacy_alter_table = 1; ALTER TABLE {name} RENAME TO {old}; PRAGMA legacy_alter_table = 0"
+    ));
+    let mut begin: Vec<String> = app
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'index' AND lower(tbl_name) = lower(?1) AND sql IS NOT NULL")?
+        .query_map([table], |row| row.get::<_, String>(0))?
+        .map(|index| Ok(format!("DROP INDEX {}", quote(&index?))))
+        .collect::<Result<_>>()?;
+    begin.push(made);
+    begin.extend(owned(indexes));
+    sql.push(together(&begin));
+    // What the app has written into the new one by then is newer.
+    let copy = copy.replacen("INSERT INTO", "INSERT OR IGNORE INTO", 1).replacen(&new, &name, 1);
+    let copy = match copy.rsplit_once(&name) {
+        Some((insert, "")) => format!("{insert}{old}"),
+        _ => copy,
+    };
+    sql.push(together(&[copy, format!("DROP TABLE {old}")]));
+    sql.push(together(&owned(triggers)));
+    Ok(sql)
+}
+
 /// Our triggers of a table, or those of them that are called so.
 fn triggers_of(app: &Connection, table: &str, only: &[String]) -> Result<Vec<String>> {
     let sql = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB '_driftless_[0-9]*'
@@ -104,6 +184,7 @@ impl World {
         if !self.is_at_work(n)? {
             return Ok(());
         }
+        self.migrate_all(n)?;
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
         if !is_tracked(app, table).map_err(unreadable)? {
             return Ok(());
@@ -124,6 +205,7 @@ impl World {
         if !self.is_at_work(n)? {
             return Ok(());
         }
+        self.migrate_all(n)?;
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
         if !is_tracked(app, table).map_err(unreadable)? {
             return Ok(());
@@ -169,13 +251,76 @@ impl World {
         Ok(())
     }
 
-    /// An engine looks at a file, whose tables may be without triggers, before something else happens to it.
+    /// The app begins to make a table anew in several transactions.
+    pub(super) fn migrate(&mut self, n: usize, table: &str, how: Migrating) -> Checked {
+        if self.quiet == 0 || !self.is_at_work(n)? {
+            return Ok(());
+        }
+        self.migrate_all(n)?;
+        // What is not captured yet of a table that lost its triggers before is what it shows now.
+        let Some(app) = &self.nodes[n].app else { return Ok(()) };
+        if !is_tracked(app, table).map_err(unreadable)? {
+            return Ok(());
+        }
+        let steps = steps(app, table, how, !self.always.is_unwatched(n)).map_err(unreadable)?;
+        self.always.begins_half(n, app, table)?;
+        (self.nodes[n].half, self.nodes[n].half_of) = (steps.into(), table.to_owned());
+        self.migrate_on(n)
+    }
+
+    /// The app takes the next step of that.
+    pub(super) fn migrate_on(&mut self, n: usize) -> Checked {
+        self.set_clock(n);
+        let node = &mut self.nodes[n];
+        let (Some(step), Some(app)) = (node.half.pop_front(), &node.app) else { return Ok(()) };
+        if step.contains("DROP TABLE") {
+            self.always.unwatch(n, app, &node.half_of, Loss::AllTriggers)?;
+        }
+        app.execute_batch("PRAGMA foreign_keys = 0; PRAGMA synchronous = FULL").map_err(unreadable)?;
+        let done = app.execute_batch(&step);
+        self.trace.line(|| format!("  {step}; -- {done:?}"));
+        if let Err(error) = done {
+            return broken("a table can be made anew", format!("{n}: {step}: {error}"));
+        }
+        if self.nodes[n].half.is_empty() {
+            self.always.ends_half(n);
+        }
+        self.nodes[n].set_durability();
+        self.wrote(n)
+    }
+
+    /// It takes all that are left.
+    pub(super) fn migrate_all(&mut self, n: usize) -> Checked {
+        while self.nodes[n].app.is_some() && !self.nodes[n].half.is_empty() {
+            self.migrate_on(n)?;
+        }
+        Ok(())
+    }
+
+    /// Time passes, and no table is half made when engines decide about it.
+    pub(super) fn wait(&mut self, by: i64) -> Checked {
+        for n in 0..self.nodes.len() {
+            self.migrate_all(n)?;
+        }
+        self.now += by;
+        Ok(())
+    }
+
+    /// An engine looks at a file, and decides about its tables, before something else happens to it.
     pub(super) fn look_at(&mut self, n: usize) -> Checked {
         if self.nodes[n].app.is_some() && self.nodes[n].engine.is_none() {
             self.open(n)?;
         }
-        self.engine(n, false, |engine, _| engine.turn(Vec::new()))?;
-        Ok(())
+        self.migrate_all(n)?;
+        for _ in 0..MOST_LOOKS {
+            self.engine(n, false, |engine, _| engine.turn(Vec::new()))?;
+            if self.quiet == 0 || !self.always.is_unwatched(n) {
+                return Ok(());
+            }
+            self.wait(self.quiet)?;
+        }
+        let why = self.nodes[n].app.as_ref().map(|app| self.always.why_unwatched(n, app));
+        broken("a table that is left alone is decided about", format!("{n}: {why:?}"))
     }
 }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::always::{Always, unreadable};
 use super::node::Node;
 use super::relay::Relay;
-use super::scenario::{Change, Copying, NodeSpec, Scenario, Side, Step, TableSpec};
+use super::scenario::{Change, Copying, NodeSpec, Restoring, Scenario, Side, Step, TableSpec};
 use super::schema::quote;
 use super::sql;
 use super::trace::Trace;
@@ -81,7 +81,8 @@ pub(super) struct World {
     /// Whose turn it is at a connection.
     pub(super) rotation: usize,
     pub(super) space: SpaceId,
-    now: i64,
+    pub(super) now: i64,
+    pub(super) quiet: i64,
     folder: TempDir,
 }
 
@@ -103,6 +104,7 @@ impl World {
             cut_off: 0,
             rotation: 0,
             now: 1_700_000_000_000,
+            quiet: scenario.quiet,
             space: SpaceId::from_bytes(rng.u128(1..).to_le_bytes()).expect("not nil"),
             folder,
         };
@@ -153,7 +155,7 @@ impl World {
         }
         if node.engine.is_none() {
             let mut config = Config::default();
-            config.rebuild_quiet = Duration::ZERO;
+            config.rebuild_quiet = Duration::from_millis(self.quiet.unsigned_abs());
             config.turn_rows = node.spec.turn_rows;
             config.changeset_bytes = node.spec.changeset_bytes;
             let path = node.path.clone();
@@ -195,6 +197,9 @@ impl World {
         self.always.before(n, node.app.as_ref(), now)?;
         let link = node.link.as_mut().map(|conversation| &mut conversation.link);
         let done = guarded(|| work(engine, link))?;
+        if node.unnoticed.is_some() && node.unnoticed != Some(engine.replica_id()) {
+            node.unnoticed = None;
+        }
         let done = match done {
             Ok(done) => Some(done),
             Err(error) => {
@@ -234,6 +239,9 @@ impl World {
             Step::Write { node, .. }
             | Step::Alter { node, .. }
             | Step::Rebuild { node, .. }
+            | Step::Migrate { node, .. }
+            | Step::MigrateOn { node }
+            | Step::RestoreUnder { node, .. }
             | Step::DropTriggers { node, .. }
             | Step::Close { node }
             | Step::Open { node }
@@ -276,6 +284,9 @@ impl World {
                 self.alter(node, change)?;
             }
             Step::Rebuild { node, ref table, how, ref sql } => self.rebuild(node, table, how, sql)?,
+            Step::Migrate { node, ref table, how } => self.migrate(node, table, how)?,
+            Step::MigrateOn { node } => self.migrate_on(node)?,
+            Step::Wait { by } => self.wait(by)?,
             Step::DropTriggers { node, ref table, ref only, ref sql } => {
                 self.drop_triggers(node, table, only, sql)?;
             }
@@ -346,11 +357,13 @@ impl World {
             Step::Restore { node, same_inode } => {
                 if self.nodes[node].saved.is_some() {
                     self.stop_all(node);
+                    self.nodes[node].half.clear();
                     self.nodes[node].restore(same_inode);
                     self.always.restored(node, same_inode);
                     self.open(node)?;
                 }
             }
+            Step::RestoreUnder { node, how } => self.restore_under(node, how)?,
             Step::Join { relay } => self.join_at(relay)?,
             Step::RelayKill { relay } => self.kill_relay(relay, Relay::kill),
             Step::RelaySave { relay } => self.relays[relay].save(),
@@ -375,6 +388,10 @@ impl World {
         if self.always.lacks_witnesses(n) {
             // What is written into a table that was made again empty makes the rest of it deleted.
             self.look_at(n)?;
+        }
+        if self.nodes[n].half.front().is_some() && self.always.misses_witnesses(n) {
+            // A transaction would write one of them and not the other.
+            self.migrate_all(n)?;
         }
         let Some(app) = &self.nodes[n].app else { return Ok(false) };
         // Nobody begins to work on half a copy.
@@ -465,6 +482,10 @@ impl World {
 
     /// The engine and its connection are gone without a word.
     fn stop_engine(&mut self, n: usize) {
+        if self.nodes[n].unnoticed.take().is_some() {
+            // Another engine cannot tell.
+            self.always.restored(n, true);
+        }
         self.hang_up(n, Side::Both);
         self.nodes[n].engine = None;
     }
@@ -473,6 +494,26 @@ impl World {
     fn stop_all(&mut self, n: usize) {
         self.stop_engine(n);
         self.nodes[n].app = None;
+    }
+
+    /// The copy that was laid aside takes the place of what is in the file. No one is told.
+    fn restore_under(&mut self, n: usize, how: Restoring) -> Checked {
+        self.set_clock(n);
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        if node.saved.is_none() || node.engine.is_none() || node.app.is_none() {
+            return Ok(());
+        }
+        node.half.clear();
+        match how {
+            Restoring::Backup => node.restore_by_backup(),
+            Restoring::Bytes => node.restore_bytes(now),
+        }
+        .map_err(unreadable)?;
+        // The engine finds out, and then its file has another name.
+        self.nodes[n].unnoticed = self.nodes[n].engine.as_ref().map(Replica::replica_id);
+        self.always.restored(n, false);
+        Ok(())
     }
 
     fn copy(&mut self, n: usize, how: Copying) -> Checked {
