@@ -263,7 +263,7 @@ pub(super) fn change(rng: &mut Rng, tables: &[Seen], number: usize) -> Change {
             Change::Sql(format!("ALTER TABLE {name} ADD COLUMN {added} {}", column.replace('%', &added)))
         }
         // SQLite lets a column go that triggers of the app write to, and then no write succeeds any more.
-        1 | 2 if !["n", "stamp", "c0", "what", "id"].contains(&&**column) => {
+        1 | 2 if !["n", "stamp", "c0", "what", "id"].contains(&&**column) && !column.starts_with('m') => {
             Change::Sql(format!("ALTER TABLE {name} DROP COLUMN {}", quote(column)))
         }
         // A table whose key is renamed is another table.

@@ -510,7 +510,9 @@ impl World {
             Restoring::Bytes => node.restore_bytes(now),
         }
         .map_err(unreadable)?;
-        // The engine finds out, and then its file has another name.
+        // The engine finds out in the turn that captures what the app wrote since, under its new name. The model takes no turn to do
+        // both.
+        self.always.model = None;
         self.nodes[n].unnoticed = self.nodes[n].engine.as_ref().map(Replica::replica_id);
         self.always.restored(n, false);
         Ok(())
