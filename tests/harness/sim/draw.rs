@@ -136,7 +136,7 @@ impl Dice {
             }
             if one_in(&mut unwatched, 3) {
                 // A clock that jumps makes an engine decide half way; who joins half way calls the table as it was called then; and
-                // what other changes of the schema do to a table in the making is not told apart yet (seed 300404).
+                // what other changes of the schema do to a table in the making is not told apart yet.
                 weights.retain(|(_, kind)| !matches!(kind, Kind::Clock | Kind::Join | Kind::Alter));
                 weights.extend([(6, Kind::Migrate), (14, Kind::MigrateOn), (5, Kind::Wait)]);
                 quiet = QUIET;

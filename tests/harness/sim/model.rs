@@ -301,7 +301,8 @@ impl Model {
     /// Finds out what the engine has done since this was last asked.
     pub(super) fn settle(&mut self, n: usize, app: &Connection) -> Checked {
         let Some(known) = self.nodes.get(&n) else { return Ok(()) };
-        let (name, vector, mut clean) = state(app).map_err(unreadable)?;
+        let (name, vector, drained) = state(app).map_err(unreadable)?;
+        let mut clean = drained;
         if let Some(unwatched) = &known.unwatched {
             clean &= is_watched(app, &unwatched.triggers).map_err(unreadable)?;
         }
@@ -334,6 +335,13 @@ impl Model {
             }
         }
         let mut look = self.snapshot(app)?;
+        if drained && waited && vector.get(name) == known.vector.get(name) && known.unwatched.is_some() {
+            // What triggers saw changed nothing: what these tables show from here on others have written.
+            known.keep_lost(&mut look);
+            known.shown = look.clone();
+            let unwatched = known.unwatched.as_ref();
+            known.touched.retain(|(table, _)| unwatched.is_some_and(|lost| lost.tables.contains_key(table)));
+        }
         known.keep_undecided(&mut look);
         let captured = clean || vector.get(name) > known.vector.get(name);
         if captured && (waited || known.since.is_none()) {
@@ -654,6 +662,16 @@ fn is_kept(unwatched: Option<&Unwatched>, table: &str) -> bool {
 }
 
 impl Known {
+    /// Puts in what was known of tables that lost triggers.
+    fn keep_lost(&self, look: &mut Snapshot) {
+        let is_lost = |table: &str| {
+            self.unwatched.as_ref().is_some_and(|unwatched| unwatched.tables.contains_key(table))
+        };
+        look.retain(|(table, _), _| !is_lost(table));
+        let kept = self.shown.iter().filter(|((table, _), _)| is_lost(table));
+        look.extend(kept.map(|(row, values)| (row.clone(), values.clone())));
+    }
+
     /// Puts in what was known of tables that the engine has yet to decide about.
     fn keep_undecided(&self, look: &mut Snapshot) {
         let is_kept = |(table, _): &RowId| is_kept(self.unwatched.as_ref(), table);
