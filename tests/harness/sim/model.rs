@@ -345,7 +345,9 @@ impl Model {
         known.keep_undecided(&mut look);
         let captured = clean || vector.get(name) > known.vector.get(name);
         if captured && (waited || known.since.is_none()) {
-            (known.shown, known.since) = (look, None);
+            known.shown = look;
+            // What is captured while marks are left may get the time of any of them (seed 700628).
+            known.since = known.since.filter(|_| !drained);
             let Known { touched, unwatched, .. } = &mut known;
             touched.retain(|(table, _)| is_kept(unwatched.as_ref(), table));
             if clean {
