@@ -229,14 +229,17 @@ pub(crate) fn forget_table(tx: &Transaction<'_>, name: &str, now: i64) -> Result
         return Err(cannot("this file still has it; drop it first"));
     }
     let entry = tables::called(tx, &local)?;
-    let definition = match &entry {
-        Some(entry) => definitions::find(tx, &entry.name)?,
-        None => definitions::named(tx, &local)?,
+    let called = entry.map(|entry| definitions::find(tx, &entry.name)).transpose()?.flatten();
+    // One of its name may have been given up before it was made.
+    let all = definitions::all(tx)?;
+    let mut named = all.iter().filter(|known| fold(known.called()) == local);
+    let is_gone = called.is_none() && named.clone().next().is_none();
+    let known = called.filter(|known| !known.retired).or_else(|| named.find(|known| !known.retired).cloned());
+    let definition = match known {
+        Some(definition) => definition,
+        None if is_gone => return Err(Error::NotTracked(name.to_owned())),
+        None => return Err(cannot("that has been done")),
     };
-    let definition = definition.ok_or_else(|| Error::NotTracked(name.to_owned()))?;
-    if definition.retired {
-        return Err(cannot("that has been done"));
-    }
     let name = definition.called().to_owned();
     if let Some(entry) = tables::find(tx, &definition.name)? {
         note_forgotten(tx, entry)?;
@@ -254,16 +257,25 @@ pub(crate) fn note_forgotten(tx: &Transaction<'_>, mut entry: Entry) -> Result<(
     Ok(())
 }
 
-/// Says of a table that only others have, and that has the name of one that the space has given up, how it comes here.
+/// Says of a table that only others have, and that has the name of one which was there before, how it comes here.
 pub(crate) fn note_named_apart(tx: &Transaction<'_>, entry: &Entry, definition: &Definition) -> Result<()> {
     let called = definition.called();
     if entry.state != State::Unknown || fold(called) == definition.name {
         return Ok(());
     }
-    let note = format!(
-        "it is called '{called}' where it is, and came after the space had given up another of that name: where that one \
-         still is, drop it, let a sync see that, and make the new one"
-    );
+    let namesake = definitions::find(tx, &fold(called))?;
+    let note = if namesake.is_some_and(|known| known.retired) {
+        format!(
+            "it is called '{called}' where it is; the one that had that name before was given up there, by `driftless forget` or \
+             for another primary key: make the same change here, then `driftless track FILE {called}`; to drop the old one \
+             instead, let a sync see that before you make the new one"
+        )
+    } else {
+        format!(
+            "it is called '{called}' where it is; the one that had that name before was renamed there: rename it here too, and \
+             then make this one"
+        )
+    };
     tables::set_reason(tx, entry.id, Some(&note))
 }
 

@@ -295,6 +295,19 @@ fn a_table_of_a_forgotten_ones_name_is_tracked_where_all_are_and_explained_elsew
     circle.node(1).track(&["notes"], TableOptions::default()).expect("tracked");
     circle.settle();
     assert_eq!(circle.query_all("SELECT * FROM notes"), ["'n', 'new'"]);
+    // The second of that name can be given up as well.
+    for node in [0, 1] {
+        circle.sql(node, "DROP TABLE notes");
+        circle.capture(node);
+    }
+    circle.settle();
+    driftless::forget(circle.path(0), "notes", None).expect("forgotten again");
+    let again = driftless::forget(circle.path(0), "notes", None).expect_err("both are gone");
+    assert!(again.to_string().contains("that has been done"), "{again}");
+    circle.settle();
+    let copy = circle.join("");
+    circle.settle();
+    assert!(circle.node(copy).make_defined_tables().expect("made").is_empty());
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn statements(app: &Connection, table: &str, how: Rebuilding) -> Result<Vec<Stri
     )?;
     // SQLite refuses to rename a table while a trigger names another that is not there.
     let of_app = "FROM sqlite_master WHERE type = 'trigger' AND name NOT GLOB '*driftless_*'
-                  AND instr(lower(sql), lower(?1)) ORDER BY rowid";
+                  AND (instr(lower(sql), lower(?1)) OR instr(lower(sql), lower(replace(?1, '\"', '\"\"')))) ORDER BY rowid";
     let dropped = all(&format!("SELECT name {of_app}"), &[table])?;
     let mut sql = vec!["BEGIN IMMEDIATE".to_owned()];
     sql.extend(dropped.iter().map(|trigger| format!("DROP TRIGGER {}", quote(trigger))));
