@@ -107,11 +107,11 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     reconcile::install(tx, entry.id, &table, false)
 }
 
-/// The time of what is written when a column turns out to be another: what was written anywhere at a known time is later.
+/// The time of values that are captured because a column turns out to be another one. Every write has a later time.
 const NO_KNOWN_TIME: i64 = 0;
 
-/// Tells that a column was renamed and its name given to a new one, both of which the table has. What they hold here is what
-/// they hold: it may have been captured the other way round.
+/// Records that the column `from` was renamed to `to`, and that a new column was named `from`. The rows of this file are
+/// captured again: until now the two columns were taken for each other.
 fn tell_reused_name(
     tx: &Transaction<'_>,
     mut entry: Entry,
@@ -229,45 +229,32 @@ pub(crate) fn forget_table(tx: &Transaction<'_>, name: &str, now: i64) -> Result
         return Err(cannot("this file still has it; drop it first"));
     }
     let entry = tables::called(tx, &local)?;
-    let called = entry.map(|entry| definitions::find(tx, &entry.name)).transpose()?.flatten();
-    // One of its name may have been given up before it was made.
-    let all = definitions::all(tx)?;
-    let mut named = all.iter().filter(|known| fold(known.called()) == local);
-    let is_gone = called.is_none() && named.clone().next().is_none();
-    let known = called.filter(|known| !known.retired).or_else(|| named.find(|known| !known.retired).cloned());
-    let definition = match known {
+    let here = entry.map(|entry| definitions::find(tx, &entry.name)).transpose()?.flatten();
+    // The space may know several tables by this name: those that were forgotten, and one that was made after them.
+    let named = definitions::all(tx)?.into_iter().filter(|known| fold(known.called()) == local);
+    let (forgotten, known): (Vec<_>, Vec<_>) = here.into_iter().chain(named).partition(|known| known.retired);
+    let definition = match known.into_iter().next() {
         Some(definition) => definition,
-        None if is_gone => return Err(Error::NotTracked(name.to_owned())),
+        None if forgotten.is_empty() => return Err(Error::NotTracked(name.to_owned())),
         None => return Err(cannot("that has been done")),
     };
     let name = definition.called().to_owned();
-    if let Some(entry) = tables::find(tx, &definition.name)? {
-        note_forgotten(tx, entry)?;
-    }
     definitions::put(tx, &Definition { retired: true, ..definition }, now)?;
     Ok(name)
 }
 
-/// Says of a table that this file no longer has why it does not come back.
-pub(crate) fn note_forgotten(tx: &Transaction<'_>, mut entry: Entry) -> Result<()> {
-    if entry.state == State::Missing && entry.reason.as_deref() != Some(definitions::FORGOTTEN) {
-        entry.reason = Some(definitions::FORGOTTEN.to_owned());
-        tables::update(tx, &entry)?;
-    }
-    Ok(())
-}
-
-/// Says of a table that only others have, and that has the name of one which was there before, how it comes here.
+/// Notes, for `status`, how a table comes into this file that only others have and whose name another table had first.
 pub(crate) fn note_named_apart(tx: &Transaction<'_>, entry: &Entry, definition: &Definition) -> Result<()> {
     let called = definition.called();
     if entry.state != State::Unknown || fold(called) == definition.name {
         return Ok(());
     }
+    let word = column_changes::shell_word(called);
     let namesake = definitions::find(tx, &fold(called))?;
     let note = if namesake.is_some_and(|known| known.retired) {
         format!(
             "it is called '{called}' where it is; the one that had that name before was given up there, by `driftless forget` or \
-             for another primary key: make the same change here, then `driftless track FILE {called}`; to drop the old one \
+             for another primary key: make the same change here, then `driftless track FILE {word}`; to drop the old one \
              instead, let a sync see that before you make the new one"
         )
     } else {

@@ -15,12 +15,12 @@ use crate::store::renames::Renames;
 use crate::store::tables::Entry;
 use crate::store::{Bind, backlog, dirty, documents, fold, texts, value};
 
-/// So many documents are compared with their rows at most: what was renamed shows in the first ones.
+/// At most so many documents are compared with their rows. A renamed column shows in the first ones.
 const COMPARED: usize = 1000;
-/// After so many rows that say otherwise, and none that agrees, two columns are not thought about any more.
+/// A pair of columns is dropped after so many rows that disagree while none agrees.
 const ENOUGH: u32 = 10;
 
-/// Two columns, by their places in the table: one whose name was known, and a new one that may be what it was.
+/// Two columns, by their places in the table: `old` has a known name, `new` is new and may be the same column renamed.
 struct Pair {
     old: usize,
     new: usize,
@@ -55,7 +55,7 @@ pub(crate) fn find(tx: &Transaction<'_>, entry: &Entry, table: &Table, watched: 
         mark.key.truncate(table.key.len());
         marked.extend(table.row_key(&mark.key).ok().map(|key| key.as_bytes().to_vec()));
     }
-    // What these rows show is not what their documents say, yet or for good.
+    // These rows wait to be written from their documents, so they prove nothing.
     let unshown: HashSet<Vec<u8>> = backlog::to_refresh(tx, entry.id)?.into_iter().collect();
     let tracked = Tracked::new(entry.id, entry.name.clone(), entry.options.clone(), table.clone());
     for bytes in

@@ -46,7 +46,7 @@ impl Known {
         });
         let definitions = definitions::all(tx)?;
         let is_retired = |name: &str| definitions.iter().any(|known| known.retired && known.name == name);
-        // What has the name of a table that is gone for good is another.
+        // A table that has the name of a given-up one is another table.
         entries.retain(|entry| entry.state != State::Missing || !is_retired(&entry.name));
         let mut called = HashMap::new();
         // A table that was renamed is still the one whose triggers it has, whatever it was called at the last look.
@@ -229,8 +229,8 @@ fn has_other_key(entry: &Entry, table: &Table) -> bool {
     matches!(column_changes::of_key(entry, &table), Key::Other { .. })
 }
 
-/// Gives up what a table was under another primary key, here and in the space: files that still have that key go on with
-/// it, clones no longer get it. Returns the options for the table as it is now, with what was said of it before.
+/// Gives up the table with the old primary key, here and in the space: files that still have that key go on with it, clones
+/// no longer get it. Returns the options for the table with the new key; options that were stated for the old one stay.
 fn give_up_old_key(
     tx: &Transaction<'_>,
     entry: Entry,

@@ -324,13 +324,6 @@ fn listed(circle: &Circle, node: usize) -> Vec<(String, &'static str)> {
     status.tables.into_iter().map(|table| (table.table, table.state)).collect()
 }
 
-#[track_caller]
-fn assert_well(circle: &Circle, node: usize) {
-    let verified =
-        driftless::verify(circle.path(node), &VerifyOptions::default()).expect("it can be verified");
-    assert!(verified.is_well(), "{node}: {verified:#?}");
-}
-
 /// With `track --all`, the passing name of a migration that takes its time is tracked. Once the renamed table was two tables
 /// then: it was listed twice, differed from what was known of it, and a repair brought rows back that the migration had left
 /// out.
@@ -381,7 +374,7 @@ fn a_migration_that_takes_its_time_leaves_one_table() {
         for node in 0..2 {
             let found = listed(&circle, node);
             assert_eq!(found, [("items".to_owned(), "tracked")], "{node}: {migration:#?} {pauses:#b}");
-            assert_well(&circle, node);
+            circle.assert_well(node);
         }
         assert_eq!(names(&circle), ["'1', 'ONE'", "'3', 'THREE'"], "{migration:#?} {pauses:#b}");
         let copy = circle.join("");
@@ -393,7 +386,7 @@ fn a_migration_that_takes_its_time_leaves_one_table() {
         pass(&mut circle, &mut clock, 3 * QUIET);
         circle.settle();
         assert_eq!(circle.query(1, "SELECT id, name FROM items ORDER BY id"), ["'1', 'ONE'", "'3', 'THREE'"]);
-        assert_well(&circle, 1);
+        circle.assert_well(1);
         sim::set_clock(None);
     }
 }
@@ -467,7 +460,7 @@ fn a_table_that_is_not_decided_yet_is_no_difference() {
     leave_alone();
     circle.meet();
     for node in 0..2 {
-        assert_well(&circle, node);
+        circle.assert_well(node);
     }
     assert_eq!(names(&circle), ["'1', 'one'", "'3', 'three'"]);
     sim::set_clock(None);
@@ -511,7 +504,7 @@ fn a_table_with_another_primary_key_is_another_table_once_it_is_tracked_again() 
     circle.settle();
     for node in 0..2 {
         assert_eq!(circle.query(node, "SELECT id, uid, name FROM items ORDER BY uid"), migrated, "{node}");
-        assert_well(&circle, node);
+        circle.assert_well(node);
         assert_eq!(circle.query(node, "SELECT count(*) FROM driftless_parked"), ["0"]);
     }
     let copy = circle.join("");
@@ -537,7 +530,7 @@ fn a_table_that_is_renamed_to_what_another_was_called_goes_on_as_itself() {
     assert_eq!(circle.query(0, "SELECT id, name FROM items ORDER BY id"), people);
     assert_eq!(circle.query(1, "SELECT id, name FROM people ORDER BY id"), people);
     assert_eq!(circle.query(1, "SELECT count(*) FROM items"), ["3"]);
-    assert_well(&circle, 0);
+    circle.assert_well(0);
     // Somebody tracked by its name what a migration renames: the rows tell.
     circle.sql(1, "CREATE TABLE new_items (id TEXT PRIMARY KEY, name TEXT)");
     circle.node(1).track(&["new_items"], TableOptions::default()).expect("tracked");
@@ -547,5 +540,5 @@ fn a_table_that_is_renamed_to_what_another_was_called_goes_on_as_itself() {
     circle.settle();
     assert_eq!(circle.query(1, "SELECT id, name FROM items ORDER BY id"), ["'1', 'one'", "'3', 'three'"]);
     assert!(listed(&circle, 1).iter().all(|(table, _)| table != "new_items"), "{:?}", listed(&circle, 1));
-    assert_well(&circle, 1);
+    circle.assert_well(1);
 }

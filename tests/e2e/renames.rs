@@ -1,6 +1,6 @@
 //! Renamed columns and tables: one replica before the others, told or not, and nothing of anybody's is lost.
 
-use driftless::{Selection, TableOptions, VerifyOptions};
+use driftless::{Selection, TableOptions};
 use driftless_tests::{Circle, later};
 
 const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
@@ -336,8 +336,8 @@ fn a_column_that_is_forgotten_begins_empty_when_one_of_its_name_comes() {
     assert_eq!(circle.query(0, "SELECT title FROM notes ORDER BY id"), ["NULL", "'anew'"]);
 }
 
-/// What the space says of the column's third life took the name of the second away from whoever still had that: it fell back
-/// to the values of the first.
+/// When the column was made a third time, a file that still had the second one lost that one's name, and fell back to the
+/// values of the first.
 #[test]
 fn a_column_that_is_forgotten_twice_keeps_its_values_where_it_still_is() {
     let mut circle = circle(2);
@@ -374,13 +374,6 @@ fn a_column_that_is_forgotten_twice_keeps_its_values_where_it_still_is() {
 const REUSE: &str =
     "ALTER TABLE notes RENAME COLUMN title TO head; ALTER TABLE notes ADD COLUMN title TEXT DEFAULT 'x'";
 
-#[track_caller]
-fn assert_well(circle: &Circle, node: usize) {
-    let verified =
-        driftless::verify(circle.path(node), &VerifyOptions::default()).expect("it can be verified");
-    assert!(verified.is_well(), "{node}: {verified:#?}");
-}
-
 /// Where nobody looked between the two statements, the default replaced everybody's values, and the rename could not be told.
 #[test]
 fn a_column_whose_name_a_new_one_got_at_once_is_known_by_its_values() {
@@ -410,7 +403,7 @@ fn a_column_whose_name_a_new_one_got_at_once_is_known_by_its_values() {
     circle.sql(1, "UPDATE notes SET head = 'both' WHERE id = 'b'");
     circle.meet();
     assert_eq!(circle.query_all("SELECT head, title FROM notes WHERE id = 'b'"), ["'both', 'both'"]);
-    (0..3).for_each(|node| assert_well(&circle, node));
+    (0..3).for_each(|node| circle.assert_well(node));
     // A copy has them apart, too.
     let copy = circle.join("");
     circle.settle();
@@ -443,7 +436,7 @@ fn a_name_can_be_given_to_one_new_column_after_the_other() {
     );
     circle.settle();
     assert_eq!(circle.query_all(select), ["'one', 'x', 'y', 'z'", "'two', 'x', 'y', 'now'"]);
-    (0..2).for_each(|node| assert_well(&circle, node));
+    (0..2).for_each(|node| circle.assert_well(node));
 }
 
 /// A rebuilt table is what counts, so that nobody can be sure: `status` asks.
@@ -484,7 +477,7 @@ fn a_name_that_a_new_column_got_in_a_rebuilt_table_is_asked_about_and_can_be_tol
         circle.sql(2, rebuild);
         circle.settle();
         assert_eq!(circle.query(2, "SELECT head FROM notes ORDER BY id"), ["'ONE'", "'TWO'"], "{both}");
-        (0..3).for_each(|node| assert_well(&circle, node));
+        (0..3).for_each(|node| circle.assert_well(node));
         // What came earlier, or is another column already, is not told so.
         for (old, new) in [("head", "title"), ("title", "stars"), ("id", "head")] {
             let refused = driftless::rename_column(circle.path(0), "notes", old, new).expect_err("refused");

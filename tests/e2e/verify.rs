@@ -537,7 +537,7 @@ fn entangled(folder: &Path, url: &str) -> [Node; 2] {
         node.go_online(url);
     }
     driftless_tests::settle_in(&[&nodes[0], &nodes[1]], 3);
-    // What is not acknowledged when its file loses its memory counts as written anew.
+    // A write that is not acknowledged when its file loses its identity counts as written anew.
     nodes.iter().for_each(Node::sync_now);
     assert!(!parked(nodes[0].path()).is_empty() && nodes[0].conflicts().len() == 1);
     nodes

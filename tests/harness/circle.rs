@@ -147,6 +147,14 @@ impl Circle {
         assert!(vectors.iter().all(|vector| *vector == vectors[0]), "{vectors:?}");
     }
 
+    /// Verifies the file of one, in which nothing may differ.
+    #[track_caller]
+    pub fn assert_well(&self, number: usize) {
+        let options = driftless::VerifyOptions::default();
+        let verified = driftless::verify(self.path(number), &options).expect("it can be verified");
+        assert!(verified.is_well(), "{number}: {verified:#?}");
+    }
+
     /// What `status` says of a table at the first.
     pub fn warning(&self, table: &str) -> Option<String> {
         let status = driftless::status(self.path(0)).expect("a status");

@@ -181,7 +181,7 @@ pub(crate) fn wanted<'a>(
             let in_key = tracked.table.key.iter().position(|key| key.at == at);
             let value = match in_key.and_then(|place| Some((place, key_values.get(place)?))) {
                 Some((place, key)) => tracked.table.spelling(place, key, said),
-                // What it shows may be the value of the column that had its name before.
+                // The row may still show a value of the older column that had this name: set the default.
                 None if said.is_none() && is_named_apart(&fold(&column.spelled), &column.name) => {
                     return column.default.clone().map(|default| (at, Cow::Owned(default)));
                 }

@@ -62,8 +62,8 @@ use space::adopt_options;
 /// Sizes of the first turn; later ones fit what was measured.
 const FIRST_TURN_ROWS: usize = 1000;
 const FIRST_TURN_BYTES: usize = 64 << 10;
-/// No turn takes on fewer rows. How long one took says little where others take the processor away: a turn that holds up an
-/// app is better than the many that it would be cut into, each of which does.
+/// No turn takes on fewer rows. On a busy machine the time that a turn took says little, and many short turns break more of
+/// an app's transactions than one that is a little longer.
 const FEWEST_ROWS: usize = 256;
 /// So many rows of others leave their tables, or return to them, because of what one turn wrote; more take several turns.
 const MOST_SETTLED: usize = 500;
@@ -445,7 +445,7 @@ impl Replica {
             let settling = self.settling.clone();
             let tried = self.try_turn(batch);
             if !matches!(tried, Ok(Ok(_))) {
-                // What was decided about tables in the making is undone with the rest, and has to be decided again.
+                // The transaction is undone, so its decisions about rebuilt tables are undone in memory too.
                 self.settling = settling;
             }
             match tried? {
@@ -619,7 +619,7 @@ impl Replica {
             }
             return Ok(Err(undone));
         }
-        // What the space says of its tables may change what there is to say of those that are here.
+        // A changed definition may change the notes that `status` shows of a table, so the tables are looked at again.
         let mut renewed = definitions_changed;
         if definitions_changed {
             adopt_options(&tx)?;

@@ -429,9 +429,6 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<()> {
             said.retire_columns(&retired);
         }
         names::note_named_apart(tx, &entry, definition)?;
-        if definition.retired {
-            names::note_forgotten(tx, entry)?;
-        }
         if kinds != definition.kinds() {
             said.kinds = Some(kinds::to_text(&kinds));
         }

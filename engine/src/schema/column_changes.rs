@@ -45,7 +45,7 @@ pub(crate) fn place(entry: &Entry, name: &str) -> Option<usize> {
     entry.columns.iter().find(|known| known.name == name)?.place
 }
 
-/// Whether the column that is called so travels apart from an older one of its name.
+/// Whether the column `name` travels as `name#2` or the like.
 pub(super) fn has_another_name(renames: &[(String, String)], name: &str) -> bool {
     renames.iter().any(|(now, travels)| now == name && is_named_apart(now, travels))
 }
@@ -206,7 +206,7 @@ pub(crate) fn nth_name(name: &str, n: u32) -> String {
     if n <= 1 { name.to_owned() } else { format!("{name}#{n}") }
 }
 
-/// Whether a column travels under another name only because one of its name is gone for good, or is called otherwise now.
+/// Whether a column travels as `name#2` or the like: an older column has its name in the space, and was forgotten or renamed.
 pub(crate) fn is_named_apart(now: &str, travels: &str) -> bool {
     let number = travels.strip_prefix(now).and_then(|rest| rest.strip_prefix('#'));
     number.is_some_and(|number| number.parse::<u32>().is_ok())
@@ -279,8 +279,8 @@ pub(crate) fn reuse_name(
     }
 }
 
-/// What the space says of columns of this table that are new since the last look: (older, newer, the name by which the other
-/// column of the older's name travels), where it knows the newer as what the older was.
+/// Finds new columns of this table that the space knows as older ones under another name. Returns for each: the name of the
+/// older column, the name of the new one, and the name under which the column travels that now has the older one's name.
 pub(super) fn reused_in_space(
     entry: &Entry,
     table: &Table,
@@ -332,12 +332,12 @@ pub(crate) fn answer(entry: &mut Entry, old: &str, new: &str) {
 }
 
 /// A name as one word for a shell.
-fn shell_word(name: &str) -> Cow<'_, str> {
+pub(crate) fn shell_word(name: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if name.chars().all(is_plain) { name.into() } else { format!("'{}'", name.replace('\'', "'\\''")).into() }
 }
 
-/// Notes that a column which has just come may be another that is called otherwise now, to be asked about.
+/// Notes that the new column `new` may be `old` under another name; `status` asks.
 pub(super) fn ask(entry: &mut Entry, old: &str, new: &str) {
     for known in entry.columns.iter_mut().filter(|known| known.name == new) {
         known.was = Some(old.to_owned());

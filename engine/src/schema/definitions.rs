@@ -15,7 +15,7 @@ use crate::store::kinds::{self, Kinds};
 use crate::store::renames::{self, Renames};
 use crate::store::{fold, tables};
 
-/// What is said of a table that is not here any more and that the space has given up.
+/// The reason that is recorded for a table that this file no longer has and the space has given up.
 pub(crate) const FORGOTTEN: &str = "the table is gone for good: somebody said so with `driftless forget`, or a migration \
      gave it another name or another primary key";
 

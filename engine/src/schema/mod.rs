@@ -12,6 +12,7 @@ pub(crate) mod inventory;
 mod keys;
 pub(crate) mod making;
 pub(crate) mod objects;
+pub(crate) mod passing_names;
 pub(crate) mod rebuilt;
 pub(crate) mod reconcile;
 pub(crate) mod settling;

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use driftless_protocol::Value;
 use rusqlite::{Connection, Transaction};
 
 use super::column_changes::{self, Key};
@@ -19,20 +18,15 @@ use super::inventory::Inventory;
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
 use super::{Catalog, Column, Table, Tracked};
-use super::{creation, effects, objects, rebuilt, unchanged, warnings};
+use super::{creation, effects, objects, passing_names, rebuilt, unchanged, warnings};
 use crate::config::TableOptions;
 use crate::error::{Doing, Result};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
-use crate::store::{backlog, dirty, documents, fold, identity, quote, value};
+use crate::store::{backlog, dirty, fold, quote};
 
-/// So long a table may have had a passing name, in milliseconds: a day. A migration that takes longer is none.
-pub(crate) const PASSING: i64 = 24 * 60 * 60 * 1000;
-/// So many rows of a renamed table are looked for among those of the table whose name it took.
-const COMPARED: i64 = 1000;
-
-/// What is said of a table that is not here any more.
+/// The reason that is recorded for a table that this file no longer has.
 const DROPPED: &str =
     "the table was dropped; what others write in it is kept and shows when it is made again";
 
@@ -47,14 +41,14 @@ pub(crate) struct Reconciled {
     pub(crate) took_a_given_up_name: bool,
 }
 
-/// A column whose name another has now; both folded.
+/// A column that was renamed and whose name was then given to a new column. Names are folded.
 #[derive(Debug)]
 pub(crate) struct Reused {
-    /// What it was called.
+    /// Its name before.
     pub(crate) old: String,
-    /// What it is called, as far as is known.
+    /// Its name now.
     pub(crate) new: String,
-    /// If not, its user is asked.
+    /// Whether the values prove it. If not, `status` asks the user.
     pub(crate) is_certain: bool,
 }
 
@@ -81,13 +75,8 @@ pub(crate) fn run(
     let entries = tables::all(tx)?;
     let mut places = Places::new(&entries, &own_triggers);
     let is_retired = |entry: &Entry| definitions.get(&entry.name).is_some_and(|known| known.retired);
-    let mut new_forms: HashMap<i64, String> = HashMap::new();
-    for (new, old, name) in places.possible_new_forms(&entries, is_retired, |name| known.contains_key(name)) {
-        if is_new_form(tx, new, old, name, &known, now)? {
-            places.forget(new.id);
-            new_forms.insert(new.id, old.spelled.clone());
-        }
-    }
+    let new_forms = passing_names::new_forms(tx, &entries, &places.by_id, is_retired, &known, now)?;
+    new_forms.keys().for_each(|id| places.forget(*id));
     let (mut looks, mut took_a_given_up_name) = (Vec::new(), false);
     for entry in entries.into_iter().filter(|entry| entry.id != DEFINITIONS) {
         if matches!(entry.state, State::Untracked | State::Unknown) {
@@ -95,11 +84,11 @@ pub(crate) fn run(
         }
         if let Some(rebuilt) = new_forms.get(&entry.id) {
             settling.forget(entry.id);
-            retire_passing_name(tx, entry, rebuilt, &definitions, now)?;
+            passing_names::retire(tx, entry, rebuilt, &definitions, now)?;
             continue;
         }
         if entry.state == State::Missing && is_retired(&entry) {
-            continue; // what has its name now is another table
+            continue; // a table that has this name now is another one
         }
         let mut found = find(&entry, &known, &places, settling, now);
         if let Some(Ok(table)) = &found.look
@@ -107,7 +96,7 @@ pub(crate) fn run(
             && !places.by_id.contains_key(&entry.id)
             && rebuilt::is_empty(tx, table)?
         {
-            // It was dropped and made again, and what is gone for good is not filled again.
+            // The given-up table was dropped, and a new one has its name: the old rows must not fill it.
             found = Found::new(None);
             took_a_given_up_name = true;
         }
@@ -157,7 +146,7 @@ pub(crate) fn run(
     Ok(Reconciled { catalog, took_a_name, took_a_given_up_name })
 }
 
-/// What `status` says of a table's names. `definition`: what the space says of the table.
+/// The notes about a table's names for `status`. `definition`: the table's definition in the space.
 fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
     let mut notes = Vec::new();
     let spelled = &table.table.spelled;
@@ -236,35 +225,6 @@ impl Places {
         self.called.get(name).is_some_and(|other| *other != id) || self.marked.contains(name)
     }
 
-    /// The tables that may be what another was that is gone from this file; each with that one. `is_there`: whether a table
-    /// is called so.
-    fn possible_new_forms<'a>(
-        &self,
-        entries: &'a [Entry],
-        is_retired: impl Fn(&Entry) -> bool,
-        is_there: impl Fn(&str) -> bool,
-    ) -> Vec<(&'a Entry, &'a Entry, TookName)> {
-        let is_gone = |entry: &&Entry| {
-            matches!(entry.state, State::Tracked | State::Missing | State::Unfit)
-                && !self.by_id.contains_key(&entry.id)
-                && !is_retired(entry)
-        };
-        let gone: Vec<&Entry> = entries.iter().filter(is_gone).collect();
-        let mut found = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.state == State::Tracked) {
-            let Some(under) = self.by_id.get(&entry.id) else { continue };
-            let has_last_name =
-                |gone: &&&Entry| fold(&gone.spelled) == *under && fold(&entry.spelled) != *under;
-            let has_first_name = |gone: &&&Entry| gone.name == *under && !is_there(&fold(&gone.spelled));
-            if let Some(old) = gone.iter().find(has_last_name) {
-                found.push((entry, *old, TookName::Last));
-            } else if let Some(old) = gone.iter().find(has_first_name) {
-                found.push((entry, *old, TookName::First));
-            }
-        }
-        found
-    }
-
     /// The triggers of a number are about to go.
     fn forget(&mut self, id: i64) {
         if let Some(under) = self.by_id.remove(&id) {
@@ -272,80 +232,6 @@ impl Places {
         }
         self.called.retain(|_, known| *known != id);
     }
-}
-
-/// Which name of a table that is gone another has now.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TookName {
-    /// The one that it had at the end: the other was renamed then.
-    Last,
-    /// The one that it had before somebody renamed it, and that the other got then.
-    First,
-}
-
-/// Whether a table that took the name of one which is gone is that one, rebuilt by a migration that took its time: it was made
-/// under a passing name and tracked under it, or the old one was renamed first. Any other goes on as what it was.
-fn is_new_form(
-    tx: &Transaction<'_>,
-    new: &Entry,
-    old: &Entry,
-    name: TookName,
-    known: &BTreeMap<String, Look>,
-    now: i64,
-) -> Result<bool> {
-    let is_recent = |&(table, at): &(i64, i64)| table == new.id && now - at < PASSING;
-    match (identity::newcomers(tx)?.iter().any(is_recent), name) {
-        (true, TookName::Last) => return Ok(true),
-        (false, TookName::First) => return Ok(false),
-        // Tracked by its name, or when the old one was renamed: two tables, as far as is known. The rows tell, unless SQLite
-        // drew their keys: those are the same in many tables.
-        (false, TookName::Last) | (true, TookName::First) => {}
-    }
-    let under = if name == TookName::Last { fold(&old.spelled) } else { old.name.clone() };
-    let Some(Ok(table)) = known.get(&under) else { return Ok(false) };
-    if table.integer_key {
-        return Ok(false);
-    }
-    let doing = "looking at the rows of a renamed table";
-    let mut keys = tx
-        .prepare(&format!(
-            "SELECT {} FROM main.{} LIMIT {COMPARED}",
-            table.key_columns(),
-            quote(&table.spelled)
-        ))
-        .doing(doing)?;
-    let mut rows = keys.query([]).doing(doing)?;
-    let (mut shared, mut others) = (0, 0);
-    while let Some(row) = rows.next().doing(doing)? {
-        let values: Vec<Value<'_>> = (0..table.key.len())
-            .map(|at| Ok(value(row.get_ref(at)?)))
-            .collect::<rusqlite::Result<_>>()
-            .doing(doing)?;
-        let is_shared = match table.row_key(&values) {
-            Ok(key) => documents::get(tx, old.id, key.as_bytes())?.is_some(),
-            Err(_) => false,
-        };
-        *(if is_shared { &mut shared } else { &mut others }) += 1;
-    }
-    Ok(shared > others)
-}
-
-/// Gives up the entry that a table got under a passing name, here and in the space: what it holds is captured as the rebuilt
-/// table's.
-fn retire_passing_name(
-    tx: &Transaction<'_>,
-    mut entry: Entry,
-    rebuilt: &str,
-    definitions: &BTreeMap<String, Definition>,
-    now: i64,
-) -> Result<()> {
-    tracing::info!(table = %entry.spelled, rebuilt, "a table was rebuilt under a passing name, which is given up");
-    if let Some(definition) = definitions.get(&entry.name) {
-        definitions::put(tx, &Definition { retired: true, ..definition.clone() }, now)?;
-    }
-    entry.reason =
-        Some(format!("it was renamed to '{rebuilt}', which a migration made anew under this name"));
-    end_as(tx, entry, State::Missing)
 }
 
 /// Looks for the table that an entry stands for: the one that has our triggers, which SQLite takes along when a table is

@@ -17,7 +17,7 @@
 //! | `texts` | 1 once there has been a text document |
 //! | `reconciled` | the `schema_version` at which triggers and tables were last compared, and by which Driftless |
 //! | `all` | the rule that every table is tracked, see `tracking/rule.rs`; absent without it |
-//! | `newcomers` | tables that were tracked not long ago and not by name: a JSON array of number and time, see `schema/reconcile.rs` |
+//! | `newcomers` | tables that were tracked not long ago and not by name: a JSON array of number and time, see `schema/passing_names.rs` |
 //! | `judged` | by which schema, and by which version of the engine, the parked rows were last listed to be judged |
 //! | `parking` | 1 while rows are parked whose parents are still there, because those are about to go |
 //! | `seen` | the indexes, views, triggers and numbers of the app's as this file last had them; see schema/objects.rs |
@@ -195,7 +195,7 @@ pub(crate) fn set_rule(tx: &Transaction<'_>, rule: Option<&str>) -> Result<()> {
 /// The tables that were tracked not long ago without anybody naming them: their numbers, and when, in milliseconds since 1970.
 pub(crate) fn newcomers(connection: &Connection) -> Result<Vec<(i64, i64)>> {
     let text: Option<String> = get(connection, "newcomers")?;
-    // Somebody may have written to this table by hand: what says nothing that is known counts as nothing.
+    // Somebody may have written to this table by hand: a text that cannot be read counts as an empty list.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 

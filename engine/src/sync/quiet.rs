@@ -32,8 +32,8 @@ const RARELY_AT_MOST: Duration = Duration::from_secs(5);
 /// The same if its transactions begin with `BEGIN IMMEDIATE`: they wait for the lock, and none fails.
 const OFTEN: u32 = 15;
 const OFTEN_AT_LEAST: Duration = Duration::from_millis(25);
-/// Which of the two it is shows at the end of our turns: whoever waits for the lock has no transaction open yet. So many turns
-/// are looked back at, of which so many may have met one: somebody else's who only reads.
+/// An app that waits in `BEGIN IMMEDIATE` has no transaction open at the end of our turn. The last `TURNS` turns are counted;
+/// up to `MET_AT_MOST` may have met a transaction, since other programs may be reading.
 const TURNS: usize = 8;
 const TURNS_TO_KNOW: usize = 3;
 const MET_AT_MOST: usize = 2;

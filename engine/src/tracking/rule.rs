@@ -15,7 +15,7 @@ use crate::config::TableOptions;
 use crate::error::{Error, Result};
 use crate::schema::eligibility::{self, Refusal};
 use crate::schema::inventory::{self, Inventory};
-use crate::schema::{Table, definitions, reconcile, unchanged};
+use crate::schema::{Table, definitions, passing_names, reconcile, unchanged};
 use crate::store::kinds::Kinds;
 use crate::store::tables::{self, Entry, State};
 use crate::store::{fold, identity, quote};
@@ -182,7 +182,7 @@ pub(crate) fn remember(tx: &Transaction<'_>, tables: impl Iterator<Item = i64>, 
         return Ok(());
     }
     let mut newcomers = identity::newcomers(tx)?;
-    newcomers.retain(|(_, at)| now - at < reconcile::PASSING);
+    newcomers.retain(|(_, at)| now - at < passing_names::PASSING);
     newcomers.extend(tables);
     identity::set_newcomers(tx, &newcomers)
 }

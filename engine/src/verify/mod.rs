@@ -305,7 +305,7 @@ fn sqlite(connection: &Connection, found: &mut Findings) -> Result<()> {
             others += 1;
             continue;
         }
-        // What a table that was rebuilt lacks is not decided yet.
+        // A rebuilt table may be missing rows that are not decided yet.
         if undecided.contains(&fold(&table)) || undecided.contains(&fold(&parent)) {
             continue;
         }

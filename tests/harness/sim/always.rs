@@ -69,7 +69,7 @@ pub(super) struct Witnesses {
     /// What the app saw before it wrote.
     before: Option<Shown>,
     pub(super) tokens: BTreeSet<String>,
-    /// Those of them that were written where no trigger saw it, so that nobody can tell what was one transaction.
+    /// Tokens that were written without triggers: nobody can tell which of them were one transaction.
     loose: BTreeSet<String>,
     pub(super) typed: BTreeSet<char>,
     pub(super) deleted: BTreeSet<char>,
@@ -244,7 +244,7 @@ impl Always {
         self.unwatched.contains_key(&n)
     }
 
-    /// What keeps a node from being watched, for people.
+    /// Why a node is not watched yet, in words.
     pub(super) fn why_unwatched(&self, n: usize, app: &Connection) -> String {
         let present = own_triggers(app).unwrap_or_default();
         let expected = self.unwatched.get(&n).map(|unwatched| unwatched.triggers.clone()).unwrap_or_default();
@@ -354,7 +354,7 @@ impl Always {
             now.loose.extend(tokens.iter().cloned());
         }
         now.tokens.extend(tokens);
-        // Of what nobody knows to be one transaction a part may have come from others.
+        // A loose token may have arrived from another replica without its partner.
         let mut half = shown.left.symmetric_difference(&shown.right);
         if !may_be_half && half.any(|token| !now.loose.contains(token)) {
             return broken("an app writes both witnesses or neither", format!("{n}: {shown:?}"));

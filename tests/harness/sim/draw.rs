@@ -29,7 +29,7 @@ pub(super) struct Dice {
     /// Whether there is a form, and apps mostly write into it.
     form: bool,
     number: u32,
-    /// What comes right after the last step.
+    /// The step that must follow the last one.
     then: Option<Step>,
 }
 
@@ -238,7 +238,7 @@ impl Dice {
                         };
                         let step = Step::Rebuild { node, table, how, sql };
                         if how == Rebuilding::Empty && rng.bool() {
-                            // So that it goes with what nobody has captured.
+                            // Uncaptured writes are then lost with the table.
                             let sql = sql::transaction(rng, &written, self.number, false);
                             self.then = Some(step);
                             return Some(Step::Write { node, sql });

@@ -67,13 +67,13 @@ struct Known {
     unwatched: Option<Unwatched>,
 }
 
-/// What is known of tables that were without our triggers and are not compared yet with what they had shown.
+/// Tables that lost our triggers and are not yet compared with the rows that they had shown.
 #[derive(Debug, Clone, Default)]
 struct Unwatched {
     /// All triggers that there should be.
     triggers: BTreeSet<String>,
     tables: BTreeMap<String, Lost>,
-    /// Between which times the engine looked: what it finds gets such a time.
+    /// The first and last time of the engine's looks. Rows that it finds get a time between them.
     looked: Option<(i64, i64)>,
     /// How many own changesets there were before any of them could tell of these tables.
     from: u64,
@@ -86,7 +86,7 @@ struct Unwatched {
 struct Lost {
     /// Whether it lost all of them, as one does that is made anew.
     all: bool,
-    /// What the table had been shown: nothing of others is written into it until it is compared.
+    /// The state vector of the rows that the table shows: the engine writes nothing into it until it is compared.
     seen: StateVector,
     /// Between which times the app wrote since.
     since: Option<(i64, i64)>,
@@ -336,7 +336,7 @@ impl Model {
         }
         let mut look = self.snapshot(app)?;
         if drained && waited && vector.get(name) == known.vector.get(name) && known.unwatched.is_some() {
-            // What triggers saw changed nothing: what these tables show from here on others have written.
+            // All marks were captured and changed nothing, so later differences in watched tables come from other replicas.
             known.keep_lost(&mut look);
             known.shown = look.clone();
             let unwatched = known.unwatched.as_ref();
@@ -346,14 +346,14 @@ impl Model {
         let captured = clean || vector.get(name) > known.vector.get(name);
         if captured && (waited || known.since.is_none()) {
             known.shown = look;
-            // What is captured while marks are left may get the time of any of them (seed 700628).
+            // A row that is captured while marks of it are left gets the time of one of them (seed 700628).
             known.since = known.since.filter(|_| !drained);
             let Known { touched, unwatched, .. } = &mut known;
             touched.retain(|(table, _)| is_kept(unwatched.as_ref(), table));
             if clean {
                 *unwatched = None;
             } else if let Some(unwatched) = unwatched {
-                // A table that is compared is watched again. What is left to capture of it is written down as possible.
+                // A table that is compared is watched again. Its rows that are left to capture are recorded as optional.
                 unwatched.tables.retain(|_, lost| lost.undecided);
             }
         } else if known.since.is_none() {
@@ -381,11 +381,11 @@ impl Model {
     fn captured(&mut self, known: &Known, attempt: &Snapshot, id: (ReplicaId, u64), whole: bool) {
         let op = self.ops.len();
         let unwatched = known.unwatched.as_ref();
-        // What is found in tables is no transaction: each changeset of it arrives by itself.
+        // Rows found by a comparison are no transaction: each of their changesets arrives by itself.
         let spread = unwatched.map_or(0, |unwatched| id.1.saturating_sub(unwatched.from + 1));
         let whole = whole && !unwatched.is_some_and(|unwatched| unwatched.renamed);
         self.ops.push(Op { ids: vec![id], spread, seen: known.vector.clone() });
-        // What was written in such a table had seen what that showed, and what was written there before.
+        // A write in such a table has seen the rows that the table showed, and the earlier writes in it.
         let mut of_tables = BTreeMap::new();
         for (table, lost) in unwatched.into_iter().flat_map(|unwatched| &unwatched.tables) {
             let mut seen = lost.seen.clone();
@@ -664,7 +664,7 @@ fn is_kept(unwatched: Option<&Unwatched>, table: &str) -> bool {
 }
 
 impl Known {
-    /// Puts in what was known of tables that lost triggers.
+    /// Keeps the known rows of tables that lost triggers.
     fn keep_lost(&self, look: &mut Snapshot) {
         let is_lost = |table: &str| {
             self.unwatched.as_ref().is_some_and(|unwatched| unwatched.tables.contains_key(table))
@@ -674,7 +674,7 @@ impl Known {
         look.extend(kept.map(|(row, values)| (row.clone(), values.clone())));
     }
 
-    /// Puts in what was known of tables that the engine has yet to decide about.
+    /// Keeps the known rows of tables that the engine has not decided about.
     fn keep_undecided(&self, look: &mut Snapshot) {
         let is_kept = |(table, _): &RowId| is_kept(self.unwatched.as_ref(), table);
         look.retain(|row, _| !is_kept(row));

@@ -10,14 +10,14 @@ use super::scenario::{Migrating, Rebuilding};
 use super::schema::quote;
 use super::world::{Checked, World, broken};
 
-/// What a table is called until it takes the place of the old one.
+/// The new table's name until it takes the old one's place.
 const NEW: &str = "the new one";
-/// What a table is called that has given up its name and is dropped soon.
+/// The old table's name once it is renamed aside, to be dropped soon.
 const OLD: &str = "the old one";
 /// So many times an engine looks at a file until it has decided about its tables.
 const MOST_LOOKS: usize = 8;
 
-/// What a table loses.
+/// The triggers or rows that a table loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
     SomeTriggers,
@@ -53,7 +53,7 @@ pub(super) fn is_undecided(app: &Connection, table: &str, triggers: &BTreeSet<St
     Ok(!ids.iter().any(is_whole))
 }
 
-/// The table that was given another name to be dropped soon, and still has our triggers: what it was called, and is.
+/// The table that is renamed aside and still has our triggers: its name before, and its name now.
 pub(super) fn aside(app: &Connection) -> Result<Option<(String, String)>> {
     let sql = "SELECT t.name, m.tbl_name FROM sqlite_master m JOIN _driftless_tables t ON m.name = '_driftless_' || t.id || '_insert'
                WHERE m.type = 'trigger' AND m.tbl_name = ?1";
@@ -67,7 +67,7 @@ fn is_tracked(app: &Connection, table: &str) -> Result<bool> {
     app.query_row(sql, [table], |row| row.get(0))
 }
 
-/// What makes a table anew, with its indexes, and with the triggers that name it.
+/// The statements that make a table anew, with its indexes and with the triggers that name it.
 fn statements(app: &Connection, table: &str, how: Rebuilding) -> Result<Vec<String>> {
     let all = |sql: &str, what: &[&str]| -> Result<Vec<String>> {
         app.prepare(sql)?.query_map(params_from_iter(what), |row| row.get(0))?.collect()
@@ -90,7 +90,7 @@ fn statements(app: &Connection, table: &str, how: Rebuilding) -> Result<Vec<Stri
             let columns = columns.iter().map(|column| quote(column)).collect::<Vec<_>>().join(", ");
             let (new, old) = (quote(NEW), quote(table));
             let (_, body) = made.split_once('(').unwrap_or_default();
-            // What names the table in a CHECK; what refers to it will find it under its old name.
+            // A CHECK may name the table. References to it find it again under its old name.
             let body = body.replace(&format!("{old}."), &format!("{new}."));
             sql.extend([
                 format!("CREATE TABLE {new} ({body}"),
@@ -132,7 +132,7 @@ fn steps(app: &Connection, table: &str, how: Migrating, aside: bool) -> Result<V
     // SQLite would leave a CHECK that names its own table as it is.
     if how == Migrating::Beside || !aside || made.contains(&format!("{name}.")) {
         sql.push(create.clone());
-        // What comes between the two would be lost.
+        // Writes between the copy and the drop would be lost.
         match is_witness(table) {
             true => sql.push(together(&[copy.clone(), drop.clone()])),
             false => sql.extend([copy.clone(), drop.clone()]),
@@ -151,7 +151,7 @@ fn steps(app: &Connection, table: &str, how: Migrating, aside: bool) -> Result<V
     begin.push(made);
     begin.extend(owned(indexes));
     sql.push(together(&begin));
-    // What the app has written into the new one by then is newer.
+    // Rows that the app has written into the new table by then are newer than the copies.
     let copy = copy.replacen("INSERT INTO", "INSERT OR IGNORE INTO", 1).replacen(&new, &name, 1);
     let copy = match copy.rsplit_once(&name) {
         Some((insert, "")) => format!("{insert}{old}"),
@@ -175,20 +175,26 @@ fn triggers_of(app: &Connection, table: &str, only: &[String]) -> Result<Vec<Str
 }
 
 impl World {
+    /// Finishes what is half made. Returns whether the app is at work and has the table, tracked.
+    fn can_change(&mut self, n: usize, table: &str) -> Checked<bool> {
+        if !self.is_at_work(n)? {
+            return Ok(false);
+        }
+        self.migrate_all(n)?;
+        let Some(app) = &self.nodes[n].app else { return Ok(false) };
+        is_tracked(app, table).map_err(unreadable)
+    }
+
     /// The app makes a table anew and runs statements, in one transaction.
     pub(super) fn rebuild(&mut self, n: usize, table: &str, how: Rebuilding, sql: &[String]) -> Checked {
         if how == Rebuilding::Empty && is_witness(table) {
-            // What nobody has captured goes with the table.
+            // Uncaptured writes are lost with the table, so they are captured first.
             self.look_at(n)?;
         }
-        if !self.is_at_work(n)? {
+        if !self.can_change(n, table)? {
             return Ok(());
         }
-        self.migrate_all(n)?;
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
-        if !is_tracked(app, table).map_err(unreadable)? {
-            return Ok(());
-        }
         let statements = statements(app, table, how).map_err(unreadable)?;
         let loss = if how == Rebuilding::Empty { Loss::Rows } else { Loss::AllTriggers };
         self.without_triggers(n, table, loss, &statements, sql)
@@ -202,14 +208,10 @@ impl World {
         only: &[String],
         sql: &[String],
     ) -> Checked {
-        if !self.is_at_work(n)? {
+        if !self.can_change(n, table)? {
             return Ok(());
         }
-        self.migrate_all(n)?;
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
-        if !is_tracked(app, table).map_err(unreadable)? {
-            return Ok(());
-        }
         let names = triggers_of(app, table, only).map_err(unreadable)?;
         let statements: Vec<String> =
             names.iter().map(|name| format!("DROP TRIGGER {}", quote(name))).collect();
@@ -218,7 +220,7 @@ impl World {
         self.without_triggers(n, table, loss, &statements, sql)
     }
 
-    /// What takes triggers away, all of it or nothing, and the statements that follow, in the same transaction if it is one.
+    /// Runs `statements`, which take triggers away, all or none; then `sql`, in the same transaction if there is one.
     fn without_triggers(
         &mut self,
         n: usize,
@@ -253,15 +255,10 @@ impl World {
 
     /// The app begins to make a table anew in several transactions.
     pub(super) fn migrate(&mut self, n: usize, table: &str, how: Migrating) -> Checked {
-        if self.quiet == 0 || !self.is_at_work(n)? {
+        if self.quiet == 0 || !self.can_change(n, table)? {
             return Ok(());
         }
-        self.migrate_all(n)?;
-        // What is not captured yet of a table that lost its triggers before is what it shows now.
         let Some(app) = &self.nodes[n].app else { return Ok(()) };
-        if !is_tracked(app, table).map_err(unreadable)? {
-            return Ok(());
-        }
         let steps = steps(app, table, how, !self.always.is_unwatched(n)).map_err(unreadable)?;
         self.always.begins_half(n, app, table)?;
         (self.nodes[n].half, self.nodes[n].half_of) = (steps.into(), table.to_owned());

@@ -44,10 +44,20 @@ pub(crate) fn short(value: &Value<'_>) -> String {
     }
 }
 
-/// A name as it is shown: between quotes if it has anything in it that could be taken for something else.
+/// A name for people: quoted if it contains spaces, line breaks or other characters that could be misread.
 pub(crate) fn name(name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "_-.$#".contains(c);
     if !name.is_empty() && name.chars().all(is_plain) { name.to_owned() } else { format!("{name:?}") }
+}
+
+/// A text as one word of a shell command.
+pub(crate) fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// Names with commas between.

@@ -148,7 +148,7 @@ pub(crate) fn untracked(status: &Status) -> Vec<String> {
         None if status.tracks_all => "it is new; a running engine tracks it within seconds".to_owned(),
         None => "nobody asked for it; see `driftless track`".to_owned(),
     };
-    // Those that are listed say so there.
+    // A table that was untracked by its name is in the list of tables already, with that reason.
     let is_listed =
         |name: &str| status.tables.iter().any(|table| table.table == name && table.state == "untracked");
     let others = status.untracked.iter().filter(|untracked| !is_listed(&untracked.table));
@@ -273,12 +273,15 @@ fn to_text(file: &Path, status: &Status) -> String {
     lines.push(String::new());
     lines.extend(table_lines(&status.tables));
     lines.extend(untracked(status).into_iter().map(|line| format!("not tracked: {line}")));
-    // Commands that are to be typed name the file.
-    let file = match file.to_string_lossy() {
-        plain if output::name(&plain.replace('/', "")) == plain.replace('/', "") => plain.into_owned(),
-        path => format!("'{}'", path.replace('\'', "'\\''")),
-    };
-    lines.join("\n").replace(" FILE ", &format!(" {file} "))
+    with_file(&lines.join("\n"), file)
+}
+
+/// Puts the file into the commands that a text proposes.
+fn with_file(text: &str, file: &Path) -> String {
+    let file = output::shell_word(&file.to_string_lossy());
+    ["forget", "rename-column", "track", "verify"].iter().fold(text.to_owned(), |text, command| {
+        text.replace(&format!("`driftless {command} FILE"), &format!("`driftless {command} {file}"))
+    })
 }
 
 fn table_lines(tables: &[TableStatus]) -> Vec<String> {
