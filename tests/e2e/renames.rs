@@ -1,7 +1,7 @@
 //! Renamed columns and tables: one replica before the others, told or not, and nothing of anybody's is lost.
 
 use driftless::{Selection, TableOptions};
-use driftless_tests::{Circle, later};
+use driftless_tests::{Circle, eventually, later};
 
 const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
     INSERT INTO notes VALUES ('a', 'one', 1), ('b', 'two', 2)";
@@ -280,11 +280,11 @@ fn a_table_of_a_forgotten_ones_name_is_tracked_where_all_are_and_explained_elsew
 
     circle
         .sql(0, "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT); INSERT INTO notes VALUES ('n', 'new')");
-    let new_one =
-        |status: driftless::Status| status.tables.iter().filter(|known| known.state == "tracked").count();
-    while new_one(driftless::status(circle.path(0)).expect("a status")) == 0 {
+    eventually("the new table to be tracked", || {
         circle.capture(0);
-    }
+        let status = driftless::status(circle.path(0)).expect("a status");
+        status.tables.iter().any(|known| known.state == "tracked").then_some(())
+    });
     circle.settle();
     assert!(
         reason(&circle, 1, "unknown").is_some_and(|reason| reason.contains("called 'notes' where it is"))
