@@ -169,3 +169,32 @@ fn an_index_over_a_function_of_the_apps_parks_rows_and_holds_nothing_up() {
     nodes.meet();
     assert_eq!(nodes.query_all("SELECT k FROM t"), ["'b'"]);
 }
+
+/// What a trigger did before it failed stays where the statement says so, but the triggers after it do not run.
+#[test]
+fn a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured() {
+    let mut nodes = circle(2, "CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE log (v UNIQUE)", &["t"]);
+    for event in ["INSERT", "UPDATE", "DELETE"] {
+        let row = if event == "DELETE" { "OLD" } else { "NEW" };
+        let trigger = format!(
+            "CREATE TRIGGER logs_{event} AFTER {event} ON t BEGIN INSERT INTO log VALUES ({row}.v || '{event}'); END"
+        );
+        nodes.sql(0, &trigger);
+    }
+    nodes.capture(0);
+    nodes.sql(
+        0,
+        "INSERT INTO t VALUES ('a', 1), ('gone', 2); INSERT INTO log VALUES ('3INSERT'), ('3UPDATE')",
+    );
+    let app = driftless_tests::connect(nodes.path(0));
+    for statement in ["INSERT OR FAIL INTO t VALUES ('b', 3)", "UPDATE OR FAIL t SET v = 3 WHERE k = 'a'"] {
+        let refused = app.execute_batch(statement).expect_err("the trigger fails");
+        assert!(refused.to_string().contains("UNIQUE constraint failed: log.v"), "{refused}");
+    }
+    nodes.sql(0, "DELETE FROM log WHERE v GLOB '*DELETE'; DROP TRIGGER logs_DELETE");
+    nodes.sql(0, "CREATE TRIGGER logs_delete AFTER DELETE ON t BEGIN SELECT RAISE(FAIL, 'no'); END");
+    nodes.capture(0);
+    app.execute_batch("DELETE FROM t WHERE k = 'gone'").expect_err("the trigger fails");
+    nodes.meet();
+    assert_eq!(nodes.query_all("SELECT * FROM t ORDER BY k"), ["'a', 3", "'b', 3"]);
+}

@@ -17,7 +17,7 @@ pub(crate) struct Inventory {
     /// By folded name; in the order of their making.
     tables: BTreeMap<String, Object>,
     order: Vec<String>,
-    /// By the folded name of their table.
+    /// By the folded name of their table; in the order of their making.
     triggers: HashMap<String, Vec<Trigger>>,
     /// Whether the engine's own triggers are among them.
     knows_own_triggers: bool,
@@ -104,7 +104,9 @@ impl Inventory {
     }
 
     fn read_triggers(&mut self, connection: &Connection, which: &str) -> Result<()> {
-        let sql = format!("SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' AND {which}");
+        let sql = format!(
+            "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' AND {which} ORDER BY rowid"
+        );
         for_each(connection, &sql, [], |row| {
             let trigger = Trigger { name: row.get(1)?, sql: row.get(2)? };
             self.triggers.entry(fold(&row.get::<_, String>(0)?)).or_default().push(trigger);
@@ -290,6 +292,13 @@ impl Inventory {
     pub(crate) fn has_foreign_triggers(&self, table: &str) -> bool {
         let on_it = self.triggers.get(&fold(table)).into_iter().flatten();
         on_it.into_iter().any(|trigger| !trigger.name.starts_with(PREFIX))
+    }
+
+    /// Whether a trigger that is not the engine's was made after the first of the engine's.
+    pub(super) fn has_later_foreign_triggers(&self, table: &str) -> bool {
+        let is_own = |trigger: &&Trigger| trigger.name.starts_with(PREFIX);
+        let on_it = self.triggers.get(&fold(table)).into_iter().flatten();
+        !on_it.skip_while(|trigger| !is_own(trigger)).all(|trigger| is_own(&trigger))
     }
 
     /// The columns of a table's primary key, in its order. `None` if no such ordinary table was read.

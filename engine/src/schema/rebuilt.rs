@@ -37,16 +37,23 @@ pub(super) fn compare(tx: &Transaction<'_>, entry: &Entry, table: &Table, now: i
     tables::set_unjudged(tx, entry.id)
 }
 
-/// Forgets that rows were written which went with the old table. Nobody deleted them: they are found missing when the table
-/// is compared, unless it is filled again, or still is being filled.
+/// Forgets that rows were written which went with the old table, and that they are still to be compared from an earlier time.
+/// Nobody deleted them: they are found missing when the table is compared, unless it is filled again, or still is being filled.
 pub(super) fn forget_lost_marks(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<()> {
+    let without_row = |log: &str| {
+        format!(
+            "DELETE FROM {log} WHERE tbl = {id} AND NOT EXISTS (SELECT 1 FROM main.{} WHERE {})",
+            quote(&table.spelled),
+            table.key_equals(|n| format!("{log}.k{n}"))
+        )
+    };
     let sql = format!(
-        "DELETE FROM _driftless_dirty WHERE tbl = -{id} OR tbl = {id} AND NOT EXISTS (SELECT 1 FROM main.{} WHERE {})",
-        quote(&table.spelled),
-        table.key_equals(|n| format!("_driftless_dirty.k{n}"))
+        "DELETE FROM _driftless_dirty WHERE tbl = -{id}; {}; {} AND first = {}",
+        without_row("_driftless_dirty"),
+        without_row("_driftless_backlog"),
+        Why::Rebuilt.number()
     );
-    tx.execute(&sql, []).doing("forgetting marks of a table that was rebuilt")?;
-    Ok(())
+    tx.execute_batch(&sql).doing("forgetting marks of a table that was rebuilt")
 }
 
 pub(super) fn is_empty(tx: &Transaction<'_>, table: &Table) -> Result<bool> {

@@ -100,6 +100,9 @@ pub(crate) fn run(
             found = Found::new(None);
             took_a_given_up_name = true;
         }
+        if let Some(Ok(table)) = &found.look {
+            found.late_triggers = inventory.has_later_foreign_triggers(&table.spelled);
+        }
         looks.push((entry, found));
     }
     let mut effects = BTreeMap::new();
@@ -185,11 +188,13 @@ struct Found {
     undecided: bool,
     /// The table that has the entry's old name now and is another.
     name_taken: Option<String>,
+    /// Whether the app has made a trigger on the table after ours.
+    late_triggers: bool,
 }
 
 impl Found {
     fn new(look: Option<Look>) -> Self {
-        Self { look, undecided: false, name_taken: None }
+        Self { look, undecided: false, name_taken: None, late_triggers: false }
     }
 }
 
@@ -258,7 +263,7 @@ fn find(
             settling.forget(entry.id);
         }
         let name_taken = settled.then_some(namesake.spelled);
-        return Found { look: look(under), undecided: !settled, name_taken };
+        return Found { undecided: !settled, name_taken, ..Found::new(look(under)) };
     }
     match look(&last) {
         None if entry.name != last && !places.is_anothers(&entry.name, entry.id) => {
@@ -339,7 +344,11 @@ impl Renewal<'_> {
         let same_rules = entry.rules.as_deref() == Some(&*rules);
         let watched = self.watched.contains(&fold(&table.spelled));
         let expected = triggers::all(entry.id, &table, watched);
-        let present = triggers_present(ours, &expected, entry.id, same_rules);
+        let present = match triggers_present(ours, &expected, entry.id, same_rules) {
+            // They would not run if one of those failed, and the row stayed.
+            Presence::AsExpected if found.late_triggers => Presence::Different,
+            present => present,
+        };
         let lost = present == Presence::Missing || entry.state != State::Tracked;
         let same_name = found.undecided || entry.spelled == table.spelled;
         let unchanged = present == Presence::AsExpected && change.is_none() && key == Key::Same;
@@ -550,7 +559,7 @@ pub(crate) fn end_as(tx: &Transaction<'_>, mut entry: Entry, state: State) -> Re
 #[derive(Debug, PartialEq, Eq)]
 enum Presence {
     AsExpected,
-    /// Other triggers than expected: a column was renamed, a unique index added.
+    /// Other triggers than expected: a column was renamed, a unique index added. Or the app made one after them.
     Different,
     /// At least one is gone: the table was dropped and made anew, or somebody dropped it.
     Missing,

@@ -15,6 +15,10 @@
 //! - An UPDATE of the key marks the old key and the new; the old only if it differs, which `IS NOT` decides with the
 //!   column's own collation.
 //! - BEFORE triggers do not see defaults of the rowid, so keys are marked AFTER.
+//! - A trigger of the app's that fails may keep the row and end the statement (`RAISE(FAIL)`, or any error under `OR FAIL`), and
+//!   triggers that would have come after it do not run. SQLite runs the one that was made last first, so ours are made anew
+//!   when the app makes one. SQLite promises no order; the test
+//!   `a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured` watches that it stays so.
 //! - The time is the write's, not the capture's, which may be hours later. `julianday` is as old as SQLite 3.
 
 use std::collections::BTreeSet;
