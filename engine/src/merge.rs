@@ -12,7 +12,7 @@ use rusqlite::Transaction;
 use crate::apply::{self, TableNumbers, Touched, TouchedRows};
 use crate::delivery;
 use crate::error::{Doing, Error, Result};
-use crate::materialize::{Limit, Materializer, Orphan, RolledBack, Stop, Unit};
+use crate::materialize::{Ahead, Limit, Materializer, Orphan, RolledBack, Stop, Unit};
 use crate::store::{backlog, documents, inbox, progress, quarantine};
 use crate::time::now;
 
@@ -238,17 +238,18 @@ impl Merge<'_> {
         flow(self.materializer.settle())
     }
 
-    /// Parks rows that lose their places when what came in is applied, before that is done. Returns how many of `units`, from
-    /// the end, are dealt with.
+    /// Parks rows that lose their places when what came in is applied, before that is done. `changed`: others may refer to
+    /// them by now.
     pub(crate) fn park_ahead(
         &mut self,
         units: &[Unit],
         limit: Limit,
-    ) -> Result<std::result::Result<usize, Flow>> {
-        let parked = self.materializer.park_ahead(units, limit);
-        let settled = parked.and_then(|count| self.materializer.settle().map(|()| count));
+        changed: bool,
+    ) -> Result<std::result::Result<Ahead, Flow>> {
+        let parked = self.materializer.park_ahead(units, limit, changed);
+        let settled = parked.and_then(|ahead| self.materializer.settle().map(|()| ahead));
         match settled {
-            Ok(count) => Ok(Ok(count)),
+            Ok(ahead) => Ok(Ok(ahead)),
             Err(stop) => flow(Err(stop)).map(Err),
         }
     }

@@ -43,8 +43,9 @@ impl Pair {
         let replicas = files.each_ref().map(|file| {
             create_database(file, schema);
             let mut replica = Replica::open(file, config.clone()).expect("opened");
-            let tables: &[&str] = if schema.contains("other") { &["rev", "other"] } else { &["rev"] };
-            replica.track(tables, TableOptions::default()).expect("tracked");
+            let has = |table: &&str| schema.contains(&format!("TABLE {table} "));
+            let tables: Vec<&str> = ["rev", "other", "note"].into_iter().filter(has).collect();
+            replica.track(&tables, TableOptions::default()).expect("tracked");
             replica
         });
         let mut pair = Self { _folder: folder, files, replicas, sent: [0; 2] };
@@ -307,4 +308,108 @@ fn rows_that_hold_one_another_go_and_return_together_however_little_a_turn_does(
             query(&file, "SELECT key, reason FROM driftless_parked")
         );
     }
+}
+
+/// Adds rows at the end of what is left of the chain, each below the one before, as an app does on whose connection SQLite
+/// enforces foreign keys; none once only the first row is left.
+fn lengthen(file: &Path, rows: usize, number: &mut usize) {
+    let last =
+        query(file, "SELECT max(CAST(id AS INTEGER)) FROM rev WHERE CAST(id AS INTEGER) BETWEEN 2 AND 40");
+    let Ok(mut above) = last[0].parse::<usize>() else { return };
+    let rows: Vec<String> = (0..rows)
+        .map(|_| {
+            *number += 1;
+            let id = 1000 + *number;
+            let row = format!("('{id}', '{above}', '{id}')");
+            above = id;
+            row
+        })
+        .collect();
+    sql(file, &format!("PRAGMA foreign_keys = ON; INSERT INTO rev VALUES {}", rows.join(", ")));
+}
+
+/// A turn that parked rows ahead once looked only at those that were listed when it was found out what goes. Whoever had come
+/// to refer to one of them since was without a parent until the end of the cascade.
+#[test]
+fn what_an_app_adds_below_rows_that_are_about_to_go_is_never_without_its_parent() {
+    for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE] {
+        // A few rows are captured in the turn that parks; twelve take turns of their own before it.
+        for (added, every) in [(1, 1), (3, 1), (12, 12)] {
+            let mut pair = Pair::new(schema, 40, &rows_in_a_turn(5));
+            write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+            let (mut looks, mut number) = (0, 0);
+            pair.deliver(|file| {
+                assert_eq!(orphans(file), 0, "{schema}: {added} added, look {looks}");
+                if looks % every == 0 {
+                    lengthen(file, added, &mut number);
+                }
+                looks += 1;
+                assert!(looks < 200, "{schema}: {added} added and no end of it");
+            });
+            assert!(number > added, "{schema}: it was over at once");
+            pair.meet();
+            assert_same_tables(&pair.paths());
+            assert_eq!(count(&pair.files[1], "rev"), 0, "{schema}: {added} added");
+            let parked = query(&pair.files[1], "SELECT count(*) FROM driftless_parked");
+            assert_eq!(parked, [(39 + number).to_string()], "{schema}: {added} added");
+        }
+    }
+}
+
+/// The branch that the app moves is more than one turn parks.
+#[test]
+fn a_branch_that_an_app_moves_below_rows_that_are_about_to_go_is_never_without_its_parent() {
+    for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE] {
+        let mut pair = Pair::new(schema, 40, &rows_in_a_turn(5));
+        let branch = "WITH RECURSIVE n (i) AS (SELECT 101 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
+             INSERT INTO rev SELECT CAST(i AS TEXT), nullif(CAST(i - 1 AS TEXT), '100'), CAST(i AS TEXT) FROM n";
+        write(&pair.files[0], branch);
+        pair.meet();
+        write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+        let mut looks = 0;
+        pair.deliver(|file| {
+            assert_eq!(orphans(file), 0, "{schema}: look {looks}");
+            looks += 1;
+            if looks == 3 {
+                let last =
+                    "SELECT id FROM rev WHERE CAST(id AS INTEGER) < 100 ORDER BY CAST(id AS INTEGER) DESC";
+                sql(
+                    file,
+                    &format!("PRAGMA foreign_keys = ON; UPDATE rev SET prev = ({last}) WHERE id = '101'"),
+                );
+            }
+        });
+        assert!(looks > 3 + 30 / 10, "{schema}: {looks} turns");
+        pair.meet();
+        assert_same_tables(&pair.paths());
+        assert_eq!(count(&pair.files[1], "rev"), 0, "{schema}");
+        assert_eq!(query(&pair.files[1], "SELECT count(*) FROM driftless_parked"), ["69"], "{schema}");
+    }
+}
+
+/// What goes had been found out while nobody knew of the reference.
+#[test]
+fn a_reference_that_an_app_declares_while_a_chain_goes_holds_from_then_on() {
+    let schema = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id), t TEXT);
+                  CREATE TABLE note (id TEXT PRIMARY KEY, rev TEXT)";
+    let mut config = rows_in_a_turn(5);
+    config.rebuild_quiet = Duration::ZERO;
+    let mut pair = Pair::new(schema, 40, &config);
+    write(&pair.files[0], "INSERT INTO note SELECT 'n' || id, id FROM rev");
+    pair.meet();
+    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+    let mut looks = 0;
+    pair.deliver(|file| {
+        assert_eq!(orphans(file), 0, "look {looks}");
+        looks += 1;
+        if looks == 3 {
+            write(
+                file,
+                "BEGIN; DELETE FROM note WHERE rev NOT IN (SELECT id FROM rev);
+                 CREATE TABLE fresh (id TEXT PRIMARY KEY, rev TEXT REFERENCES rev (id));
+                 INSERT INTO fresh SELECT * FROM note; DROP TABLE note; ALTER TABLE fresh RENAME TO note; COMMIT",
+            );
+        }
+    });
+    assert_eq!((count(&pair.files[1], "rev"), count(&pair.files[1], "note")), (0, 0));
 }

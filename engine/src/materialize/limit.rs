@@ -21,6 +21,11 @@ impl Limit {
         Self { rows: rows.max(1), until }
     }
 
+    /// So many rows more than that, however long they take.
+    pub(crate) fn besides(self, rows: usize) -> Self {
+        Self { rows: self.rows.saturating_add(rows), until: None }
+    }
+
     pub(crate) fn is_none(&self) -> bool {
         self.rows == usize::MAX
     }

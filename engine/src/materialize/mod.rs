@@ -12,6 +12,7 @@
 //! values or parents they took. All work is done in the tables themselves, in the engine's transaction: SQLite's own
 //! indexes say who holds what, and nobody sees the steps between.
 
+mod ahead;
 mod doomed;
 mod limit;
 mod park;
@@ -39,6 +40,7 @@ use crate::schema::{Catalog, Tracked};
 use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
 use crate::store::{bases, claims, conflicts, documents, limits, parked, texts};
+pub(crate) use ahead::Ahead;
 pub(crate) use doomed::{Unit, all_that_go, refers_to_any};
 pub(crate) use limit::Limit;
 use park::{Refused, by_itself, refused};

@@ -11,7 +11,7 @@ use driftless_protocol::RowKey;
 
 use super::doomed::Doomed;
 use super::references::{self, Check, Orphan};
-use super::{Limit, Materializer, Queue, Step, Stop, Unit, shadow, unreadable, waits};
+use super::{Materializer, Queue, Step, Stop, shadow, unreadable, waits};
 use crate::error::{Error, Result};
 use crate::row_doc;
 use crate::schema::Tracked;
@@ -238,36 +238,9 @@ impl Materializer<'_> {
         Ok(None)
     }
 
-    /// Parks rows whose parents are about to go, the last of `units` first, as many as there is time for. Returns how many
-    /// units it has dealt with. Rows that are not what they were when they were listed are left alone.
-    pub(crate) fn park_ahead(&mut self, units: &[Unit], limit: Limit) -> Step<usize> {
-        self.announce()?;
-        let (mut done, mut rows) = (0, 0);
-        for unit in units.iter().rev() {
-            if limit.left(rows) == 0 {
-                break;
-            }
-            done += 1;
-            rows += unit.len();
-            for orphan in unit {
-                let Some(tracked) = self.catalog.get(orphan.table) else { continue };
-                if orphan.reference >= tracked.table.references.len() {
-                    continue;
-                }
-                let values = references::referring_values(self.tx, tracked, orphan.reference, &orphan.key)?;
-                if values.as_ref() == Some(&orphan.values) {
-                    self.release(orphan)?;
-                    self.expel(orphan.clone())?;
-                }
-            }
-        }
-        self.renounce()?;
-        Ok(done)
-    }
-
     /// A row goes that parked rows wait for: it had come, and they were not looked at yet. Were they to wait on, and the row
     /// for one that waits for them, all of a ring would wait that could be there.
-    fn release(&mut self, orphan: &Orphan) -> Result<()> {
+    pub(super) fn release(&mut self, orphan: &Orphan) -> Result<()> {
         let Some(tracked) = self.catalog.get(orphan.table).filter(|_| self.has_parked) else { return Ok(()) };
         for end in references::ends_waiting(self.tx, self.catalog, tracked, &orphan.key)? {
             // Who waits for any row at all is looked at whenever one comes.
@@ -288,19 +261,6 @@ impl Materializer<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Whether a row that was parked ahead is parked for good: what it waits for is not there.
-    pub(crate) fn is_rightly_parked(&self, table: i64, key: &RowKey) -> Result<bool> {
-        let Some((stage, waits)) = parked::waits(self.tx, table, key)? else { return Ok(true) };
-        let Some((above, waits)) = waits.filter(|_| stage == Stage::Reference as i64) else {
-            return Ok(stage != Stage::Reference as i64);
-        };
-        let Some(parent) = self.catalog.get(above) else { return Ok(false) };
-        match parent.values_waited_for(&waits) {
-            Some((target, values)) => Ok(!references::has_values(self.tx, parent, target, &values)?),
-            None => Ok(false),
-        }
     }
 
     /// Why a row is parked that lacks a parent.

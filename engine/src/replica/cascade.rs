@@ -5,7 +5,8 @@
 //! parent. So it is done from its end. The turn that finds too many rows is undone; which rows go is found out outside
 //! of the lock; turn after turn parks some of them, the last first, so that every row that is left has its parent; and
 //! then what came in is applied at last, which has nothing left to take out. Until that is done nothing else is applied.
-//! What the app writes meanwhile is captured as ever, and judged together with what came in.
+//! What the app writes meanwhile is captured as ever, and judged together with what came in; but where it has come to refer
+//! to a row that is parked now, it goes along in the same turn, since nobody may see it without its parent.
 //!
 //! All this is kept in memory. If it is lost, a note in the file tells the next engine to look at everything that is
 //! parked.
@@ -17,7 +18,7 @@ use rusqlite::Transaction;
 
 use crate::apply::TouchedRows;
 use crate::error::{Doing, Result};
-use crate::materialize::{self, Limit, Materializer, Orphan, Unit};
+use crate::materialize::{self, Ahead, Limit, Materializer, Orphan, Unit};
 use crate::merge::{Flow, Incoming, Merge};
 use crate::schema::Catalog;
 use crate::store::{backlog, identity, parked, tables};
@@ -42,7 +43,8 @@ enum Stage {
     /// These rows lose their parents: what else goes is to be found out. With SQLite's `schema_version` at that time.
     Found(Vec<Orphan>, i64),
     /// `units` are to be parked, the last first. `all`: their rows, and those that are parked ahead already.
-    Parking { begun_by: (Vec<Orphan>, i64), units: Vec<Unit>, all: HashSet<(i64, RowKey)> },
+    /// `changed`: rows were captured meanwhile of which it is not known whether they refer to these.
+    Parking { begun_by: (Vec<Orphan>, i64), units: Vec<Unit>, all: HashSet<(i64, RowKey)>, changed: Changed },
     /// What came in is to be applied, however much it brings about: what could be done ahead is done.
     Due,
 }
@@ -70,8 +72,18 @@ impl Cascade {
         } else {
             let to_come = units.iter().flatten().map(|row| (row.table(), row.key().clone()));
             let all = to_come.chain(self.parked.iter().cloned()).collect();
-            Stage::Parking { begun_by: (orphans, version), units, all }
+            Stage::Parking { begun_by: (orphans, version), units, all, changed: false }
         };
+    }
+
+    /// A turn begins under this schema. If it is another than that under which it was found out which rows go, others may
+    /// refer to them by now, in other ways: that turn has to see to it all.
+    pub(super) fn follow_schema(&mut self, schema_version: i64) {
+        if let Stage::Parking { begun_by: (_, version), .. } = &self.stage
+            && *version != schema_version
+        {
+            self.stage = Stage::Due;
+        }
     }
 
     /// Whether rows are to be parked before anything is applied.
@@ -86,23 +98,33 @@ impl Cascade {
         incoming: &[Incoming],
         limit: Limit,
     ) -> Result<(Flow, Progress)> {
-        let Stage::Parking { units, all, .. } = &self.stage else { return Ok((Flow::GoOn, Progress::None)) };
+        let Stage::Parking { units, all, changed, .. } = &self.stage else {
+            return Ok((Flow::GoOn, Progress::None));
+        };
         merge.materializer.ahead = Some(all);
         let (tx, catalog) = (merge.tx, merge.materializer.catalog());
-        let changed = self.put_off(tx, catalog, std::mem::take(&mut merge.touched))?;
+        let changed = self.put_off(tx, catalog, std::mem::take(&mut merge.touched))? || *changed;
         identity::set_parking(tx, true)?;
         merge.keep(incoming)?;
-        Ok(match merge.park_ahead(units, limit)? {
-            Ok(count) => (Flow::GoOn, Progress::Parked(count, changed)),
+        Ok(match merge.park_ahead(units, limit, changed)? {
+            Ok(ahead) => (Flow::GoOn, Progress::Parked(ahead, changed)),
             Err(stop) => (stop, Progress::None),
         })
     }
 
-    /// The turn is committed.
-    pub(super) fn advance(&mut self, progress: Progress) {
+    /// The turn is committed, under this schema.
+    pub(super) fn advance(&mut self, progress: Progress, schema_version: i64) {
+        if let Stage::Parking { begun_by: (_, version), .. } = &mut self.stage {
+            *version = schema_version;
+        }
         match progress {
             Progress::None => {}
-            Progress::Parked(count, changed) => self.parked(count, changed),
+            Progress::Captured => {
+                if let Stage::Parking { changed, .. } = &mut self.stage {
+                    *changed = true;
+                }
+            }
+            Progress::Parked(ahead, changed) => self.parked(ahead, changed),
             Progress::Checked(count) => self.checked(count),
         }
     }
@@ -123,11 +145,12 @@ impl Cascade {
         Ok(changed)
     }
 
-    /// So many of the units are parked. `changed`: the rest may be others by now.
-    fn parked(&mut self, count: usize, changed: Changed) {
+    /// Some of the units are parked. `changed`: the rest may be others by now.
+    fn parked(&mut self, ahead: Ahead, changed: Changed) {
         let Stage::Parking { begun_by, units, .. } = &mut self.stage else { return };
-        let left = units.len().saturating_sub(count);
-        self.parked.extend(units.drain(left..).flatten().map(|row| (row.table(), row.key().clone())));
+        let left = units.len().saturating_sub(ahead.units);
+        units.truncate(left);
+        self.parked.extend(ahead.rows);
         if changed {
             let (orphans, version) = std::mem::take(begun_by);
             self.stage = Stage::Found(orphans, version);
@@ -164,8 +187,10 @@ type Changed = bool;
 /// What a turn did about a cascade.
 pub(super) enum Progress {
     None,
-    /// So many units were parked ahead; whether what is left is to be found out anew.
-    Parked(usize, Changed),
+    /// Rows were captured that were not compared with those that go, since there are more to capture.
+    Captured,
+    /// These were parked ahead; whether what is left is to be found out anew.
+    Parked(Ahead, Changed),
     /// So many rows that had been parked ahead were compared with what they wait for.
     Checked(usize),
 }

@@ -552,6 +552,7 @@ impl Replica {
             }
         }
         cascade::look_again(&tx, &self.cascade)?;
+        self.cascade.follow_schema(found_version);
 
         let mut pragmas = self.pragmas;
         if moved || found.changed || data_version != self.data_version {
@@ -602,11 +603,13 @@ impl Replica {
             }
             merged
         } else {
+            progress = Progress::Captured;
             merge.keep(incoming)
         };
         let materializer = merge.materializer;
         let (changed, definitions_changed) = (materializer.changed, materializer.definitions);
-        turn.goes_on = materializer.left_some || !matches!(progress, Progress::None);
+        turn.goes_on =
+            materializer.left_some || matches!(progress, Progress::Parked(..) | Progress::Checked(_));
         let undone = match merged? {
             Flow::GoOn => None,
             Flow::RolledBack(row) => Some(Undone::RolledBack(row)),
@@ -661,7 +664,7 @@ impl Replica {
         self.schema_version = (!renewed).then_some(version);
         (self.data_version, self.pragmas) = (data_version, pragmas);
         self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
-        self.cascade.advance(progress);
+        self.cascade.advance(progress, version);
         turn.more |= !self.cascade.is_over();
         Ok(Ok((turn, captured.changed, changed)))
     }
