@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::config::{ColumnKind, Config, TableOptions};
 use crate::error::{Doing, Error, Result};
+use crate::lock;
 use crate::mending;
 use crate::names;
 use crate::schema::eligibility::Refusal;
@@ -135,9 +136,25 @@ pub fn forget(path: impl AsRef<Path>, table: &str, column: Option<&str>) -> Resu
     })
 }
 
+/// Looks whether Driftless has worked on a file, before [`Engine::open`](crate::Engine::open) makes its tables there. Cheap,
+/// whatever the file holds.
+///
+/// Fails with [`Error::TrackingLost`] if a file of this path was synced before and what is there now has none of those
+/// tables, with [`Error::NoSuchFile`] and [`Error::NotADatabase`].
+pub fn is_initialized(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    if store::health::any(&store::open_to_read(path, Config::default().busy_timeout)?)? {
+        return Ok(true);
+    }
+    match lock::not_initialized(path) {
+        Error::NotInitialized(_) => Ok(false),
+        lost => Err(lost),
+    }
+}
+
 fn open_initialized(path: &Path) -> Result<Connection> {
     match store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?) {
-        Ok(false) => return Err(Error::NotInitialized(path.to_owned())),
+        Ok(false) => return Err(lock::not_initialized(path)),
         // It is brought up to date.
         Ok(true) | Err(Error::OlderFormat { .. }) => {}
         Err(error) => return Err(error),

@@ -9,7 +9,9 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::config::{ColumnKind, Config};
-use crate::error::{Doing, Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::{Doing, Result};
 use crate::lock;
 use crate::notice::RunningEngine;
 use crate::schema::eligibility::Refusal;
@@ -144,7 +146,7 @@ pub struct Contact {
 
 /// Reads how a file is doing.
 ///
-/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], and [`Error::NotInitialized`] if Driftless has never
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
 /// worked on the file.
 pub fn status(path: impl AsRef<Path>) -> Result<Status> {
     let path = path.as_ref();
@@ -156,7 +158,7 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
     // One read transaction: the numbers fit together.
     let tx = connection.unchecked_transaction().doing("reading the status")?;
     if !store::is_initialized(&tx)? {
-        return Err(Error::NotInitialized(path.to_owned()));
+        return Err(lock::not_initialized(path));
     }
     let acked = identity::acked(&tx)?;
     let (changesets, bytes) = outbox::waiting(&tx, acked)?;

@@ -72,6 +72,7 @@ impl Ended {
             Error::FileReplaced { .. }
             | Error::Locked { .. }
             | Error::NewerFormat { .. }
+            | Error::TrackingLost { .. }
             | Error::Stopped => Self::Refused(error),
             error if error.is_disk() => Self::Failed(error),
             error => Self::Broken(error.to_string()),
@@ -183,6 +184,7 @@ impl Connection {
             if self.session.is_live() && !online {
                 online = true;
                 state.send_replace(SyncState::Online);
+                self.worker.notice().heard(&self.config.url);
                 tracing::info!(url = %self.config.url, "online");
                 for waiter in std::mem::take(&mut self.asked) {
                     self.question(waiter);

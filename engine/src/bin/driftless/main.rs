@@ -36,7 +36,8 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is 
 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
 7 verify found differences that are not mended, 8 the file was removed, or replaced by something
 that cannot be used, while it was open, 9 `track --all` left tables out because of their shape,
-10 to 12 what `status --check` found.";
+10 to 12 what `status --check` found, 13 the file has lost what Driftless kept in it (a backup from
+before `track` took its place), or `verify` found that no table is tracked.";
 
 #[derive(Parser)]
 #[command(name = "driftless", version, about, after_help = AFTER_HELP)]
@@ -144,6 +145,9 @@ fn finish(file: &Path, done: anyhow::Result<ExitCode>) -> ExitCode {
     }
 }
 
+/// The exit code where nothing of the file travels though somebody counts on it.
+const NOTHING_TRACKED: u8 = 13;
+
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(Error::BadUrl { .. }) => 2,
@@ -165,6 +169,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NothingCloned(_)
             | Error::Contradiction { .. },
         ) => 3,
+        Some(Error::TrackingLost { .. }) => NOTHING_TRACKED,
         Some(Error::Locked { .. }) => 4,
         Some(Error::Offline { .. } | Error::TimedOut(_)) => 5,
         Some(Error::FileReplaced { .. } | Error::FileAway { .. }) => 8,
