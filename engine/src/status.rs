@@ -14,9 +14,10 @@ use crate::error::Error;
 use crate::error::{Doing, Result};
 use crate::lock;
 use crate::notice::RunningEngine;
+use crate::schema::definitions::{self, Definition};
 use crate::schema::eligibility::Refusal;
 use crate::schema::inventory::Inventory;
-use crate::schema::{Catalog, Table, definitions, introspect, triggers};
+use crate::schema::{Catalog, Table, column_changes, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 use crate::time::now;
@@ -103,6 +104,9 @@ pub struct TableStatus {
     pub deletes_win: bool,
     /// The columns that are no registers, in lower case.
     pub kinds: BTreeMap<String, ColumnKind>,
+    /// What waits for somebody's answer, or is written here and does not reach the others: a column that may have been renamed,
+    /// a table or a column that the space has given up. A sentence each; `reason` has them too.
+    pub concerns: Vec<String>,
     /// Why a table is missing or unfit; a warning about one that is tracked.
     pub reason: Option<String>,
     /// Whether the table was dropped and made anew, or lost our triggers otherwise, and waits for an engine, and to be left
@@ -174,17 +178,18 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
     let counts = Counts::read(&tx)?;
     let watched: BTreeSet<i64> = triggers::places(&tx)?.into_iter().map(|(id, _)| id).collect();
     let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
-    let retired = definitions::retired(&tx)?;
-    let is_gone = |entry: &Entry| {
-        matches!(entry.state, State::Missing | State::Unknown) && retired.contains(&entry.name)
-    };
+    let definitions: BTreeMap<String, Definition> =
+        definitions::all(&tx)?.into_iter().map(|known| (known.name.clone(), known)).collect();
+    let is_retired = |entry: &Entry| definitions.get(&entry.name).is_some_and(|known| known.retired);
+    let is_gone = |entry: &Entry| matches!(entry.state, State::Missing | State::Unknown) && is_retired(entry);
     let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS && !is_gone(entry));
     let tables: Vec<TableStatus> = entries
         .map(|entry| {
             let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
             let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
             let lost_triggers = table.is_some() && !watched.contains(&entry.id);
-            let mut status = table_status(entry, &counts, local_only);
+            let concerns = concerns(&entry, definitions.get(&entry.name));
+            let mut status = TableStatus { concerns, ..table_status(entry, &counts, local_only) };
             status.settling |= lost_triggers;
             Ok(status)
         })
@@ -259,6 +264,7 @@ fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
         state: entry.state.name(),
         deletes_win: entry.options.deletes_win,
         kinds: entry.options.kinds.into_iter().collect(),
+        concerns: Vec::new(),
         reason: entry.reason,
         settling: entry.rebuilt.is_some(),
         rebuilt: entry.found.map(|found| Rebuilt {
@@ -268,6 +274,18 @@ fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
             edited: found.edited,
         }),
     }
+}
+
+/// What somebody should know who counts on what is written to a tracked table. `definition`: the table's in the space.
+fn concerns(entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
+    if entry.state != State::Tracked {
+        return Vec::new();
+    }
+    let present = entry.columns.iter().filter(|known| known.place.is_some());
+    let columns = present.map(|known| (&*known.name, column_changes::travels(entry, &known.name)));
+    let mut concerns = definitions::given_up(definition, columns);
+    concerns.extend(column_changes::questions(entry, &entry.spelled));
+    concerns
 }
 
 /// How many rows have a NULL in their key.

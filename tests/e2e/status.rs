@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use driftless_tests::{Commands, TestRelay, create_database, eventually, query, sql};
+use driftless::TableOptions;
+use driftless_tests::{Circle, Commands, TestRelay, create_database, eventually, query, sql};
 use serde_json::Value as Json;
 
 const NOTES: &str =
@@ -90,6 +91,54 @@ fn status_tells_whether_a_running_sync_is_connected_and_since_when() {
     connection("online");
     assert_eq!(sync.stop().code, Some(0));
     assert_eq!(check("600").code, Some(10));
+}
+
+/// All was said to be well while a question waited, and while what was written into a given-up table went nowhere.
+#[test]
+fn the_check_tells_what_waits_for_an_answer_and_what_does_not_reach_the_others() {
+    let statements = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, body TEXT);
+                      CREATE TABLE tags (id TEXT PRIMARY KEY); CREATE TABLE marks (id TEXT PRIMARY KEY);";
+    let mut circle = Circle::new(2, statements, &["notes", "tags", "marks"], &TableOptions::default());
+    let check = |circle: &Circle, node: usize| {
+        let file = text(circle.path(node));
+        let said = Commands::get().driftless(["status", file, "--check", "--max-lag", "600"]);
+        (said.code, said.stdout)
+    };
+    let asks = |circle: &Circle, node: usize, words: &str| {
+        let (code, said) = check(circle, node);
+        assert!(code == Some(12) && said.contains(words), "{node}: {code:?} {said}");
+    };
+    let well = (Some(0), "well".to_owned());
+    assert_eq!(check(&circle, 0), well);
+    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.meet();
+    asks(&circle, 0, "table notes: column 'title' went and 'head' came");
+    asks(&circle, 0, &format!("`driftless rename-column {} notes title head`", text(circle.path(0))));
+    assert_eq!(check(&circle, 1), well, "it has not renamed anything");
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.meet();
+    assert_eq!(check(&circle, 0), well);
+
+    circle.sql(0, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
+    circle.meet();
+    driftless::forget(circle.path(0), "notes", Some("body")).expect("forgotten");
+    driftless::forget(circle.path(0), "tags", None).expect("forgotten");
+    circle.meet();
+    assert_eq!(check(&circle, 0), well, "what it gave up is history here");
+    asks(&circle, 1, "table notes: the space has given up its column 'body'");
+    asks(&circle, 1, "table tags: the space has given it up");
+    circle.sql(1, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
+    circle.meet();
+    assert_eq!(check(&circle, 1), well);
+
+    circle.sql(1, "INSERT INTO marks VALUES (NULL)");
+    circle.meet();
+    asks(&circle, 1, "table marks: 1 row with a NULL key");
+    // A table that was made anew and compared is history.
+    circle
+        .sql(0, "DROP TABLE marks; CREATE TABLE marks (id TEXT PRIMARY KEY); INSERT INTO marks VALUES ('1')");
+    circle.meet();
+    assert_eq!(check(&circle, 0), well);
 }
 
 /// New tables stayed in the file in which they were made, and nobody said so.

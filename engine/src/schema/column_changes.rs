@@ -345,7 +345,7 @@ pub(super) fn ask(entry: &mut Entry, old: &str, new: &str) {
 }
 
 /// What to ask the user about columns that may have been renamed.
-pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
+pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
     let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);
     let asked: Vec<(&str, &str)> = entry
         .columns
@@ -368,8 +368,7 @@ pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
              if '{went}' is gone for good, `driftless forget FILE {table} {old}`"
         )
     });
-    let sentences: Vec<String> = sentences.collect();
-    (!sentences.is_empty()).then(|| sentences.join("; "))
+    sentences.collect()
 }
 
 #[cfg(test)]

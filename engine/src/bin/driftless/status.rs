@@ -16,7 +16,8 @@ Exit codes of --check, of what was found the first in this order:
   10  no engine is running
   11  it is not connected for longer than --max-lag, or what was written longer ago than that is on no relay
   12  somebody should look: no table is tracked, rows are parked, changesets are set aside, a table is missing, cannot be
-      tracked or is left out, side tables were damaged and mended, the engine's turns fail
+      tracked or is left out, a question waits for an answer (was a column renamed?), what is written into a given-up
+      table or column or under a NULL key stays here, side tables were damaged and mended, the engine's turns fail
   13  the file has lost what Driftless kept in it: a backup from before `driftless track` took its place
   1, 2, 3 mean that the check itself failed, as with every command.
 
@@ -146,6 +147,7 @@ fn to_look_at(status: &Status) -> Vec<String> {
         let reason = table.reason.as_deref().unwrap_or("no reason is known");
         sentences.push(format!("table {} is {}: {reason}", output::name(&table.table), table.state));
     }
+    sentences.extend(status.tables.iter().flat_map(stays_here));
     // Where only some tables were asked for, the others are nobody's concern.
     if status.tracks_all {
         let shapes = status.untracked.iter().filter_map(|untracked| {
@@ -154,6 +156,19 @@ fn to_look_at(status: &Status) -> Vec<String> {
         });
         let lines = output::by_reason(shapes);
         sentences.extend(lines.into_iter().map(|line| format!("not tracked: {line}")));
+    }
+    sentences
+}
+
+/// What of a table waits for somebody's answer, or is written here and does not reach the others.
+fn stays_here(table: &TableStatus) -> Vec<String> {
+    let name = output::name(&table.table);
+    let mut sentences: Vec<String> =
+        table.concerns.iter().map(|concern| format!("table {name}: {concern}")).collect();
+    if table.local_only > 0 {
+        let rows = output::count(table.local_only, "row");
+        sentences
+            .push(format!("table {name}: {rows} with a NULL key, which no other file gets; give them keys"));
     }
     sentences
 }
