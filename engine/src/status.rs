@@ -107,7 +107,7 @@ pub struct TableStatus {
     /// What waits for somebody's answer, or is written here and does not reach the others: a column that may have been renamed,
     /// a table or a column that the space has given up. A sentence each; `reason` has them too.
     pub concerns: Vec<String>,
-    /// Why a table is missing or unfit; a warning about one that is tracked.
+    /// Why a table is missing or unfit, what becomes of one that only others have; a warning about one that is tracked.
     pub reason: Option<String>,
     /// Whether the table was dropped and made anew, or lost our triggers otherwise, and waits for an engine, and to be left
     /// alone, before it is compared with what was known of it.
@@ -165,6 +165,8 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         return Err(lock::not_initialized(path));
     }
     let acked = identity::acked(&tx)?;
+    let untracked = rule::untracked(&tx)?;
+    let tracks_all = matches!(Rule::of(&tx)?, Some(Rule::All(_)));
     let (changesets, bytes) = outbox::waiting(&tx, acked)?;
     let entries = tables::all(&tx)?;
     let known = match catalog {
@@ -189,12 +191,13 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
             let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
             let lost_triggers = table.is_some() && !watched.contains(&entry.id);
             let concerns = concerns(&entry, definitions.get(&entry.name));
+            let elsewhere = elsewhere(&entry, &untracked, tracks_all);
             let mut status = TableStatus { concerns, ..table_status(entry, &counts, local_only) };
+            status.reason = status.reason.or(elsewhere);
             status.settling |= lost_triggers;
             Ok(status)
         })
         .collect::<Result<_>>()?;
-    let untracked = rule::untracked(&tx)?.into_iter();
     Ok(Status {
         replica: identity::replica(&tx)?,
         space: identity::space(&tx)?,
@@ -207,7 +210,7 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         tables,
         lag_ms: lag(&tx, acked)?,
         vector: progress::vector(&tx)?,
-        last_contact: identity::contact(&tx)?.map(|(at, url)| Contact { at, url }),
+        last_contact: last_contact(&tx, path)?,
         conflicts: count(
             &tx,
             "SELECT count(*) FROM (SELECT DISTINCT tbl, key, col FROM _driftless_conflicts WHERE tbl <> 1)",
@@ -216,8 +219,8 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         quarantined: quarantine::len(&tx)?,
         mended: identity::mended(&tx)?,
         engine: lock::holder(path),
-        tracks_all: matches!(Rule::of(&tx)?, Some(Rule::All(_))),
-        untracked: untracked.map(|(table, refusal)| Untracked { table, refusal }).collect(),
+        tracks_all,
+        untracked: untracked.into_iter().map(|(table, refusal)| Untracked { table, refusal }).collect(),
     })
 }
 
@@ -286,6 +289,37 @@ fn concerns(entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
     let mut concerns = definitions::given_up(definition, columns);
     concerns.extend(column_changes::questions(entry, &entry.spelled));
     concerns
+}
+
+/// What there is to say of a table that is in no other state than that others have it. `untracked`: the tables of this file
+/// that are not tracked.
+fn elsewhere(entry: &Entry, untracked: &[(String, Option<Refusal>)], tracks_all: bool) -> Option<String> {
+    if entry.state != State::Unknown {
+        return None;
+    }
+    let word = column_changes::shell_word(&entry.spelled);
+    let is_here = untracked.iter().any(|(table, _)| fold(table) == fold(&entry.spelled));
+    Some(match (is_here, tracks_all) {
+        (true, _) => format!(
+            "other machines track a table of this name: what they write is kept here, and this file's table shows it once you say \
+             `driftless track FILE {word}`"
+        ),
+        (false, true) => "only other machines have this table: what they write is kept here, and shows when your app makes the \
+                          table in this file too"
+            .to_owned(),
+        (false, false) => format!(
+            "only other machines have this table: what they write is kept here, and shows when your app has made the table in this \
+             file too and you say `driftless track FILE {word}`"
+        ),
+    })
+}
+
+/// When a relay was last heard: as the file knows from its last commit about it, or as the engine has said since beside the
+/// file.
+fn last_contact(connection: &Connection, path: &Path) -> Result<Option<Contact>> {
+    let noted = identity::contact(connection)?.map(|(at, url)| Contact { at, url });
+    let said = lock::last_sync(path).map(|last| Contact { at: last.heard, url: last.url });
+    Ok(noted.into_iter().chain(said).max_by_key(|contact| contact.at))
 }
 
 /// How many rows have a NULL in their key.

@@ -1,6 +1,7 @@
 //! What `status` tells while a sync runs, the rule that `track --all` is, and names of spaces that were mistyped.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use driftless::TableOptions;
 use driftless_tests::{Circle, Commands, TestRelay, create_database, eventually, query, sql};
@@ -91,6 +92,59 @@ fn status_tells_whether_a_running_sync_is_connected_and_since_when() {
     connection("online");
     assert_eq!(sync.stop().code, Some(0));
     assert_eq!(check("600").code, Some(10));
+}
+
+/// It told when the connection had begun, however long the relay had been heard since.
+#[test]
+fn the_last_contact_is_when_the_relay_was_last_heard_and_stays_when_the_sync_has_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let url = relay.url("notes");
+    let file = tracked(&folder, "a.db", NOTES);
+    once(&file, &url);
+    let copy = folder.path().join("b.db");
+    Commands::get().succeed(["clone", &url, text(&copy)]);
+    let sync = Commands::get().sync(&file, &url);
+    let begun = driftless::status(&file).expect("a status").last_contact.expect("it is online").at;
+    // More than a moment, so that what is heard next is news.
+    std::thread::sleep(Duration::from_millis(1500));
+    sql(&copy, "INSERT INTO notes VALUES ('2', 'two')");
+    once(&copy, &url);
+    eventually("the row", || (query(&file, "SELECT count(*) FROM notes") == ["2"]).then_some(()));
+    let contact = driftless::status(&file).expect("a status").last_contact.expect("it was heard");
+    assert!(contact.at >= begun + 1500 && contact.url == url, "{contact:?}, begun at {begun}");
+    assert_eq!(sync.stop().code, Some(0));
+    let after = driftless::status(&file).expect("a status").last_contact.expect("it was heard");
+    assert!(after.at >= contact.at, "{after:?}");
+}
+
+/// The state `unknown` stood there without a word.
+#[test]
+fn a_table_that_only_others_have_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let url = relay.url("notes");
+    let tags = "CREATE TABLE tags (id TEXT PRIMARY KEY, name TEXT); INSERT INTO tags VALUES ('a', 'from a');";
+    let a = tracked(&folder, "a.db", &format!("{NOTES} {tags}"));
+    let b = folder.path().join("b.db");
+    create_database(&b, NOTES);
+    Commands::get().succeed(["track", text(&b), "notes"]);
+    [&a, &b].into_iter().for_each(|file| once(file, &url));
+    let said = || Commands::get().succeed(["status", text(&b)]);
+    let command = format!("`driftless track {} tags`", text(&b));
+    assert!(
+        said().contains("only other machines have this table") && said().contains(&command),
+        "{}",
+        said()
+    );
+    sql(&b, "CREATE TABLE tags (id TEXT PRIMARY KEY, name TEXT)");
+    once(&b, &url);
+    let here = "other machines track a table of this name";
+    assert!(said().contains(here) && said().contains(&command), "{}", said());
+    Commands::get().succeed(["track", text(&b), "tags"]);
+    once(&b, &url);
+    assert_eq!(query(&b, "SELECT name FROM tags"), ["'from a'"]);
+    assert!(!said().contains("other machines"), "{}", said());
 }
 
 /// All was said to be well while a question waited, and while what was written into a given-up table went nowhere.

@@ -197,7 +197,12 @@ impl Connection {
                 frame = stream.next(), if can_read => {
                     heard = Instant::now();
                     match frame {
-                        Some(Ok(message)) => self.on_frame(message),
+                        Some(Ok(message)) => {
+                            if online {
+                                self.worker.notice().heard(&self.config.url);
+                            }
+                            self.on_frame(message);
+                        }
                         Some(Err(error)) => break Ended::Broken(error.to_string()),
                         None => break Ended::Broken("the relay hung up".into()),
                     }
