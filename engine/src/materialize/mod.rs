@@ -16,6 +16,7 @@ mod doomed;
 mod limit;
 mod park;
 mod references;
+mod sequence;
 mod settle;
 mod shadow;
 mod undo;
@@ -281,6 +282,7 @@ impl<'a> Materializer<'a> {
                 Err(error) => Err(by_itself(error.to_string(), None)),
                 Ok(_) => {
                     self.take_out(tracked, &row.key)?;
+                    sequence::raise(self.tx, tracked, &key_values)?;
                     Ok(None)
                 }
             }
