@@ -123,6 +123,18 @@ pub enum Error {
         /// Why, and what to do instead.
         why: String,
     },
+    /// Nobody asks whether a column is another one under a new name, so there is nothing to answer.
+    #[error(
+        "nobody asks whether column '{new}' of table '{table}' was called '{old}' before; `driftless status` lists what is asked"
+    )]
+    NothingAsked {
+        /// The table.
+        table: String,
+        /// The older column, as the caller named it.
+        old: String,
+        /// The newer column, as the caller named it.
+        new: String,
+    },
     /// A table or a column cannot be given up for the whole space.
     #[error("{what} cannot be forgotten: {why}")]
     CannotForget {

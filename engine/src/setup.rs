@@ -122,6 +122,15 @@ pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) 
     change(path, open_initialized(path)?, |tx| names::rename_column(tx, table, old, new, now()))
 }
 
+/// Tells that a column of a tracked table is not another under a new name, where [`status`](crate::status()) asks whether it is.
+/// Nothing changes but that it is not asked any more; [`rename_column`] may tell otherwise later.
+///
+/// Fails with [`Error::NotTracked`], and with [`Error::NothingAsked`] if that is not asked.
+pub fn deny_rename(path: impl AsRef<Path>, table: &str, old: &str, new: &str) -> Result<()> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, |tx| names::deny_rename(tx, table, old, new))
+}
+
 /// Gives a table, or a column of it, up for the whole space, whether or not an engine has the file: clones no longer make
 /// the table, and a later table or column of that name begins empty. Files that still have it keep it. Returns the name of
 /// the table as it was called last.

@@ -53,7 +53,8 @@ enum Command {
     Track(track::TrackArgs),
     /// Change what becomes of a column that is written in several places at once, for the whole space
     SetKind(track::SetKindArgs),
-    /// Tell that a column was renamed, on all replicas; renames it in this file if that has not been done
+    /// Tell that a column was renamed, on all replicas; renames it in this file if that has not been done. Or, with --no, that
+    /// it was not, where `status` asks
     RenameColumn(track::RenameColumnArgs),
     /// Give a table, or a column of it, up for the whole space, after it was dropped: new copies no longer get it
     Forget(forget::ForgetArgs),
@@ -165,6 +166,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NoSuchColumn(_)
             | Error::KindRefused { .. }
             | Error::CannotRename { .. }
+            | Error::NothingAsked { .. }
             | Error::CannotForget { .. }
             | Error::NothingCloned(_)
             | Error::Contradiction { .. },
