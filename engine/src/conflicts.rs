@@ -6,7 +6,10 @@ use std::path::Path;
 use driftless_protocol::{ReplicaId, Value};
 
 use crate::config::Config;
-use crate::error::{Doing, Error, InTable, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::{Doing, InTable, Result};
+use crate::lock;
 use crate::store::{self, value};
 
 /// A column of a row in which several values stand.
@@ -39,14 +42,14 @@ pub struct Written {
 
 /// Reads the conflicts of a file: by table, key and column.
 ///
-/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], and [`Error::NotInitialized`] if Driftless has never
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
 /// worked on the file.
 pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
     let path = path.as_ref();
     let doing = "reading the conflicts";
     let connection = store::open_to_read(path, Config::default().busy_timeout)?;
     if !store::is_initialized(&connection)? {
-        return Err(Error::NotInitialized(path.to_owned()));
+        return Err(lock::not_initialized(path));
     }
     let mut statement = connection
         .prepare(

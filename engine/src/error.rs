@@ -1,6 +1,6 @@
 //! What can go wrong, in three kinds that stay apart: the caller's mistake, the outside world, our own bug.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use driftless_protocol::{FrameError, IdError, SpaceId};
 use thiserror::Error;
@@ -33,6 +33,15 @@ pub enum Error {
     /// Driftless has never worked on this file.
     #[error("'{0}' is not tracked by Driftless yet; begin with: driftless track '{0}' --all")]
     NotInitialized(PathBuf),
+    /// Driftless synced a file of this path before, and what is there now holds none of its tables: a backup from before
+    /// they were tracked, for instance. The tables must be tracked again before anything of the file travels.
+    #[error("{}", tracking_lost(path, url.as_deref()))]
+    TrackingLost {
+        /// The database.
+        path: PathBuf,
+        /// The space that it was last synced with, if that is known.
+        url: Option<String>,
+    },
     /// The file, or its folder, cannot be written.
     #[error("'{0}' cannot be written: Driftless needs to write to the file and to its folder")]
     ReadOnly(PathBuf),
@@ -113,6 +122,18 @@ pub enum Error {
         new: String,
         /// Why, and what to do instead.
         why: String,
+    },
+    /// Nobody asks whether a column is another one under a new name, so there is nothing to answer.
+    #[error(
+        "nobody asks whether column '{new}' of table '{table}' was called '{old}' before; `driftless status` lists what is asked"
+    )]
+    NothingAsked {
+        /// The table.
+        table: String,
+        /// The older column, as the caller named it.
+        old: String,
+        /// The newer column, as the caller named it.
+        new: String,
     },
     /// A table or a column cannot be given up for the whole space.
     #[error("{what} cannot be forgotten: {why}")]
@@ -248,6 +269,19 @@ pub enum Error {
 fn first_reason(left_out: &[LeftOut]) -> String {
     let first = left_out.first();
     first.map(|left| format!(": '{}' for instance: {}", left.name, left.reason)).unwrap_or_default()
+}
+
+fn tracking_lost(path: &Path, url: Option<&str>) -> String {
+    let path = path.display();
+    let before = match url {
+        Some(url) => format!("was synced with {url} before"),
+        None => "was opened by Driftless before".to_owned(),
+    };
+    format!(
+        "'{path}' {before}, and has none of Driftless's tables now: a backup from before `driftless track` took its place, or \
+         somebody dropped them. What is written to it does not travel. Put a later backup in its place, or go on with what it \
+         holds: driftless track '{path}' --all, and then sync again"
+    )
 }
 
 /// What to do about a disk that fails; nothing for other failures.

@@ -102,7 +102,8 @@ pub use schema::Affinity;
 pub use schema::eligibility::{KindRefusal, Refusal};
 pub use schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 pub use setup::{
-    Selection, Tracked, end_track_all, forget, rename_column, set_kind, track, untrack, untrack_all,
+    Selection, Tracked, deny_rename, end_track_all, forget, is_initialized, rename_column, set_kind, track,
+    untrack, untrack_all,
 };
 pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use sync::worker::Health;

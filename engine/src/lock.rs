@@ -1,7 +1,7 @@
 //! One engine per file at a time.
 //!
 //! An advisory lock on `<file>-driftless`, which also holds what the engine says of itself,
-//! its [notice](crate::notice). The lock goes with the process,
+//! its [notice](crate::notice), part of which outlasts it. The lock goes with the process,
 //! however it ends; the small file stays, since removing it would race. Should somebody remove it all the same, a second
 //! engine could lock another file of that name. So
 //!
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::notice::{self, Notice, RunningEngine};
+use crate::notice::{self, LastSync, Notice, RunningEngine};
 
 /// How often to try for a lock that may be let go in a moment, or for a file that may be removed again.
 const TRIES: u32 = 6;
@@ -175,14 +175,40 @@ pub(crate) fn holder(database: &Path) -> Option<RunningEngine> {
         Err(TryLockError::WouldBlock) => {}
         _ => return None, // free; closing the file lets go of it again
     }
+    Some(said(&mut file, RunningEngine::parse).unwrap_or_else(RunningEngine::unknown))
+}
+
+/// What a lock file says, read again for a moment if it says nothing: it may be being written.
+fn said<T>(file: &mut File, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     for _ in 0..3 {
-        if let Some(engine) = RunningEngine::parse(&notice::read(&mut file)) {
-            return Some(engine);
+        let said = parse(&notice::read(file));
+        if said.is_some() {
+            return said;
         }
-        // It is being written.
         std::thread::sleep(Duration::from_millis(2));
     }
-    Some(RunningEngine::unknown())
+    None
+}
+
+/// The relay that a database of this path was last synced with, whether or not an engine has it now, and whatever has taken
+/// the database's place since.
+pub(crate) fn last_sync(database: &Path) -> Option<LastSync> {
+    let mut file = File::open(lock_path(&database.canonicalize().ok()?)).ok()?;
+    said(&mut file, notice::last_sync)
+}
+
+/// The error about a file that has none of our tables, though an engine had them.
+pub(crate) fn tracking_lost(database: &Path) -> Error {
+    let url = last_sync(database).map(|last| last.url);
+    Error::TrackingLost { path: database.to_owned(), url }
+}
+
+/// The error about a file that has none of our tables: it lost them if it was ever synced, else it never had any.
+pub(crate) fn not_initialized(database: &Path) -> Error {
+    match last_sync(database) {
+        Some(last) => Error::TrackingLost { path: database.to_owned(), url: Some(last.url) },
+        None => Error::NotInitialized(database.to_owned()),
+    }
 }
 
 /// A lock that was just let go may be held for milliseconds more: by a child process that was being forked then and has

@@ -107,6 +107,19 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     reconcile::install(tx, entry.id, &table, false)
 }
 
+/// Tells that the column `new` is not `old` under another name, where `status` asks. Nothing changes but that it asks no more:
+/// the two were taken for two columns until now.
+pub(crate) fn deny_rename(tx: &Transaction<'_>, name: &str, old: &str, new: &str) -> Result<()> {
+    let (mut entry, mut table) = tracked(tx, name)?;
+    if !column_changes::deny(&mut entry, &fold(old), &fold(new)) {
+        return Err(Error::NothingAsked { table: entry.spelled, old: old.to_owned(), new: new.to_owned() });
+    }
+    tables::update(tx, &entry)?;
+    table.rename(&entry.renames);
+    // A running engine looks at its tables again when the schema has changed.
+    reconcile::install(tx, entry.id, &table, false)
+}
+
 /// The time of values that are captured because a column turns out to be another one. Every write has a later time.
 const NO_KNOWN_TIME: i64 = 0;
 

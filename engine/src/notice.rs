@@ -1,5 +1,8 @@
 //! What a running engine lets others know of itself: a line of JSON in its lock file, written when something changes. It is
 //! no part of the database, so that telling costs the app no commit. Readers take whatever they cannot read for nothing.
+//!
+//! The file outlasts the engine, and a database that is replaced. So it also tells with which relay a database of this path
+//! was last synced, and when that was last heard.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -13,6 +16,8 @@ use crate::time::now;
 
 /// More than that is no notice, in bytes.
 const LONGEST: u64 = 64 << 10;
+/// How often at most it is written that the relay was heard, in milliseconds.
+const HEARD_EVERY: i64 = 1_000;
 
 /// An engine that is running.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +54,23 @@ pub struct RunningConnection {
     pub why: Option<String>,
 }
 
+/// The relay that a database was last synced with. It stays when the engine ends, for the next one to keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastSync {
+    /// The relay and the space.
+    pub(crate) url: String,
+    /// When it was last heard, in milliseconds since 1970.
+    pub(crate) heard: i64,
+}
+
+/// All that a lock file says.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    engine: &'a RunningEngine,
+    last_sync: Option<&'a LastSync>,
+}
+
 fn well() -> String {
     "well".to_owned()
 }
@@ -82,12 +104,14 @@ struct Open {
     /// `None` once the lock is let go: from then on the file is another engine's.
     file: Option<File>,
     said: RunningEngine,
+    last_sync: Option<LastSync>,
 }
 
 impl Notice {
     /// Begins a notice in the lock file, which this process holds.
-    pub(crate) fn begin(file: File) -> Self {
-        let mut open = Open { file: Some(file), said: RunningEngine::of_this_process() };
+    pub(crate) fn begin(mut file: File) -> Self {
+        let last_sync = last_sync(&read(&mut file));
+        let mut open = Open { file: Some(file), said: RunningEngine::of_this_process(), last_sync };
         open.write();
         Self(Arc::new(Mutex::new(open)))
     }
@@ -124,6 +148,19 @@ impl Notice {
         });
     }
 
+    /// Says that the relay was heard just now.
+    pub(crate) fn heard(&self, url: &str) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = now();
+        // Either way: the clock may have been set back, and the file may say anything.
+        let apart = |last: &LastSync| heard.saturating_sub(last.heard).saturating_abs();
+        let is_news = |last: &LastSync| last.url != url || apart(last) >= HEARD_EVERY;
+        if open.last_sync.as_ref().is_none_or(is_news) {
+            open.last_sync = Some(LastSync { url: url.to_owned(), heard });
+            open.write();
+        }
+    }
+
     /// Says that it does not sync any more.
     pub(crate) fn no_connection(&self) {
         self.change(|said| said.connection = None);
@@ -153,7 +190,8 @@ impl Notice {
 impl Open {
     fn write(&mut self) {
         let Some(file) = &mut self.file else { return };
-        let Ok(text) = serde_json::to_string(&self.said) else { return };
+        let line = Line { engine: &self.said, last_sync: self.last_sync.as_ref() };
+        let Ok(text) = serde_json::to_string(&line) else { return };
         // For whoever looks; nothing depends on it. Cut short first: a reader in between finds nothing, not a mixture.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
     }
@@ -164,6 +202,12 @@ pub(crate) fn read(file: &mut File) -> String {
     let mut text = Vec::new();
     let read = file.rewind().and_then(|()| file.take(LONGEST).read_to_end(&mut text));
     read.ok().and_then(|_| String::from_utf8(text).ok()).unwrap_or_default()
+}
+
+/// The relay that the text of a lock file names as the last one.
+pub(crate) fn last_sync(text: &str) -> Option<LastSync> {
+    let line: serde_json::Value = serde_json::from_str(text.trim()).ok()?;
+    serde_json::from_value(line.get("last_sync")?.clone()).ok()
 }
 
 #[cfg(test)]
@@ -189,6 +233,34 @@ mod tests {
         for garbage in ["", "{", "\u{0}", "{\"pid\":-1}", "{\"pid\":\"x\"}", "[]", "nonsense"] {
             assert_eq!(RunningEngine::parse(garbage), None, "{garbage}");
         }
+    }
+
+    #[test]
+    fn the_relay_that_was_heard_last_is_said_after_the_engine_has_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lock");
+        let open = || {
+            let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+            file.expect("a file")
+        };
+        let said = || last_sync(&read(&mut open()));
+        let notice = Notice::begin(open());
+        assert_eq!(said(), None);
+        notice.heard("ws://relay/a");
+        let heard = said().expect("it was heard");
+        assert_eq!(heard.url, "ws://relay/a");
+        notice.end();
+        let next = Notice::begin(open());
+        assert_eq!(said().as_ref(), Some(&heard), "the next engine keeps it");
+        next.heard("ws://relay/b");
+        assert_eq!(said().map(|last| last.url).as_deref(), Some("ws://relay/b"));
+        for garbage in ["", "4711", "{\"last_sync\":7}", "{\"last_sync\":{\"url\":1}}"] {
+            assert_eq!(last_sync(garbage), None, "{garbage}");
+        }
+        let impossible = format!("{{\"last_sync\":{{\"url\":\"ws://relay/b\",\"heard\":{}}}}}", i64::MIN);
+        std::fs::write(&path, impossible).expect("written");
+        Notice::begin(open()).heard("ws://relay/b");
+        assert!(said().is_some_and(|last| last.heard >= heard.heard));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use driftless_protocol::{RowKey, Value};
 use rusqlite::Connection;
 
 use crate::config::Config;
-use crate::error::{Doing, Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::{Doing, Result};
+use crate::lock;
 use crate::row_doc;
 use crate::schema::introspect;
 use crate::store::{self, documents, tables, texts};
@@ -33,14 +36,14 @@ pub struct Parked {
 
 /// Reads the parked rows of a file: by table and key.
 ///
-/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], and [`Error::NotInitialized`] if Driftless has never
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
 /// worked on the file.
 pub fn parked(path: impl AsRef<Path>) -> Result<Vec<Parked>> {
     let path = path.as_ref();
     let doing = "reading the parked rows";
     let mut connection = store::open_to_read(path, Config::default().busy_timeout)?;
     if !store::is_initialized(&connection)? {
-        return Err(Error::NotInitialized(path.to_owned()));
+        return Err(lock::not_initialized(path));
     }
     let tx = connection.transaction().doing(doing)?;
     let mut statement = tx

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::config::{ColumnKind, Config, TableOptions};
 use crate::error::{Doing, Error, Result};
+use crate::lock;
 use crate::mending;
 use crate::names;
 use crate::schema::eligibility::Refusal;
@@ -121,6 +122,15 @@ pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) 
     change(path, open_initialized(path)?, |tx| names::rename_column(tx, table, old, new, now()))
 }
 
+/// Tells that a column of a tracked table is not another under a new name, where [`status`](crate::status()) asks whether it is.
+/// Nothing changes but that it is not asked any more; [`rename_column`] may tell otherwise later.
+///
+/// Fails with [`Error::NotTracked`], and with [`Error::NothingAsked`] if that is not asked.
+pub fn deny_rename(path: impl AsRef<Path>, table: &str, old: &str, new: &str) -> Result<()> {
+    let path = path.as_ref();
+    change(path, open_initialized(path)?, |tx| names::deny_rename(tx, table, old, new))
+}
+
 /// Gives a table, or a column of it, up for the whole space, whether or not an engine has the file: clones no longer make
 /// the table, and a later table or column of that name begins empty. Files that still have it keep it. Returns the name of
 /// the table as it was called last.
@@ -135,9 +145,25 @@ pub fn forget(path: impl AsRef<Path>, table: &str, column: Option<&str>) -> Resu
     })
 }
 
+/// Looks whether Driftless has worked on a file, before [`Engine::open`](crate::Engine::open) makes its tables there. Cheap,
+/// whatever the file holds.
+///
+/// Fails with [`Error::TrackingLost`] if a file of this path was synced before and what is there now has none of those
+/// tables, with [`Error::NoSuchFile`] and [`Error::NotADatabase`].
+pub fn is_initialized(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    if store::health::any(&store::open_to_read(path, Config::default().busy_timeout)?)? {
+        return Ok(true);
+    }
+    match lock::not_initialized(path) {
+        Error::NotInitialized(_) => Ok(false),
+        lost => Err(lost),
+    }
+}
+
 fn open_initialized(path: &Path) -> Result<Connection> {
     match store::is_initialized(&store::open_to_read(path, Config::default().busy_timeout)?) {
-        Ok(false) => return Err(Error::NotInitialized(path.to_owned())),
+        Ok(false) => return Err(lock::not_initialized(path)),
         // It is brought up to date.
         Ok(true) | Err(Error::OlderFormat { .. }) => {}
         Err(error) => return Err(error),

@@ -9,12 +9,15 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::config::{ColumnKind, Config};
-use crate::error::{Doing, Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::{Doing, Result};
 use crate::lock;
 use crate::notice::RunningEngine;
+use crate::schema::definitions::{self, Definition};
 use crate::schema::eligibility::Refusal;
 use crate::schema::inventory::Inventory;
-use crate::schema::{Catalog, Table, definitions, introspect, triggers};
+use crate::schema::{Catalog, Table, column_changes, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 use crate::time::now;
@@ -101,7 +104,10 @@ pub struct TableStatus {
     pub deletes_win: bool,
     /// The columns that are no registers, in lower case.
     pub kinds: BTreeMap<String, ColumnKind>,
-    /// Why a table is missing or unfit; a warning about one that is tracked.
+    /// What waits for somebody's answer, or is written here and does not reach the others: a column that may have been renamed,
+    /// a table or a column that the space has given up. A sentence each; `reason` has them too.
+    pub concerns: Vec<String>,
+    /// Why a table is missing or unfit, what becomes of one that only others have; a warning about one that is tracked.
     pub reason: Option<String>,
     /// Whether the table was dropped and made anew, or lost our triggers otherwise, and waits for an engine, and to be left
     /// alone, before it is compared with what was known of it.
@@ -144,7 +150,7 @@ pub struct Contact {
 
 /// Reads how a file is doing.
 ///
-/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], and [`Error::NotInitialized`] if Driftless has never
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
 /// worked on the file.
 pub fn status(path: impl AsRef<Path>) -> Result<Status> {
     let path = path.as_ref();
@@ -156,9 +162,11 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
     // One read transaction: the numbers fit together.
     let tx = connection.unchecked_transaction().doing("reading the status")?;
     if !store::is_initialized(&tx)? {
-        return Err(Error::NotInitialized(path.to_owned()));
+        return Err(lock::not_initialized(path));
     }
     let acked = identity::acked(&tx)?;
+    let untracked = rule::untracked(&tx)?;
+    let tracks_all = matches!(Rule::of(&tx)?, Some(Rule::All(_)));
     let (changesets, bytes) = outbox::waiting(&tx, acked)?;
     let entries = tables::all(&tx)?;
     let known = match catalog {
@@ -172,22 +180,24 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
     let counts = Counts::read(&tx)?;
     let watched: BTreeSet<i64> = triggers::places(&tx)?.into_iter().map(|(id, _)| id).collect();
     let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
-    let retired = definitions::retired(&tx)?;
-    let is_gone = |entry: &Entry| {
-        matches!(entry.state, State::Missing | State::Unknown) && retired.contains(&entry.name)
-    };
+    let definitions: BTreeMap<String, Definition> =
+        definitions::all(&tx)?.into_iter().map(|known| (known.name.clone(), known)).collect();
+    let is_retired = |entry: &Entry| definitions.get(&entry.name).is_some_and(|known| known.retired);
+    let is_gone = |entry: &Entry| matches!(entry.state, State::Missing | State::Unknown) && is_retired(entry);
     let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS && !is_gone(entry));
     let tables: Vec<TableStatus> = entries
         .map(|entry| {
             let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
             let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
             let lost_triggers = table.is_some() && !watched.contains(&entry.id);
-            let mut status = table_status(entry, &counts, local_only);
+            let concerns = concerns(&entry, definitions.get(&entry.name));
+            let elsewhere = elsewhere(&entry, &untracked, tracks_all);
+            let mut status = TableStatus { concerns, ..table_status(entry, &counts, local_only) };
+            status.reason = status.reason.or(elsewhere);
             status.settling |= lost_triggers;
             Ok(status)
         })
         .collect::<Result<_>>()?;
-    let untracked = rule::untracked(&tx)?.into_iter();
     Ok(Status {
         replica: identity::replica(&tx)?,
         space: identity::space(&tx)?,
@@ -200,7 +210,7 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         tables,
         lag_ms: lag(&tx, acked)?,
         vector: progress::vector(&tx)?,
-        last_contact: identity::contact(&tx)?.map(|(at, url)| Contact { at, url }),
+        last_contact: last_contact(&tx, path)?,
         conflicts: count(
             &tx,
             "SELECT count(*) FROM (SELECT DISTINCT tbl, key, col FROM _driftless_conflicts WHERE tbl <> 1)",
@@ -209,8 +219,8 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         quarantined: quarantine::len(&tx)?,
         mended: identity::mended(&tx)?,
         engine: lock::holder(path),
-        tracks_all: matches!(Rule::of(&tx)?, Some(Rule::All(_))),
-        untracked: untracked.map(|(table, refusal)| Untracked { table, refusal }).collect(),
+        tracks_all,
+        untracked: untracked.into_iter().map(|(table, refusal)| Untracked { table, refusal }).collect(),
     })
 }
 
@@ -257,6 +267,7 @@ fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
         state: entry.state.name(),
         deletes_win: entry.options.deletes_win,
         kinds: entry.options.kinds.into_iter().collect(),
+        concerns: Vec::new(),
         reason: entry.reason,
         settling: entry.rebuilt.is_some(),
         rebuilt: entry.found.map(|found| Rebuilt {
@@ -266,6 +277,49 @@ fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
             edited: found.edited,
         }),
     }
+}
+
+/// What somebody should know who counts on what is written to a tracked table. `definition`: the table's in the space.
+fn concerns(entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
+    if entry.state != State::Tracked {
+        return Vec::new();
+    }
+    let present = entry.columns.iter().filter(|known| known.place.is_some());
+    let columns = present.map(|known| (&*known.name, column_changes::travels(entry, &known.name)));
+    let mut concerns = definitions::given_up(definition, columns);
+    concerns.extend(column_changes::questions(entry, &entry.spelled));
+    concerns
+}
+
+/// What there is to say of a table that is in no other state than that others have it. `untracked`: the tables of this file
+/// that are not tracked.
+fn elsewhere(entry: &Entry, untracked: &[(String, Option<Refusal>)], tracks_all: bool) -> Option<String> {
+    if entry.state != State::Unknown {
+        return None;
+    }
+    let word = column_changes::shell_word(&entry.spelled);
+    let is_here = untracked.iter().any(|(table, _)| fold(table) == fold(&entry.spelled));
+    Some(match (is_here, tracks_all) {
+        (true, _) => format!(
+            "other machines track a table of this name: what they write is kept here, and this file's table shows it once you say \
+             `driftless track FILE {word}`"
+        ),
+        (false, true) => "only other machines have this table: what they write is kept here, and shows when your app makes the \
+                          table in this file too"
+            .to_owned(),
+        (false, false) => format!(
+            "only other machines have this table: what they write is kept here, and shows when your app has made the table in this \
+             file too and you say `driftless track FILE {word}`"
+        ),
+    })
+}
+
+/// When a relay was last heard: as the file knows from its last commit about it, or as the engine has said since beside the
+/// file.
+fn last_contact(connection: &Connection, path: &Path) -> Result<Option<Contact>> {
+    let noted = identity::contact(connection)?.map(|(at, url)| Contact { at, url });
+    let said = lock::last_sync(path).map(|last| Contact { at: last.heard, url: last.url });
+    Ok(noted.into_iter().chain(said).max_by_key(|contact| contact.at))
 }
 
 /// How many rows have a NULL in their key.

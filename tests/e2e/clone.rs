@@ -81,6 +81,30 @@ fn statements(path: &Path, kind: &str) -> Vec<String> {
     query(path, &sql)
 }
 
+/// In a clone SQLite handed out once more the number of a row that had been deleted before the clone was made; in a copy, of
+/// one that it never had.
+#[test]
+fn the_number_of_a_deleted_row_is_not_handed_out_again_where_keys_are_autoincrement() {
+    let desk = Desk::new();
+    let tasks = "CREATE TABLE tasks (id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT)";
+    let add = "INSERT INTO tasks (title) VALUES ('here')";
+    let first = desk.node("first", tasks);
+    first.sql("INSERT INTO tasks (title) VALUES ('one'), ('two'), ('three')");
+    first.sync_now();
+    desk.clone("early");
+    for statement in [add, "DELETE FROM tasks WHERE id >= 3"] {
+        first.sql(statement);
+        first.sync_now();
+    }
+    desk.clone("late");
+    let early = desk.online("early");
+    early.sync_now();
+    for (name, expected) in [("early", "5"), ("late", "5")] {
+        sql(&desk.path(name), add);
+        assert_eq!(query(&desk.path(name), "SELECT max(id) FROM tasks"), [expected], "{name}");
+    }
+}
+
 const EVERYTHING: &str = "
 CREATE TABLE sheet (id TEXT PRIMARY KEY, \"first
 name\" TEXT, \"a, b\" TEXT, \"a\" TEXT);

@@ -13,6 +13,7 @@ mod crash;
 mod every_write;
 mod files_changed;
 mod kills;
+mod lost_tracking;
 mod misfits;
 mod odd_schemas;
 mod parking;

@@ -486,6 +486,36 @@ fn a_name_that_a_new_column_got_in_a_rebuilt_table_is_asked_about_and_can_be_tol
     }
 }
 
+/// The question could be answered with yes alone: what is forgotten must not be in the table, and this column is.
+#[test]
+fn a_question_about_a_rename_can_be_answered_with_no_in_a_rebuilt_table_and_elsewhere() {
+    let rebuild = "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
+                   INSERT INTO new_notes (id, head, stars) SELECT id, title, stars FROM notes; DROP TABLE notes;
+                   ALTER TABLE new_notes RENAME TO notes; COMMIT;";
+    for statements in [rebuild, "ALTER TABLE notes RENAME COLUMN title TO head"] {
+        let mut circle = circle(2);
+        circle.sql(0, statements);
+        circle.settle();
+        let question = circle.warning("notes").expect("a question");
+        assert!(question.contains("`driftless rename-column FILE notes title head --no`"), "{question}");
+        let columns = "SELECT * FROM notes ORDER BY id";
+        let before = [0, 1].map(|node| circle.query(node, columns));
+        driftless::deny_rename(circle.path(0), "notes", "Title", "HEAD").expect("answered");
+        circle.settle();
+        assert_eq!(circle.warning("notes"), None);
+        assert_eq!([0, 1].map(|node| circle.query(node, columns)), before, "nothing else changes");
+        let refused = driftless::deny_rename(circle.path(0), "notes", "title", "head").expect_err("refused");
+        assert!(matches!(refused, driftless::Error::NothingAsked { .. }), "{refused}");
+        // Made anew once more, and looked at by another engine, the table asks no more.
+        circle.sql(0, "BEGIN; CREATE TABLE other AS SELECT * FROM notes; DELETE FROM notes; INSERT INTO notes SELECT * FROM other; DROP TABLE other; COMMIT");
+        circle.close(0);
+        circle.reopen(0);
+        circle.settle();
+        assert_eq!(circle.warning("notes"), None);
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}
+
 #[test]
 fn a_column_that_is_only_added_is_nobody_s_under_another_name() {
     let mut circle = circle(2);

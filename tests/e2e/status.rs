@@ -1,8 +1,10 @@
 //! What `status` tells while a sync runs, the rule that `track --all` is, and names of spaces that were mistyped.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use driftless_tests::{Commands, TestRelay, create_database, eventually, query, sql};
+use driftless::TableOptions;
+use driftless_tests::{Circle, Commands, TestRelay, create_database, eventually, query, sql};
 use serde_json::Value as Json;
 
 const NOTES: &str =
@@ -90,6 +92,107 @@ fn status_tells_whether_a_running_sync_is_connected_and_since_when() {
     connection("online");
     assert_eq!(sync.stop().code, Some(0));
     assert_eq!(check("600").code, Some(10));
+}
+
+/// It told when the connection had begun, however long the relay had been heard since.
+#[test]
+fn the_last_contact_is_when_the_relay_was_last_heard_and_stays_when_the_sync_has_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let url = relay.url("notes");
+    let file = tracked(&folder, "a.db", NOTES);
+    once(&file, &url);
+    let copy = folder.path().join("b.db");
+    Commands::get().succeed(["clone", &url, text(&copy)]);
+    let sync = Commands::get().sync(&file, &url);
+    let begun = driftless::status(&file).expect("a status").last_contact.expect("it is online").at;
+    // More than a moment, so that what is heard next is news.
+    std::thread::sleep(Duration::from_millis(1500));
+    sql(&copy, "INSERT INTO notes VALUES ('2', 'two')");
+    once(&copy, &url);
+    eventually("the row", || (query(&file, "SELECT count(*) FROM notes") == ["2"]).then_some(()));
+    let contact = driftless::status(&file).expect("a status").last_contact.expect("it was heard");
+    assert!(contact.at >= begun + 1500 && contact.url == url, "{contact:?}, begun at {begun}");
+    assert_eq!(sync.stop().code, Some(0));
+    let after = driftless::status(&file).expect("a status").last_contact.expect("it was heard");
+    assert!(after.at >= contact.at, "{after:?}");
+}
+
+/// The state `unknown` stood there without a word.
+#[test]
+fn a_table_that_only_others_have_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let url = relay.url("notes");
+    let tags = "CREATE TABLE tags (id TEXT PRIMARY KEY, name TEXT); INSERT INTO tags VALUES ('a', 'from a');";
+    let a = tracked(&folder, "a.db", &format!("{NOTES} {tags}"));
+    let b = folder.path().join("b.db");
+    create_database(&b, NOTES);
+    Commands::get().succeed(["track", text(&b), "notes"]);
+    [&a, &b].into_iter().for_each(|file| once(file, &url));
+    let said = || Commands::get().succeed(["status", text(&b)]);
+    let command = format!("`driftless track {} tags`", text(&b));
+    assert!(
+        said().contains("only other machines have this table") && said().contains(&command),
+        "{}",
+        said()
+    );
+    sql(&b, "CREATE TABLE tags (id TEXT PRIMARY KEY, name TEXT)");
+    once(&b, &url);
+    let here = "other machines track a table of this name";
+    assert!(said().contains(here) && said().contains(&command), "{}", said());
+    Commands::get().succeed(["track", text(&b), "tags"]);
+    once(&b, &url);
+    assert_eq!(query(&b, "SELECT name FROM tags"), ["'from a'"]);
+    assert!(!said().contains("other machines"), "{}", said());
+}
+
+/// All was said to be well while a question waited, and while what was written into a given-up table went nowhere.
+#[test]
+fn the_check_tells_what_waits_for_an_answer_and_what_does_not_reach_the_others() {
+    let statements = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, body TEXT);
+                      CREATE TABLE tags (id TEXT PRIMARY KEY); CREATE TABLE marks (id TEXT PRIMARY KEY);";
+    let mut circle = Circle::new(2, statements, &["notes", "tags", "marks"], &TableOptions::default());
+    let check = |circle: &Circle, node: usize| {
+        let file = text(circle.path(node));
+        let said = Commands::get().driftless(["status", file, "--check", "--max-lag", "600"]);
+        (said.code, said.stdout)
+    };
+    let asks = |circle: &Circle, node: usize, words: &str| {
+        let (code, said) = check(circle, node);
+        assert!(code == Some(12) && said.contains(words), "{node}: {code:?} {said}");
+    };
+    let well = (Some(0), "well".to_owned());
+    assert_eq!(check(&circle, 0), well);
+    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.meet();
+    asks(&circle, 0, "table notes: column 'title' went and 'head' came");
+    asks(&circle, 0, &format!("`driftless rename-column {} notes title head`", text(circle.path(0))));
+    assert_eq!(check(&circle, 1), well, "it has not renamed anything");
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.meet();
+    assert_eq!(check(&circle, 0), well);
+
+    circle.sql(0, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
+    circle.meet();
+    driftless::forget(circle.path(0), "notes", Some("body")).expect("forgotten");
+    driftless::forget(circle.path(0), "tags", None).expect("forgotten");
+    circle.meet();
+    assert_eq!(check(&circle, 0), well, "what it gave up is history here");
+    asks(&circle, 1, "table notes: the space has given up its column 'body'");
+    asks(&circle, 1, "table tags: the space has given it up");
+    circle.sql(1, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
+    circle.meet();
+    assert_eq!(check(&circle, 1), well);
+
+    circle.sql(1, "INSERT INTO marks VALUES (NULL)");
+    circle.meet();
+    asks(&circle, 1, "table marks: 1 row with a NULL key");
+    // A table that was made anew and compared is history.
+    circle
+        .sql(0, "DROP TABLE marks; CREATE TABLE marks (id TEXT PRIMARY KEY); INSERT INTO marks VALUES ('1')");
+    circle.meet();
+    assert_eq!(check(&circle, 0), well);
 }
 
 /// New tables stayed in the file in which they were made, and nobody said so.

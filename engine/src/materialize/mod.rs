@@ -17,6 +17,7 @@ mod doomed;
 mod limit;
 mod park;
 mod references;
+mod sequence;
 mod settle;
 mod shadow;
 mod undo;
@@ -283,6 +284,7 @@ impl<'a> Materializer<'a> {
                 Err(error) => Err(by_itself(error.to_string(), None)),
                 Ok(_) => {
                     self.take_out(tracked, &row.key)?;
+                    sequence::raise(self.tx, tracked, &key_values)?;
                     Ok(None)
                 }
             }

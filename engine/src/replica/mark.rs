@@ -16,9 +16,10 @@ use rusqlite::{Connection, Transaction};
 use super::{Replica, begin, schema_version};
 use crate::error::{Doing, Result};
 use crate::fresh;
+use crate::lock;
 use crate::mending;
 use crate::naming::take_new_name;
-use crate::store::{identity, progress};
+use crate::store::{health, identity, progress};
 
 /// What a file says of itself after an engine's commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,10 @@ impl Found {
     pub(super) fn look(tx: &Transaction<'_>, path: &Path, known: &Mark, mend: Option<bool>) -> Result<Self> {
         let (writes, schema_version) = (tx.total_changes(), schema_version(tx)?);
         let found = |replica, changed| Self { replica, changed, writes, schema_version };
+        if mend == Some(true) && !health::any(tx)? {
+            // Mending would make them anew, empty: the file would go on with nothing tracked, and nobody would know.
+            return Err(lock::tracking_lost(path));
+        }
         let named = identity::replica_if_known(tx)?;
         let mut mended = match mend {
             Some(whole) => mending::run(tx, path, whole)?,
@@ -70,6 +75,9 @@ impl Found {
         // What cannot be read is dropped or damaged: mending tells, and fails if that is not it.
         let mut mark = Mark::read(tx).unwrap_or(None);
         if mark.is_none() {
+            if !health::any(tx)? {
+                return Err(lock::tracking_lost(path));
+            }
             mended |= mending::run(tx, path, true)?;
             mark = Mark::read(tx)?;
         }

@@ -6,7 +6,7 @@
 //! engine compares what the folder shows with what it has open. If it differs, the engine lets go of the connection
 //! without a checkpoint, waits until nobody has touched the files for a moment (a copy takes its time), and opens the file
 //! again, as when it starts: the file may have become another replica. If there is nothing to be opened for some seconds,
-//! the engine ends with [`Error::FileReplaced`].
+//! the engine ends with [`Error::FileReplaced`]; if what is there has none of our tables, with [`Error::TrackingLost`].
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -20,9 +20,10 @@ use rusqlite::config::DbConfig;
 
 use super::{Notes, Opened, Replica};
 use crate::error::{Doing, Error, Result};
-use crate::lock::FileId;
+use crate::lock::{self, FileId};
 use crate::schema::Catalog;
 use crate::schema::settling::Settling;
+use crate::store::{self, health};
 use crate::time::is_virtual;
 use crate::tracking::rule::Newcomers;
 
@@ -250,6 +251,7 @@ impl Replica {
                 tracing::warn!(path = %self.path.display(), "the file was replaced, or what lies beside it: opened again");
                 Ok(())
             }
+            Err(error @ Error::TrackingLost { .. }) => Err(error),
             Err(error) if error.is_busy() => Err(error),
             Err(error) => {
                 let why = why(&error, &self.path);
@@ -286,6 +288,9 @@ impl Replica {
             return Err(self.away(why.into()));
         }
         super::check_file(&path, &self.config)?;
+        if !health::any(&store::open_to_read(&path, self.config.busy_timeout)?)? {
+            return Err(lock::tracking_lost(&path));
+        }
         self.lock.renew()?;
         let opened = super::open_file(&path, &self.config, Some(&self.mark))?;
         let Opened { connection, mark, writer, side_tables_at } = opened;

@@ -331,6 +331,13 @@ pub(crate) fn answer(entry: &mut Entry, old: &str, new: &str) {
     }
 }
 
+/// It was told that a column is not another under a new name: that is not asked again. Returns whether it was asked.
+pub(crate) fn deny(entry: &mut Entry, old: &str, new: &str) -> bool {
+    let is_asked = |known: &&mut KnownColumn| known.name == new && known.was.as_deref() == Some(old);
+    let asked = entry.columns.iter_mut().find(is_asked);
+    asked.is_some_and(|known| known.was.take().is_some())
+}
+
 /// A name as one word for a shell.
 pub(crate) fn shell_word(name: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
@@ -345,7 +352,7 @@ pub(super) fn ask(entry: &mut Entry, old: &str, new: &str) {
 }
 
 /// What to ask the user about columns that may have been renamed.
-pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
+pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
     let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);
     let asked: Vec<(&str, &str)> = entry
         .columns
@@ -359,17 +366,18 @@ pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
         if place(entry, went).is_some() {
             return format!(
                 "column '{came}' came with the values that '{went}' had, and '{went}' has others now: if '{went}' was renamed \
-                 and its name given to a new column, say so with `driftless rename-column FILE {table} {old} {new}`"
+                 and its name given to a new column, say so with `driftless rename-column FILE {table} {old} {new}`; if not, with \
+                 `driftless rename-column FILE {table} {old} {new} --no`"
             );
         }
         format!(
             "column '{went}' went and '{came}' came, which was taken for a dropped and an added column: if it was renamed, say \
              so with `driftless rename-column FILE {table} {old} {new}`, or what others write in '{went}' does not show here; \
-             if '{went}' is gone for good, `driftless forget FILE {table} {old}`"
+             if '{went}' is gone for good, `driftless forget FILE {table} {old}`; if it is neither, `driftless rename-column FILE \
+             {table} {old} {new} --no`"
         )
     });
-    let sentences: Vec<String> = sentences.collect();
-    (!sentences.is_empty()).then(|| sentences.join("; "))
+    sentences.collect()
 }
 
 #[cfg(test)]

@@ -94,6 +94,33 @@ impl Definition {
     }
 }
 
+/// What to say of a table that is here although the space has given it, or columns of it, up. `columns`: those that the table
+/// has, as it calls them, and by the names that they travel by.
+pub(crate) fn given_up<'a>(
+    definition: Option<&Definition>,
+    columns: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Vec<String> {
+    let Some(definition) = definition else { return Vec::new() };
+    let mut sentences = Vec::new();
+    if definition.retired {
+        sentences.push(
+            "the space has given it up, with `driftless forget` or because another machine's has another primary key now: \
+             what is written here reaches only files that still have it too, new copies no longer get it, and a later table of \
+             that name travels apart from it; drop it, or make the same change here"
+                .to_owned(),
+        );
+    }
+    let retired = definition.retired_columns();
+    for (column, _) in columns.filter(|(_, travels)| retired.contains(*travels)) {
+        sentences.push(format!(
+            "the space has given up its column '{column}' with `driftless forget`: what is written in it here reaches only files \
+             that still have it too, and what others write in a later column of that name does not show here; drop this one, let \
+             a sync see that, and make it anew"
+        ));
+    }
+    sentences
+}
+
 /// From a list of retired columns as it is written down.
 pub(crate) fn parse_retired(text: &str) -> BTreeSet<String> {
     let names: Vec<serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
@@ -168,12 +195,6 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     // A name that is no text names no table.
     all.retain(|definition| !definition.name.is_empty());
     Ok(all)
-}
-
-/// The names of the tables that are gone from the space for good.
-pub(crate) fn retired(connection: &Connection) -> Result<BTreeSet<String>> {
-    let retired = all(connection)?.into_iter().filter(|definition| definition.retired);
-    Ok(retired.map(|definition| definition.name).collect())
 }
 
 /// Writes a definition and marks it for capture, if it says anything new. Kinds that it does not state stay, and so do the

@@ -81,6 +81,7 @@ fn ordinary(
         all_columns: object.columns.iter().map(|column| column.name.clone()).collect(),
         generated: Vec::new(),
         integer_key: true,
+        counts_keys: sql.to_ascii_uppercase().contains("AUTOINCREMENT"),
         nullable_key: false,
         rowid: None,
         unique: Vec::new(),

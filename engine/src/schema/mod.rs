@@ -114,6 +114,8 @@ pub(crate) struct Table {
     pub(crate) key: Vec<KeyColumn>,
     /// Whether the key is an alias of the rowid.
     pub(crate) integer_key: bool,
+    /// Whether its statement says AUTOINCREMENT, perhaps only in a comment: SQLite remembers the highest key.
+    pub(crate) counts_keys: bool,
     /// Whether SQLite lets a column of the key be NULL.
     pub(crate) nullable_key: bool,
     /// A name by which SQL reaches the rowid, where there is one beside the key and no column hides it.

@@ -160,22 +160,9 @@ fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, definition: Option<&
             other.table.spelled
         ));
     }
-    if definition.is_some_and(|definition| definition.retired) {
-        notes.push(
-            "the space has given it up, with `driftless forget` or because another machine's has another primary key now: \
-             new copies no longer get it, and a later table of that name travels apart from it"
-                .to_owned(),
-        );
-    }
-    let retired = definition.map(Definition::retired_columns).unwrap_or_default();
-    for column in table.table.columns.iter().filter(|column| retired.contains(&column.name)) {
-        notes.push(format!(
-            "the space has given up its column '{}' with `driftless forget`: what others write in a later column of that \
-             name does not show here; drop this one, let a sync see that, and make it anew",
-            column.spelled
-        ));
-    }
-    notes.extend(column_changes::question(entry, spelled));
+    let columns = table.table.columns.iter().map(|column| (&*column.spelled, &*column.name));
+    notes.extend(definitions::given_up(definition, columns));
+    notes.extend(column_changes::questions(entry, spelled));
     notes
 }
 

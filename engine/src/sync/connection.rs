@@ -72,6 +72,7 @@ impl Ended {
             Error::FileReplaced { .. }
             | Error::Locked { .. }
             | Error::NewerFormat { .. }
+            | Error::TrackingLost { .. }
             | Error::Stopped => Self::Refused(error),
             error if error.is_disk() => Self::Failed(error),
             error => Self::Broken(error.to_string()),
@@ -183,6 +184,7 @@ impl Connection {
             if self.session.is_live() && !online {
                 online = true;
                 state.send_replace(SyncState::Online);
+                self.worker.notice().heard(&self.config.url);
                 tracing::info!(url = %self.config.url, "online");
                 for waiter in std::mem::take(&mut self.asked) {
                     self.question(waiter);
@@ -195,7 +197,12 @@ impl Connection {
                 frame = stream.next(), if can_read => {
                     heard = Instant::now();
                     match frame {
-                        Some(Ok(message)) => self.on_frame(message),
+                        Some(Ok(message)) => {
+                            if online {
+                                self.worker.notice().heard(&self.config.url);
+                            }
+                            self.on_frame(message);
+                        }
                         Some(Err(error)) => break Ended::Broken(error.to_string()),
                         None => break Ended::Broken("the relay hung up".into()),
                     }

@@ -214,6 +214,7 @@ enum Fatal {
     Replaced(PathBuf, String),
     Locked(PathBuf, Option<u32>),
     Newer(PathBuf, i64, i64),
+    Lost(PathBuf, Option<String>),
 }
 
 impl Fatal {
@@ -223,6 +224,7 @@ impl Fatal {
             Error::FileReplaced { path, why } => Some(Self::Replaced(path.clone(), why.clone())),
             Error::Locked { path, holder } => Some(Self::Locked(path.clone(), *holder)),
             Error::NewerFormat { path, found, known } => Some(Self::Newer(path.clone(), *found, *known)),
+            Error::TrackingLost { path, url } => Some(Self::Lost(path.clone(), url.clone())),
             _ => None,
         }
     }
@@ -232,6 +234,7 @@ impl Fatal {
             Self::Replaced(path, why) => Error::FileReplaced { path, why },
             Self::Locked(path, holder) => Error::Locked { path, holder },
             Self::Newer(path, found, known) => Error::NewerFormat { path, found, known },
+            Self::Lost(path, url) => Error::TrackingLost { path, url },
         }
     }
 }

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::config::{Config, SyncConfig};
 use crate::error::{Doing, Error, Result};
+use crate::lock;
 use crate::replica::Replica;
 use crate::store::tables::State;
 use crate::store::{self, fold, health, tables};
@@ -67,6 +68,8 @@ impl VerifyOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
+    /// How many tables are tracked: of others nothing travels, and nothing is known that could be compared.
+    pub tracked_tables: u64,
     /// Whether an engine has the file: then what it has not captured yet, and all that needs its lock, was left out.
     pub engine_running: bool,
     /// Each check, as things were found.
@@ -78,8 +81,13 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether everything is there now: nothing differed, or all of it was mended.
+    /// Whether everything is there now: nothing differed, or all of it was mended. Of a file in which nothing is tracked that
+    /// cannot be said.
     pub fn is_well(&self) -> bool {
+        self.tracked_tables > 0 && self.all_agree()
+    }
+
+    fn all_agree(&self) -> bool {
         self.after.as_ref().unwrap_or(&self.checks).iter().all(|check| check.differences == 0)
     }
 
@@ -128,7 +136,7 @@ pub struct Difference {
 /// Without `repair` nothing is changed but that committed writes are captured, and, with a relay, sent; unless an engine
 /// runs, which does both.
 ///
-/// Fails with [`Error::NotInitialized`], [`Error::OlderFormat`], [`Error::Locked`] if something is to be mended while an engine has the file,
+/// Fails with [`Error::NotInitialized`], [`Error::TrackingLost`], [`Error::OlderFormat`], [`Error::Locked`] if something is to be mended while an engine has the file,
 /// and as opening and syncing do.
 pub fn verify(path: impl AsRef<Path>, options: &VerifyOptions) -> Result<Verification> {
     verify_telling(path, options, &mut |_| ())
@@ -144,8 +152,13 @@ pub fn verify_telling(
     if let Some(relay) = &options.relay {
         relay.check()?;
     }
-    let mut verification =
-        Verification { engine_running: false, checks: Vec::new(), repairs: Vec::new(), after: None };
+    let mut verification = Verification {
+        tracked_tables: 0,
+        engine_running: false,
+        checks: Vec::new(),
+        repairs: Vec::new(),
+        after: None,
+    };
     let dropped = look_at_schema(path)?;
     if dropped.differences > 0 && !options.repair {
         // Opening the engine would mend it without a word.
@@ -157,6 +170,7 @@ pub fn verify_telling(
         Err(Error::Locked { .. }) if !options.repair => {
             verification.engine_running = true;
             verification.checks = look(path, tell)?.checks;
+            verification.tracked_tables = tracked_tables(path)?;
             if let Some(relay) = &options.relay {
                 verification.checks.push(relay::beside(path, relay, options.timeout, tell)?);
             }
@@ -222,12 +236,19 @@ fn own(
     } else if again {
         verification.after = Some(look_with_lock(path, tell)?);
     }
-    let well = verification.is_well();
-    if well {
+    verification.tracked_tables = tracked_tables(path)?;
+    if verification.all_agree() {
         // What was said of it in `status` is said no more.
         crate::mending::forget_note(path)?;
     }
     Ok(())
+}
+
+fn tracked_tables(path: &Path) -> Result<u64> {
+    let entries = tables::all(&store::open_to_read(path, Config::default().busy_timeout)?)?;
+    let is_tracked =
+        |entry: &&tables::Entry| entry.id != tables::DEFINITIONS && entry.state == State::Tracked;
+    Ok(entries.iter().filter(is_tracked).count() as u64)
 }
 
 fn look_with_lock(path: &Path, tell: &mut dyn FnMut(&str)) -> Result<Vec<Check>> {
@@ -242,7 +263,7 @@ fn look_with_lock(path: &Path, tell: &mut dyn FnMut(&str)) -> Result<Vec<Check>>
 fn look_at_schema(path: &Path) -> Result<Check> {
     let connection = store::open_to_read(path, Config::default().busy_timeout)?;
     if !health::any(&connection)? {
-        return Err(Error::NotInitialized(path.to_owned()));
+        return Err(lock::not_initialized(path));
     }
     store::check_not_older(&connection)?;
     let mut check = Check::new("side tables");

@@ -266,6 +266,7 @@ fn golden_keys_of_status() {
     assert_keys(
         table,
         &[
+            "concerns",
             "deletes_win",
             "documents",
             "kinds",

@@ -36,7 +36,8 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is 
 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
 7 verify found differences that are not mended, 8 the file was removed, or replaced by something
 that cannot be used, while it was open, 9 `track --all` left tables out because of their shape,
-10 to 12 what `status --check` found.";
+10 to 12 what `status --check` found, 13 the file has lost what Driftless kept in it (a backup from
+before `track` took its place), or `verify` found that no table is tracked.";
 
 #[derive(Parser)]
 #[command(name = "driftless", version, about, after_help = AFTER_HELP)]
@@ -52,7 +53,8 @@ enum Command {
     Track(track::TrackArgs),
     /// Change what becomes of a column that is written in several places at once, for the whole space
     SetKind(track::SetKindArgs),
-    /// Tell that a column was renamed, on all replicas; renames it in this file if that has not been done
+    /// Tell that a column was renamed, on all replicas; renames it in this file if that has not been done. Or, with --no, that
+    /// it was not, where `status` asks
     RenameColumn(track::RenameColumnArgs),
     /// Give a table, or a column of it, up for the whole space, after it was dropped: new copies no longer get it
     Forget(forget::ForgetArgs),
@@ -144,6 +146,9 @@ fn finish(file: &Path, done: anyhow::Result<ExitCode>) -> ExitCode {
     }
 }
 
+/// The exit code where nothing of the file travels though somebody counts on it.
+const NOTHING_TRACKED: u8 = 13;
+
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(Error::BadUrl { .. }) => 2,
@@ -161,10 +166,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NoSuchColumn(_)
             | Error::KindRefused { .. }
             | Error::CannotRename { .. }
+            | Error::NothingAsked { .. }
             | Error::CannotForget { .. }
             | Error::NothingCloned(_)
             | Error::Contradiction { .. },
         ) => 3,
+        Some(Error::TrackingLost { .. }) => NOTHING_TRACKED,
         Some(Error::Locked { .. }) => 4,
         Some(Error::Offline { .. } | Error::TimedOut(_)) => 5,
         Some(Error::FileReplaced { .. } | Error::FileAway { .. }) => 8,

@@ -15,11 +15,13 @@ Exit codes of --check, of what was found the first in this order:
   0   all is well
   10  no engine is running
   11  it is not connected for longer than --max-lag, or what was written longer ago than that is on no relay
-  12  somebody should look: rows are parked, changesets are set aside, a table is missing, cannot be tracked or is left out,
-      side tables were damaged and mended, the engine's turns fail
+  12  somebody should look: no table is tracked, rows are parked, changesets are set aside, a table is missing, cannot be
+      tracked or is left out, a question waits for an answer (was a column renamed?), what is written into a given-up
+      table or column or under a NULL key stays here, side tables were damaged and mended, the engine's turns fail
+  13  the file has lost what Driftless kept in it: a backup from before `driftless track` took its place
   1, 2, 3 mean that the check itself failed, as with every command.
 
-For Nagios and the like: driftless status app.db --check || case $? in 12) exit 1;; 10|11) exit 2;; *) exit 3;; esac";
+For Nagios and the like: driftless status app.db --check || case $? in 12) exit 1;; 10|11|13) exit 2;; *) exit 3;; esac";
 
 #[derive(Args)]
 #[command(after_help = CHECK_HELP)]
@@ -59,7 +61,8 @@ const LOOK: u8 = 12;
 
 fn check(args: &StatusArgs, status: &Status) -> anyhow::Result<ExitCode> {
     let mut findings = lateness(status, Duration::from_secs(args.max_lag));
-    findings.extend(to_look_at(status).into_iter().map(|sentence| (LOOK, sentence)));
+    let sentences = nothing_tracked(&args.file, status).into_iter().chain(to_look_at(status));
+    findings.extend(sentences.map(|sentence| (LOOK, with_file(&sentence, &args.file))));
     let code = findings.iter().map(|(code, _)| *code).min().unwrap_or(0);
     if args.json {
         let mut json = to_json(status);
@@ -105,6 +108,21 @@ fn lateness(status: &Status, most: Duration) -> Vec<Finding> {
     findings
 }
 
+/// The tables of this file whose rows travel.
+pub(crate) fn tracked(status: &Status) -> impl Iterator<Item = &TableStatus> {
+    status.tables.iter().filter(|table| table.state == "tracked")
+}
+
+/// What to say of a file of which no table is tracked.
+pub(crate) fn nothing_tracked(file: &Path, status: &Status) -> Option<String> {
+    if tracked(status).next().is_some() {
+        return None;
+    }
+    let text = "no table of this file is tracked, so nothing that is written to it travels; `driftless track FILE --all` \
+                tracks its tables";
+    Some(with_file(text, file))
+}
+
 /// What somebody should look at.
 fn to_look_at(status: &Status) -> Vec<String> {
     let mut sentences = Vec::new();
@@ -129,6 +147,7 @@ fn to_look_at(status: &Status) -> Vec<String> {
         let reason = table.reason.as_deref().unwrap_or("no reason is known");
         sentences.push(format!("table {} is {}: {reason}", output::name(&table.table), table.state));
     }
+    sentences.extend(status.tables.iter().flat_map(stays_here));
     // Where only some tables were asked for, the others are nobody's concern.
     if status.tracks_all {
         let shapes = status.untracked.iter().filter_map(|untracked| {
@@ -137,6 +156,19 @@ fn to_look_at(status: &Status) -> Vec<String> {
         });
         let lines = output::by_reason(shapes);
         sentences.extend(lines.into_iter().map(|line| format!("not tracked: {line}")));
+    }
+    sentences
+}
+
+/// What of a table waits for somebody's answer, or is written here and does not reach the others.
+fn stays_here(table: &TableStatus) -> Vec<String> {
+    let name = output::name(&table.table);
+    let mut sentences: Vec<String> =
+        table.concerns.iter().map(|concern| format!("table {name}: {concern}")).collect();
+    if table.local_only > 0 {
+        let rows = output::count(table.local_only, "row");
+        sentences
+            .push(format!("table {name}: {rows} with a NULL key, which no other file gets; give them keys"));
     }
     sentences
 }
@@ -272,6 +304,9 @@ fn to_text(file: &Path, status: &Status) -> String {
     }
     lines.push(String::new());
     lines.extend(table_lines(&status.tables));
+    if !status.tables.is_empty() {
+        lines.extend(nothing_tracked(file, status));
+    }
     lines.extend(untracked(status).into_iter().map(|line| format!("not tracked: {line}")));
     with_file(&lines.join("\n"), file)
 }
@@ -286,7 +321,7 @@ fn with_file(text: &str, file: &Path) -> String {
 
 fn table_lines(tables: &[TableStatus]) -> Vec<String> {
     if tables.is_empty() {
-        return vec!["no tables are tracked".to_owned()];
+        return vec!["no tables are tracked; `driftless track FILE --all` begins".to_owned()];
     }
     let names = tables.iter().map(|table| output::name(&table.table).chars().count());
     let width = names.max().unwrap_or(0).max(5);

@@ -37,6 +37,8 @@ pub(crate) struct SyncArgs {
 pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
     let config = SyncConfig::new(&args.url).token(args.token.clone());
     config.check()?;
+    // Once the engine has opened the file, it has the engine's tables again, and nobody can tell that they were lost.
+    driftless::is_initialized(&args.file)?;
     let engine = Engine::open(&args.file, Config::default())?;
     let sync = engine.sync(config)?;
     if args.once { once(args, engine, sync) } else { until_interrupted(args, engine, sync) }
@@ -82,6 +84,7 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
             "file": args.file.display().to_string(),
             "url": args.url,
             "agree": true,
+            "tracked": crate::status::tracked(&status).count(),
             "space": status.space.map(|space| space.to_string()),
             "conflicts": status.conflicts,
             "parked": status.tables.iter().map(|table| table.parked).sum::<u64>(),
@@ -90,11 +93,10 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
         }));
     }
     let took = output::duration(begun.elapsed());
-    output::line(&format!("{} and {} agree ({took})", args.file.display(), args.url))?;
-    if status.tables.is_empty() {
-        eprintln!(
-            "driftless: no table of this file is tracked, so nothing of it travels; see `driftless track`"
-        );
+    if tell_nothing_tracked(&args.file, &status) {
+        output::line(&format!("{} has met {} ({took})", args.file.display(), args.url))?;
+    } else {
+        output::line(&format!("{} and {} agree ({took})", args.file.display(), args.url))?;
     }
     tell_untracked(&status);
     let parked: u64 = status.tables.iter().map(|table| table.parked).sum();
@@ -120,11 +122,7 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
     let mut feed = engine.changes()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = engine.status()?;
-    if status.tables.is_empty() {
-        eprintln!(
-            "driftless: no table of this file is tracked yet; see `driftless track`. Syncing all the same."
-        );
-    }
+    tell_nothing_tracked(&args.file, &status);
     tell_untracked(&status);
     drop(status);
     let outcome = runtime.block_on(async {
@@ -170,6 +168,15 @@ fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Res
     outcome
 }
 
+/// Says that no table is tracked, if none is. Returns whether it did.
+fn tell_nothing_tracked(file: &Path, status: &Status) -> bool {
+    let nothing = crate::status::nothing_tracked(file, status);
+    if let Some(sentence) = &nothing {
+        eprintln!("driftless: {sentence}");
+    }
+    nothing.is_some()
+}
+
 /// Names the tables of which nothing travels.
 fn tell_untracked(status: &Status) {
     for line in crate::status::untracked(status) {
@@ -186,6 +193,7 @@ fn why_ended(engine: &Engine, otherwise: anyhow::Error) -> anyhow::Error {
         Err(
             error @ (Error::FileReplaced { .. }
             | Error::FileAway { .. }
+            | Error::TrackingLost { .. }
             | Error::Locked { .. }
             | Error::NewerFormat { .. }),
         ) => error.into(),

@@ -67,6 +67,9 @@ pub(crate) struct RenameColumnArgs {
     old: String,
     /// Its name from now on
     new: String,
+    /// Answer the question that `status` asks with no: it is another column. Nothing else changes
+    #[arg(long)]
+    no: bool,
 }
 
 fn kind(name: &str) -> Result<ColumnKind, String> {
@@ -181,6 +184,14 @@ pub(crate) fn rename_column(args: &RenameColumnArgs) -> anyhow::Result<()> {
     driftless::status(&args.file)?;
     // What was written before is captured under the name that it had.
     capture(&args.file)?;
+    if args.no {
+        driftless::deny_rename(&args.file, &args.table, &args.old, &args.new)?;
+        capture(&args.file)?;
+        return output::line(&format!(
+            "'{}' of '{}' is another column than '{}'; nothing is asked about it any more",
+            args.new, args.table, args.old
+        ));
+    }
     driftless::rename_column(&args.file, &args.table, &args.old, &args.new)?;
     capture(&args.file)?;
     output::line(&format!("'{}' of '{}' is called '{}' from now on", args.old, args.table, args.new))

@@ -48,6 +48,7 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         output::json(&json!({
             "file": args.file.display().to_string(),
             "well": verification.is_well(),
+            "tracked_tables": verification.tracked_tables,
             "engine_running": verification.engine_running,
             "checks": verification.checks,
             "repairs": verification.repairs,
@@ -56,7 +57,16 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     } else {
         output::line(&to_text(&verification, args))?;
     }
-    Ok(if verification.is_well() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    Ok(match (verification.is_well(), is_nothing_tracked(&verification)) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(crate::NOTHING_TRACKED),
+        (false, false) => ExitCode::from(DIFFERS),
+    })
+}
+
+/// Whether nothing differs only because there is nothing to compare.
+fn is_nothing_tracked(verification: &Verification) -> bool {
+    verification.tracked_tables == 0 && verification.differences() == 0
 }
 
 fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
@@ -77,6 +87,14 @@ fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
         lines.extend(checks(after));
     }
     lines.push(String::new());
+    if is_nothing_tracked(verification) {
+        lines.push(format!(
+            "no table of this file is tracked, so nothing of it travels and there is nothing to compare; begin with: driftless \
+             track {} --all",
+            output::shell_word(&args.file.to_string_lossy())
+        ));
+        return lines.join("\n");
+    }
     lines.push(match (verification.is_well(), verification.differences(), args.repair) {
         (true, 0, _) => "all is well".to_owned(),
         (true, found, _) => format!("{} found, and mended", output::count(found, "difference")),
