@@ -51,6 +51,7 @@ mod apply;
 mod capture;
 mod changes;
 mod cloning;
+mod compared_rows;
 mod config;
 mod conflicts;
 mod delivery;

@@ -497,3 +497,98 @@ fn a_column_that_is_only_added_is_nobody_s_under_another_name() {
     circle.meet();
     assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'two'"]);
 }
+
+/// Where the migration filled the new column in every row, its values replaced everybody's, and nothing asked.
+#[test]
+fn a_column_whose_name_a_new_one_got_at_once_is_known_though_every_row_was_written() {
+    let one_column = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT NOT NULL DEFAULT '');
+                      INSERT INTO notes VALUES ('a', 'one'), ('b', 'two')";
+    for (table, fill) in [
+        // Columns that were there before stay behind the renamed one, or it was the last.
+        (NOTES, "UPDATE notes SET title = 'new'"),
+        (NOTES, "UPDATE notes SET title = upper(head) || '!'; UPDATE notes SET stars = 5"),
+        (one_column, "UPDATE notes SET title = 'new ' || id"),
+        (one_column, "UPDATE notes SET title = iif(id = 'a', head, 'new')"),
+    ] {
+        let mut circle = Circle::new(3, table, &["notes"], &TableOptions::default());
+        let migrate = format!("{REUSE}; {fill}");
+        circle.sql(0, &migrate);
+        circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+        circle.meet();
+        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'one'", "'TWO'"], "{fill}");
+        for node in [1, 2] {
+            assert_eq!(
+                circle.query(node, "SELECT title FROM notes ORDER BY id"),
+                ["'one'", "'TWO'"],
+                "{fill}"
+            );
+        }
+        assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{fill}");
+        assert_eq!(circle.warning("notes"), None, "{fill}");
+        let new = circle.query(0, "SELECT title FROM notes ORDER BY id");
+        circle.sql(1, &migrate);
+        circle.settle();
+        circle.sql(0, "UPDATE notes SET title = 'last' WHERE id = 'b'");
+        circle.meet();
+        assert_eq!(
+            circle.query(1, "SELECT head, title FROM notes ORDER BY id")[1],
+            "'TWO', 'last'",
+            "{fill}"
+        );
+        assert_eq!(circle.query(0, "SELECT title FROM notes WHERE id = 'a'"), new[..1], "{fill}");
+        (0..3).for_each(|node| circle.assert_well(node));
+    }
+}
+
+/// What an app may do that is no rename, and what cannot be told from one for certain.
+#[test]
+fn columns_that_only_look_renamed_are_not_taken_for_it() {
+    let copied = "ALTER TABLE notes ADD COLUMN head TEXT; UPDATE notes SET head = title; UPDATE notes SET title = 'new'";
+    let alike = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
+                 INSERT INTO notes VALUES ('a', 'same'), ('b', 'same')";
+    let made_again = |kind: &str| {
+        format!(
+            "ALTER TABLE notes DROP COLUMN title; ALTER TABLE notes ADD COLUMN head {kind};
+             ALTER TABLE notes ADD COLUMN title TEXT"
+        )
+    };
+    let last = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
+                INSERT INTO notes VALUES ('a', 'one'), ('b', 'two')";
+    let one_two = "UPDATE notes SET title = 'new', head = iif(id = 'a', 'one', 'two')";
+    for (table, migrate, asks) in [
+        (NOTES, copied.to_owned(), false),
+        (last, copied.to_owned(), false),
+        (last, format!("{}; UPDATE notes SET title = 'new', head = 'x'", made_again("TEXT")), false),
+        // One value could be anybody's, and so could a column of another type.
+        (alike, format!("{}; UPDATE notes SET title = 'new', head = 'same'", made_again("TEXT")), true),
+        (last, format!("{}; {one_two}", made_again("VARCHAR(9)")), true),
+    ] {
+        let mut circle = Circle::new(2, table, &["notes"], &TableOptions::default());
+        circle.sql(0, &migrate);
+        circle.meet();
+        let question = circle.warning("notes");
+        assert_eq!(question.is_some(), asks, "{migrate}: {question:?}");
+        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", "'new'"], "{migrate}");
+    }
+}
+
+#[test]
+fn a_name_that_a_new_column_got_at_once_is_asked_about_where_the_renamed_one_was_written_as_well() {
+    let mut circle = circle(2);
+    circle.sql(0, REUSE);
+    circle.sql(0, "UPDATE notes SET head = upper(head), title = 'new ' || id");
+    circle.settle();
+    let question = circle.warning("notes").expect("a question");
+    assert!(question.contains("`driftless rename-column FILE notes title head`"), "{question}");
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.settle();
+    assert_eq!(circle.warning("notes"), None);
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'TWO'"]);
+    circle.sql(1, REUSE);
+    circle.settle();
+    assert_eq!(
+        circle.query_all("SELECT head, title FROM notes ORDER BY id"),
+        ["'ONE', 'new a'", "'TWO', 'new b'"]
+    );
+    (0..2).for_each(|node| circle.assert_well(node));
+}

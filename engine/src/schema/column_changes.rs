@@ -45,6 +45,39 @@ pub(crate) fn place(entry: &Entry, name: &str) -> Option<usize> {
     entry.columns.iter().find(|known| known.name == name)?.place
 }
 
+/// Whether a column that is new stands where another stood, whose name a column has that was added behind all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TookPlace {
+    No,
+    /// It does, and no column that was there before is behind it: it may have been added after the other was dropped.
+    Last,
+    /// It does, and columns that were there before are behind it: `ALTER TABLE` adds no column there.
+    BeforeOthers,
+}
+
+/// Compares the places of two columns, in a table that was not made anew since the last look: `old` has a known name, `new`
+/// is new. Where columns were dropped as well, places tell nothing.
+pub(crate) fn took_place(entry: &Entry, table: &Table, old: usize, new: usize) -> TookPlace {
+    let mut before: Vec<(usize, &str)> =
+        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
+    before.sort_unstable();
+    let name = |at: usize| table.columns.get(at).map(|column| fold(&column.spelled));
+    let stays = |(at, known): &(usize, &str)| name(*at).is_some_and(|now| now == *known);
+    let is_new = |at: usize| name(at).is_some_and(|now| place(entry, &now).is_none());
+    let was_at = name(old).and_then(|name| place(entry, &name));
+    if was_at != Some(new)
+        || old < before.len()
+        || before.iter().any(|known| !stays(known) && !is_new(known.0))
+    {
+        return TookPlace::No;
+    }
+    if before.iter().any(|known| known.0 > new && stays(known)) {
+        TookPlace::BeforeOthers
+    } else {
+        TookPlace::Last
+    }
+}
+
 /// Whether the column `name` travels as `name#2` or the like.
 pub(super) fn has_another_name(renames: &[(String, String)], name: &str) -> bool {
     renames.iter().any(|(now, travels)| now == name && is_named_apart(now, travels))
@@ -358,8 +391,8 @@ pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
         let (old, new) = (shell_word(went), shell_word(came));
         if place(entry, went).is_some() {
             return format!(
-                "column '{came}' came with the values that '{went}' had, and '{went}' has others now: if '{went}' was renamed \
-                 and its name given to a new column, say so with `driftless rename-column FILE {table} {old} {new}`"
+                "column '{came}' came with the place or the values that '{went}' had, and '{went}' has others now: if '{went}' was \
+                 renamed and its name given to a new column, say so with `driftless rename-column FILE {table} {old} {new}`"
             );
         }
         format!(
