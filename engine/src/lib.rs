@@ -61,6 +61,7 @@ mod error;
 mod fresh;
 mod json;
 mod lock;
+mod made_again;
 mod materialize;
 mod mending;
 mod merge;

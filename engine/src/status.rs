@@ -12,6 +12,7 @@ use crate::config::{ColumnKind, Config};
 use crate::error::{Doing, Error, Result};
 use crate::lock;
 use crate::notice::RunningEngine;
+use crate::schema::definitions::Definition;
 use crate::schema::eligibility::Refusal;
 use crate::schema::inventory::Inventory;
 use crate::schema::{Catalog, Table, definitions, introspect, triggers};
@@ -103,6 +104,8 @@ pub struct TableStatus {
     pub kinds: BTreeMap<String, ColumnKind>,
     /// Why a table is missing or unfit; a warning about one that is tracked.
     pub reason: Option<String>,
+    /// Whether the space has given up the table, or a column of it, that this file still has: `reason` says what to do.
+    pub given_up: bool,
     /// Whether the table was dropped and made anew, or lost our triggers otherwise, and waits for an engine, and to be left
     /// alone, before it is compared with what was known of it.
     pub settling: bool,
@@ -177,13 +180,18 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         matches!(entry.state, State::Missing | State::Unknown) && retired.contains(&entry.name)
     };
     let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS && !is_gone(entry));
+    let definitions: BTreeMap<String, Definition> =
+        definitions::all(&tx)?.into_iter().map(|definition| (definition.name.clone(), definition)).collect();
+    let is_given_up =
+        |entry: &Entry| definitions.get(&entry.name).is_some_and(|definition| definition.gives_up(entry));
     let tables: Vec<TableStatus> = entries
         .map(|entry| {
             let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
             let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
             let lost_triggers = table.is_some() && !watched.contains(&entry.id);
-            let mut status = table_status(entry, &counts, local_only);
+            let mut status = table_status(&entry, &counts, local_only);
             status.settling |= lost_triggers;
+            status.given_up = table.is_some() && is_given_up(&entry);
             Ok(status)
         })
         .collect::<Result<_>>()?;
@@ -246,20 +254,21 @@ impl Counts {
     }
 }
 
-fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
+fn table_status(entry: &Entry, counts: &Counts, local_only: u64) -> TableStatus {
     let of = |counts: &HashMap<i64, u64>| counts.get(&entry.id).copied().unwrap_or_default();
     TableStatus {
         documents: of(&counts.documents),
         pending: of(&counts.dirty) + of(&counts.backlog),
         parked: of(&counts.parked),
         local_only,
-        table: entry.spelled,
+        table: entry.spelled.clone(),
         state: entry.state.name(),
         deletes_win: entry.options.deletes_win,
-        kinds: entry.options.kinds.into_iter().collect(),
-        reason: entry.reason,
+        kinds: entry.options.kinds.iter().cloned().collect(),
+        reason: entry.reason.clone(),
+        given_up: false,
         settling: entry.rebuilt.is_some(),
-        rebuilt: entry.found.map(|found| Rebuilt {
+        rebuilt: entry.found.as_ref().map(|found| Rebuilt {
             at: found.compared,
             deleted: found.deleted,
             inserted: found.inserted,

@@ -1,7 +1,7 @@
 //! Renamed columns and tables: one replica before the others, told or not, and nothing of anybody's is lost.
 
 use driftless::{Selection, TableOptions};
-use driftless_tests::{Circle, eventually, later};
+use driftless_tests::{Circle, Commands, eventually, later};
 
 const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
     INSERT INTO notes VALUES ('a', 'one', 1), ('b', 'two', 2)";
@@ -591,4 +591,119 @@ fn a_name_that_a_new_column_got_at_once_is_asked_about_where_the_renamed_one_was
         ["'ONE', 'new a'", "'TWO', 'new b'"]
     );
     (0..2).for_each(|node| circle.assert_well(node));
+}
+
+/// A file in which the first replica has given up the table `notes` and made a new one; the other still has the old one.
+fn circle_with_given_up_table() -> Circle {
+    let mut circle = circle(2);
+    circle.sql(0, "DROP TABLE notes");
+    circle.meet();
+    driftless::forget(circle.path(0), "notes", None).expect("forgotten");
+    circle.meet();
+    circle
+        .sql(0, "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT); INSERT INTO notes VALUES ('n', 'new')");
+    circle.node(0).track(&["notes"], TableOptions::default()).expect("tracked");
+    circle.settle();
+    circle
+}
+
+fn note(circle: &Circle, node: usize) -> Option<String> {
+    let status = driftless::status(circle.path(node)).expect("a status");
+    status.tables.into_iter().find(|table| table.state == "tracked").and_then(|table| table.reason)
+}
+
+/// The look took it for the old one, made anew by a migration, because it was not empty: so its rows went to nobody.
+#[test]
+fn a_given_up_table_that_is_made_again_with_rows_in_one_step_is_the_new_one() {
+    let mut circle = circle_with_given_up_table();
+    circle.sql(
+        1,
+        "BEGIN; DROP TABLE notes; CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT);
+         INSERT INTO notes VALUES ('m', 'mine'), ('o', 'other'); COMMIT",
+    );
+    circle.capture(1);
+    circle.node(1).track(&["notes"], TableOptions::default()).expect("tracked");
+    circle.settle();
+    assert_eq!(
+        circle.query_all("SELECT * FROM notes ORDER BY id"),
+        ["'m', 'mine'", "'n', 'new'", "'o', 'other'"]
+    );
+    (0..2).for_each(|node| circle.assert_well(node));
+}
+
+#[test]
+fn a_given_up_table_that_a_migration_makes_anew_stays_the_given_up_one() {
+    for rows in [
+        // A row of the old one is there.
+        "INSERT INTO new_notes SELECT id, title FROM notes WHERE id = 'b'; INSERT INTO new_notes VALUES ('m', 'mine');",
+        "INSERT INTO new_notes SELECT id, title FROM notes;",
+    ] {
+        let mut circle = circle_with_given_up_table();
+        circle.sql(
+            1,
+            &format!(
+                "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, title TEXT); {rows} DROP TABLE notes;
+                 ALTER TABLE new_notes RENAME TO notes; COMMIT"
+            ),
+        );
+        circle.settle();
+        let note = note(&circle, 1).expect("a note");
+        assert!(note.contains("given it up") && note.contains("let a sync see that"), "{note}");
+        assert_eq!(circle.query(0, "SELECT * FROM notes"), ["'n', 'new'"]);
+    }
+}
+
+#[test]
+fn a_given_up_column_that_is_made_again_in_one_step_is_the_new_one_where_that_is_certain() {
+    let last = "CREATE TABLE notes (id TEXT PRIMARY KEY, stars INTEGER, title TEXT);
+                INSERT INTO notes VALUES ('a', 1, 'one'), ('b', 2, 'two')";
+    for (table, write, is_certain) in [
+        // It stood before others, and stands behind them now.
+        (NOTES, "UPDATE notes SET title = 'mine'", true),
+        // It was the last, and a row that nobody wrote has lost its value.
+        (last, "UPDATE notes SET title = 'mine' WHERE id = 'a'", true),
+        (last, "UPDATE notes SET title = 'mine'", false),
+    ] {
+        let mut circle = Circle::new(2, table, &["notes"], &TableOptions::default());
+        let titles = |circle: &Circle, node| circle.query(node, "SELECT title FROM notes ORDER BY id");
+        circle.sql(0, "ALTER TABLE notes DROP COLUMN title");
+        circle.meet();
+        driftless::forget(circle.path(0), "notes", Some("title")).expect("forgotten");
+        circle.meet();
+        circle.sql(0, "ALTER TABLE notes ADD COLUMN title TEXT");
+        circle.settle();
+        assert_eq!(titles(&circle, 1), ["'one'", "'two'"]);
+        // A look at what has not changed takes nothing for new.
+        circle.sql(1, "CREATE INDEX stars ON notes (stars)");
+        circle.settle();
+        assert!(note(&circle, 1).is_some_and(|note| note.contains("given up its column 'title'")), "{write}");
+        circle.sql(
+            1,
+            &format!("ALTER TABLE notes DROP COLUMN title; ALTER TABLE notes ADD COLUMN title TEXT; {write}"),
+        );
+        circle.settle();
+        if !is_certain {
+            let note = note(&circle, 1).expect("a note");
+            assert!(note.contains("drop this one, let a sync see that, and make it anew"), "{note}");
+            assert!(driftless::status(circle.path(1)).expect("a status").tables[0].given_up);
+            assert_eq!(titles(&circle, 0), ["NULL", "NULL"]);
+            continue;
+        }
+        assert_eq!(note(&circle, 1), None, "{write}");
+        assert!(!driftless::status(circle.path(1)).expect("a status").tables[0].given_up);
+        assert_eq!(titles(&circle, 0), titles(&circle, 1), "{write}");
+        assert_eq!(titles(&circle, 0)[0], "'mine'");
+        circle.sql(0, "UPDATE notes SET title = 'seen' WHERE id = 'b'");
+        circle.meet();
+        assert_eq!(circle.query_all("SELECT title FROM notes ORDER BY id"), ["'mine'", "'seen'"], "{write}");
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}
+
+#[test]
+fn a_check_tells_of_what_the_space_has_given_up_and_the_file_still_has() {
+    let circle = circle_with_given_up_table();
+    let path = circle.path(1).to_str().expect("a path");
+    let checked = Commands::get().driftless(["status", path, "--check"]);
+    assert!(checked.stdout.contains("table notes: the space has given it up"), "{checked:?}");
 }

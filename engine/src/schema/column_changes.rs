@@ -78,6 +78,27 @@ pub(crate) fn took_place(entry: &Entry, table: &Table, old: usize, new: usize) -
     }
 }
 
+/// Whether a column that the table had at the last look stands behind all others that it had, and did not then. `ALTER TABLE`
+/// moves no column, so the table was not made anew since, it is another that was added after the first was dropped.
+pub(super) fn moved_behind(entry: &Entry, table: &Table, at: usize) -> bool {
+    let name = fold(&table.columns[at].spelled);
+    let mut before: Vec<(usize, &str)> =
+        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
+    before.sort_unstable();
+    let others: Vec<&str> = before.iter().map(|(_, known)| *known).filter(|known| *known != name).collect();
+    let stay = others.iter().enumerate().all(|(at, known)| table.called(known) == Some(at));
+    stay && at >= others.len() && place(entry, &name).is_some_and(|place| place < others.len())
+}
+
+/// Records that the table no longer has a column: one that has its name now is new.
+pub(super) fn went(entry: &mut Entry, name: &str) {
+    let latest = entry.columns.iter().flat_map(|known| [Some(known.came), known.went]).flatten().max();
+    for known in entry.columns.iter_mut().filter(|known| known.name == name) {
+        (known.place, known.key) = (None, None);
+        known.went = latest.map(|latest| latest + 1);
+    }
+}
+
 /// Whether the column `name` travels as `name#2` or the like.
 pub(super) fn has_another_name(renames: &[(String, String)], name: &str) -> bool {
     renames.iter().any(|(now, travels)| now == name && is_named_apart(now, travels))

@@ -73,6 +73,13 @@ impl Definition {
         self.retired_columns = (!columns.is_empty()).then(|| serde_json::Value::Array(names).to_string());
     }
 
+    /// Whether it gives up the table of this file that `entry` stands for, or a column that it has.
+    pub(crate) fn gives_up(&self, entry: &tables::Entry) -> bool {
+        let columns = self.retired_columns();
+        let mut present = entry.columns.iter().filter(|known| known.place.is_some());
+        self.retired || present.any(|known| columns.contains(column_changes::travels(entry, &known.name)))
+    }
+
     /// What the table is called by those who make it anew.
     pub(crate) fn called(&self) -> &str {
         self.spelled.as_deref().unwrap_or(&self.name)

@@ -16,7 +16,7 @@ Exit codes of --check, of what was found the first in this order:
   10  no engine is running
   11  it is not connected for longer than --max-lag, or what was written longer ago than that is on no relay
   12  somebody should look: rows are parked, changesets are set aside, a table is missing, cannot be tracked or is left out,
-      side tables were damaged and mended, the engine's turns fail
+      the space has given up a table or a column that is here, side tables were damaged and mended, the engine's turns fail
   1, 2, 3 mean that the check itself failed, as with every command.
 
 For Nagios and the like: driftless status app.db --check || case $? in 12) exit 1;; 10|11) exit 2;; *) exit 3;; esac";
@@ -128,6 +128,10 @@ fn to_look_at(status: &Status) -> Vec<String> {
     for table in status.tables.iter().filter(|table| matches!(table.state, "missing" | "unfit")) {
         let reason = table.reason.as_deref().unwrap_or("no reason is known");
         sentences.push(format!("table {} is {}: {reason}", output::name(&table.table), table.state));
+    }
+    for table in status.tables.iter().filter(|table| table.given_up) {
+        let reason = table.reason.as_deref().unwrap_or("the space has given it up");
+        sentences.push(format!("table {}: {reason}", output::name(&table.table)));
     }
     // Where only some tables were asked for, the others are nobody's concern.
     if status.tracks_all {
