@@ -707,3 +707,92 @@ fn a_check_tells_of_what_the_space_has_given_up_and_the_file_still_has() {
     let checked = Commands::get().driftless(["status", path, "--check"]);
     assert!(checked.stdout.contains("table notes: the space has given it up"), "{checked:?}");
 }
+
+/// Machine 0 renames before the others and does not tell. What it found under the new name counted as a write beside what others
+/// write under the old one, and what it wrote itself replaced nothing: both were conflicts once it told.
+#[test]
+fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
+    let conflicts =
+        |circle: &Circle| circle.query_all("SELECT count(*) FROM driftless_conflicts WHERE shown = 0");
+    let mut circle = circle(3);
+    circle.sql(
+        1,
+        "UPDATE notes SET title = 'by 1' WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('c', 'three')",
+    );
+    circle.meet();
+    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.settle();
+    circle.sql(0, "UPDATE notes SET head = 'first' WHERE id = 'a'");
+    circle.meet();
+    // Another opening of the engine goes on, which has another writer.
+    circle.close(0);
+    circle.reopen(0);
+    circle.sql(0, "UPDATE notes SET head = 'second' WHERE id = 'a'");
+    circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+    circle.meet();
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.settle();
+    let expected = ["'second'", "'TWO'", "'three'"];
+    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), expected);
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), expected);
+    assert_eq!(conflicts(&circle), ["0"]);
+    circle.sql(2, "UPDATE notes SET title = 'last' WHERE id = 'a'");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'a'"), ["'last'"]);
+    assert_eq!(conflicts(&circle), ["0"]);
+    (0..3).for_each(|node| circle.assert_well(node));
+}
+
+#[test]
+fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_the_rename_is_told() {
+    for new_name_first in [true, false] {
+        let mut circle = circle(2);
+        circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+        circle.settle();
+        let writes =
+            [(0, "UPDATE notes SET head = 'new'"), (1, "UPDATE notes SET title = 'old' WHERE id = 'b'")];
+        for turn in 0..2 {
+            let (node, write) = writes[(turn + usize::from(!new_name_first)) % 2];
+            circle.sql(node, write);
+            circle.settle();
+            later();
+        }
+        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+        circle.settle();
+        let (shown, kept) = if new_name_first { ("'old'", "'new'") } else { ("'new'", "'old'") };
+        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'new'", shown]);
+        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", shown]);
+        let select = "SELECT value FROM driftless_conflicts WHERE shown = 0";
+        assert_eq!(circle.query_all(select), [kept], "{new_name_first}");
+    }
+}
+
+/// What a machine that had not migrated wrote under the old name, while the new column of that name was taken for the old one,
+/// was replaced everywhere by what the renamed column had, and listed nowhere.
+#[test]
+fn what_others_wrote_before_a_reused_name_was_told_is_kept() {
+    let rebuild = "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
+                   INSERT INTO new_notes (id, head, stars) SELECT id, title, stars FROM notes; DROP TABLE notes;
+                   ALTER TABLE new_notes RENAME TO notes; COMMIT;";
+    for writes_own in [false, true] {
+        let mut circle = circle(2);
+        circle.sql(0, rebuild);
+        circle.settle();
+        if writes_own {
+            circle.sql(0, "UPDATE notes SET head = 'ONE', title = 'new' WHERE id = 'a'");
+            circle.settle();
+            later();
+        }
+        circle.sql(1, "UPDATE notes SET title = 'meanwhile' WHERE id = 'b'");
+        circle.settle();
+        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+        circle.settle();
+        let first = if writes_own { "'ONE'" } else { "'one'" };
+        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), [first, "'meanwhile'"]);
+        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), [first, "'meanwhile'"]);
+        // Whether it was of the one column or of the other nobody knows, so what the renamed one had is kept beside it.
+        let select = "SELECT key, value FROM driftless_conflicts WHERE shown = 0";
+        assert_eq!(circle.query_all(select), ["''b'', 'two'"]);
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}

@@ -398,6 +398,20 @@ pub(super) fn ask(entry: &mut Entry, old: &str, new: &str) {
     }
 }
 
+/// The columns that may be others under new names, which are gone: the names by which each travels and the other travelled.
+pub(super) fn asked(entry: &Entry) -> Renames {
+    let travelled =
+        |name: &str| entry.renames.iter().find(|(now, _)| now == name).map(|(_, name)| name.clone());
+    let present =
+        entry.columns.iter().filter(|known| known.place.is_some() && travelled(&known.name).is_none());
+    present
+        .filter_map(|known| {
+            let was = known.was.as_deref().filter(|was| place(entry, was).is_none())?;
+            Some((known.name.clone(), travelled(was).unwrap_or_else(|| was.to_owned())))
+        })
+        .collect()
+}
+
 /// What to ask the user about columns that may have been renamed.
 pub(super) fn question(entry: &Entry, table: &str) -> Option<String> {
     let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);

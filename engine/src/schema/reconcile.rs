@@ -515,9 +515,10 @@ fn kept_triggers(entry: &Entry, ours: &[(&str, &Trigger)]) -> bool {
 }
 
 fn tracked(entry: Entry, table: Table, watched: bool, renames: Renames) -> Tracked {
+    let asked = column_changes::asked(&entry);
     let (fresh, settling) = (entry.fresh, entry.rebuilt.is_some());
     let tracked = Tracked::new(entry.id, entry.name, entry.options, table);
-    Tracked { fresh, watched, renames, settling, ..tracked }
+    Tracked { fresh, watched, renames, asked, settling, ..tracked }
 }
 
 /// What the table demands of its rows, as a digest: its definition, its UNIQUE indexes, and what it refers to.
@@ -664,8 +665,13 @@ pub(crate) fn install_all(
 /// Compares every row of a table with its document again, every document with its row, and rows with what they refer to.
 /// An edit that is found gets the time `at`.
 pub(crate) fn look_again(tx: &Transaction<'_>, id: i64, table: &Table, at: i64) -> Result<()> {
+    look_because(tx, id, table, Why::Again, at)
+}
+
+/// The same for another reason.
+pub(crate) fn look_because(tx: &Transaction<'_>, id: i64, table: &Table, why: Why, at: i64) -> Result<()> {
     dirty::widen(tx, table.key.len())?;
-    enqueue_all(tx, id, table, Why::Again, at)?;
+    enqueue_all(tx, id, table, why, at)?;
     backlog::refresh_table(tx, id)?;
     tables::set_unjudged(tx, id)
 }
