@@ -9,6 +9,7 @@ use crate::error::{Doing, Error, Result};
 use crate::schema::column_changes;
 use crate::schema::definitions::{self, Definition};
 use crate::schema::{Table, introspect, reconcile};
+use crate::store::dirty::Why;
 use crate::store::renames;
 use crate::store::tables::{self, Entry, State};
 use crate::store::{backlog, fold, quote};
@@ -124,7 +125,8 @@ pub(crate) fn deny_rename(tx: &Transaction<'_>, name: &str, old: &str, new: &str
 const NO_KNOWN_TIME: i64 = 0;
 
 /// Records that the column `from` was renamed to `to`, and that a new column was named `from`. The rows of this file are
-/// captured again: until now the two columns were taken for each other.
+/// captured again: until now the two columns were taken for each other. What others wrote in `from` meanwhile may be of the
+/// one or of the other, so it stands beside what this file has.
 fn tell_reused_name(
     tx: &Transaction<'_>,
     mut entry: Entry,
@@ -146,7 +148,7 @@ fn tell_reused_name(
         renames: Some(renames::to_text(&entry.renames)),
         ..Definition::of(&entry.name, &table, &entry.options)
     };
-    reconcile::look_again(tx, entry.id, &table, NO_KNOWN_TIME)?;
+    reconcile::look_because(tx, entry.id, &table, Why::Told, NO_KNOWN_TIME)?;
     definitions::put(tx, &definition, now)?;
     // A running engine looks at its tables again when the schema has changed.
     reconcile::install(tx, entry.id, &table, false)

@@ -1,22 +1,23 @@
 //! Columns whose names were given to new ones before anybody looked: `RENAME COLUMN a TO b`, then `ADD COLUMN a`. By its
 //! names such a table has one column more; `a` seems to hold other values than before, its default, and those would replace
 //! everybody's. So the values decide: a row that nobody wrote shows in `b` what its document says of `a`.
+//!
+//! Where the migration wrote every row, its places decide as well: `ALTER TABLE` leaves a renamed column where it stood and puts
+//! an added one last. An app that adds `b`, copies `a` into it and writes `a` anew ends with `b` last. One that copies `a`,
+//! drops it and adds it again may end with the same table, and has renamed it by hand.
 
-use std::collections::HashSet;
+use driftless_protocol::Value;
+use rusqlite::Transaction;
 
-use driftless_protocol::{RowKey, Value};
-use rusqlite::{Transaction, params_from_iter};
-
-use crate::error::{Doing, Error, Result};
-use crate::row_doc;
+use crate::compared_rows::{self, Compared};
+use crate::error::Result;
+use crate::schema::column_changes::{self, TookPlace};
 use crate::schema::reconcile::Reused;
-use crate::schema::{Table, Tracked, column_changes};
-use crate::store::renames::Renames;
+use crate::schema::sql_text::same_but_name;
+use crate::schema::{Column, Table, definitions};
+use crate::store::fold;
 use crate::store::tables::Entry;
-use crate::store::{Bind, backlog, dirty, documents, fold, texts, value};
 
-/// At most so many documents are compared with their rows. A renamed column shows in the first ones.
-const COMPARED: usize = 1000;
 /// A pair of columns is dropped after so many rows that disagree while none agrees.
 const ENOUGH: u32 = 10;
 
@@ -28,6 +29,12 @@ struct Pair {
     untouched: Votes,
     /// The same of all rows.
     all: Votes,
+    /// Whether `new` stands where `old` stood, in a table that was not made anew.
+    took_place: TookPlace,
+    /// What the rows show in `new` that their documents say of `old`.
+    moved: Moved,
+    /// Whether every row shows in `new` what its document says of `old`, whatever it has in `old`.
+    is_shown: bool,
 }
 
 #[derive(Default)]
@@ -36,64 +43,118 @@ struct Votes {
     disagree: u32,
 }
 
+/// How telling the values are that moved from one column to another.
+#[derive(Default)]
+struct Moved {
+    first: Option<Value<'static>>,
+    /// Whether there are several: no default and no single statement gives a column those of another by chance.
+    differ: bool,
+    /// Whether one is not the new column's default.
+    any_written: bool,
+}
+
 /// The columns of a table that are new since the last look and may be one that was there, whose name has another column now.
 /// `watched`: our triggers saw every write since, so that rows which they did not mark prove it.
 pub(crate) fn find(tx: &Transaction<'_>, entry: &Entry, table: &Table, watched: bool) -> Result<Vec<Reused>> {
-    let mut pairs = pairs(entry, table);
+    let mut pairs = pairs(entry, table, watched);
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    let before: Renames = entry
-        .renames
-        .iter()
-        .filter(|(now, name)| !column_changes::is_named_apart(now, name))
-        .cloned()
-        .collect();
     let travels = |at: usize| column_changes::travels(entry, &fold(&table.columns[at].spelled)).to_owned();
-    let mut marked = HashSet::new();
-    for mut mark in dirty::read(tx, usize::MAX >> 1)?.into_iter().filter(|mark| mark.table == entry.id) {
-        mark.key.truncate(table.key.len());
-        marked.extend(table.row_key(&mark.key).ok().map(|key| key.as_bytes().to_vec()));
-    }
-    // These rows wait to be written from their documents, so they prove nothing.
-    let unshown: HashSet<Vec<u8>> = backlog::to_refresh(tx, entry.id)?.into_iter().collect();
-    let tracked = Tracked::new(entry.id, entry.name.clone(), entry.options.clone(), table.clone());
-    for bytes in
-        documents::keys(tx, entry.id)?.into_iter().filter(|key| !unshown.contains(key)).take(COMPARED)
-    {
-        let Some(row) = row(tx, &tracked, &bytes)? else { continue };
-        let Some(stored) = documents::get(tx, entry.id, &bytes)? else { continue };
-        // One that cannot be read is made anew when the row is captured.
-        let Ok(lanes) = row_doc::lanes(&stored.body) else { continue };
-        let mut state = lanes.renamed(&before).state(entry.options.deletes_win);
-        if !state.alive {
-            continue;
-        }
-        match texts::fill(tx, entry.id, &bytes, &mut state, |_| None) {
-            Err(Error::TextDoc(_)) => continue,
-            filled => filled?,
-        }
+    compared_rows::each(tx, entry, table, |Compared { state, row, is_marked }| {
         for pair in &mut pairs {
             let Some(was) = state.value(&travels(pair.old)) else { continue };
             let (old, new) = (&table.columns[pair.old], &table.columns[pair.new]);
-            let kept = old.shows_for(tx, was, &row[pair.old])?;
-            let moved = new.shows_for(tx, was, &row[pair.new])?;
-            let is_default = old.default.as_ref() == Some(&row[pair.old]);
-            let agrees = match (moved, kept) {
-                (true, true) if is_default => continue,
-                (moved, kept) => moved && !kept && (is_default || !watched),
+            let seen = Seen {
+                kept: old.shows_for(tx, was, &row[pair.old])?,
+                moved: new.shows_for(tx, was, &row[pair.new])?,
+                is_default: old.default.as_ref() == Some(&row[pair.old]),
+                is_untouched: watched && !is_marked,
             };
-            pair.all.count(agrees);
-            if watched && !marked.contains(&bytes) {
-                pair.untouched.count(agrees);
-            }
+            pair.count(&seen, watched, was, new);
         }
-        pairs.retain(|pair| pair.all.agree > 0 || pair.all.disagree < ENOUGH);
-        if pairs.is_empty() {
-            return Ok(Vec::new());
+        pairs.retain(Pair::is_open);
+        Ok(!pairs.is_empty())
+    })?;
+    let before = definitions::find(tx, &entry.name)?.and_then(|definition| definition.sql);
+    Ok(chosen(entry, table, pairs, before.as_deref()))
+}
+
+/// What a row shows of a pair of columns.
+struct Seen {
+    /// The old column has what the document says of it.
+    kept: bool,
+    /// The new column has that.
+    moved: bool,
+    /// The old column has its default.
+    is_default: bool,
+    /// Nobody has written the row since it was captured.
+    is_untouched: bool,
+}
+
+impl Pair {
+    /// Whether more rows may still tell of it.
+    fn is_open(&self) -> bool {
+        self.all.agree > 0 || self.all.disagree < ENOUGH || self.took_place != TookPlace::No
+    }
+
+    /// Counts a row whose document says `was` of the old column.
+    fn count(&mut self, seen: &Seen, watched: bool, was: &Value<'_>, new: &Column) {
+        self.is_shown &= seen.moved;
+        if seen.moved && seen.kept && seen.is_default {
+            return;
+        }
+        let (moved, by_itself) = (seen.moved && !seen.kept, seen.is_default || !watched);
+        if seen.is_untouched {
+            self.untouched.count(moved && by_itself);
+        }
+        match self.took_place {
+            TookPlace::No => self.all.count(moved && by_itself),
+            // The new column of the old name was given the old values: that says neither.
+            _ if seen.moved && seen.kept => {}
+            _ => self.all.count(moved),
+        }
+        if seen.moved {
+            self.moved.add(was, new);
         }
     }
-    Ok(chosen(entry, table, pairs))
+
+    /// Whether the column was renamed for certain. `others`: all pairs; `before`: the table's definition before.
+    fn is_certain(&self, table: &Table, others: &[Self], before: Option<&str>) -> bool {
+        if self.untouched.disagree > 0 {
+            return false;
+        }
+        let names = |at: usize| &*table.columns[at].spelled;
+        let is_telling = match self.took_place {
+            TookPlace::No => false,
+            TookPlace::Last => self.moved.differ,
+            TookPlace::BeforeOthers => self.moved.any_written,
+        };
+        let is_rival = |other: &Self| other.new == self.new && other.old != self.old && other.is_shown;
+        self.untouched.agree > 0
+            || is_telling
+                && self.all.agree > 0
+                && self.all.disagree == 0
+                && !others.iter().any(is_rival)
+                && before
+                    .is_some_and(|before| same_but_name(before, names(self.old), &table.sql, names(self.new)))
+    }
+
+    /// Whether the user is to be asked. Only a renamed column has others of before behind it.
+    fn is_likely(&self) -> bool {
+        self.untouched.disagree == 0
+            && (self.all.agree > self.all.disagree || self.took_place == TookPlace::BeforeOthers)
+    }
+}
+
+impl Moved {
+    fn add(&mut self, value: &Value<'_>, new: &Column) {
+        self.any_written |= new.default.as_ref() != Some(value);
+        match &self.first {
+            None => self.first = Some(value.clone().into_owned()),
+            Some(first) => self.differ |= first != value,
+        }
+    }
 }
 
 impl Votes {
@@ -106,46 +167,38 @@ impl Votes {
     }
 }
 
-fn pairs(entry: &Entry, table: &Table) -> Vec<Pair> {
+fn pairs(entry: &Entry, table: &Table, watched: bool) -> Vec<Pair> {
     let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
     let (known, new): (Vec<usize>, Vec<usize>) = (0..table.columns.len())
         .filter(|at| !in_key(*at))
         .partition(|at| column_changes::place(entry, &fold(&table.columns[*at].spelled)).is_some());
-    let pair = |old, new| Pair { old, new, untouched: Votes::default(), all: Votes::default() };
+    let took_place = |old, new| match watched {
+        true => column_changes::took_place(entry, table, old, new),
+        false => TookPlace::No,
+    };
+    let pair = |old, new| Pair {
+        old,
+        new,
+        untouched: Votes::default(),
+        all: Votes::default(),
+        took_place: took_place(old, new),
+        moved: Moved::default(),
+        is_shown: true,
+    };
     new.into_iter().flat_map(|new| known.iter().map(move |old| pair(*old, new))).collect()
-}
-
-/// The row of a document as its table has it.
-fn row(tx: &Transaction<'_>, tracked: &Tracked, key: &[u8]) -> Result<Option<Vec<Value<'static>>>> {
-    let doing = "looking for renamed columns";
-    let Ok(key) = RowKey::from_bytes(key) else { return Ok(None) };
-    let values = key.values();
-    if values.len() != tracked.table.key.len() {
-        return Ok(None);
-    }
-    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
-    let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
-    let Some(row) = rows.next().doing(doing)? else { return Ok(None) };
-    let columns = 0..tracked.table.columns.len();
-    columns
-        .map(|at| Ok(value(row.get_ref(at)?).into_owned()))
-        .collect::<rusqlite::Result<_>>()
-        .map(Some)
-        .doing(doing)
 }
 
 /// Each column once. Of several that hold the same, the one that stands where the other stood: a renamed column stays in its
 /// place.
-fn chosen(entry: &Entry, table: &Table, mut pairs: Vec<Pair>) -> Vec<Reused> {
+fn chosen(entry: &Entry, table: &Table, mut pairs: Vec<Pair>, before: Option<&str>) -> Vec<Reused> {
     let name = |at: usize| fold(&table.columns[at].spelled);
     pairs.sort_by_key(|pair| column_changes::place(entry, &name(pair.old)) != Some(pair.new));
     let mut reused: Vec<Reused> = Vec::new();
-    for pair in pairs {
+    for pair in &pairs {
         let (old, new) = (name(pair.old), name(pair.new));
-        let is_certain = pair.untouched.agree > 0 && pair.untouched.disagree == 0;
-        let is_likely = pair.untouched.disagree == 0 && pair.all.agree > pair.all.disagree;
+        let is_certain = pair.is_certain(table, &pairs, before);
         let is_taken = reused.iter().any(|other| other.old == old || other.new == new);
-        if (is_certain || is_likely) && !is_taken {
+        if (is_certain || pair.is_likely()) && !is_taken {
             reused.push(Reused { old, new, is_certain });
         }
     }

@@ -527,3 +527,294 @@ fn a_column_that_is_only_added_is_nobody_s_under_another_name() {
     circle.meet();
     assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'two'"]);
 }
+
+/// Where the migration filled the new column in every row, its values replaced everybody's, and nothing asked.
+#[test]
+fn a_column_whose_name_a_new_one_got_at_once_is_known_though_every_row_was_written() {
+    let one_column = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT NOT NULL DEFAULT '');
+                      INSERT INTO notes VALUES ('a', 'one'), ('b', 'two')";
+    for (table, fill) in [
+        // Columns that were there before stay behind the renamed one, or it was the last.
+        (NOTES, "UPDATE notes SET title = 'new'"),
+        (NOTES, "UPDATE notes SET title = upper(head) || '!'; UPDATE notes SET stars = 5"),
+        (one_column, "UPDATE notes SET title = 'new ' || id"),
+        (one_column, "UPDATE notes SET title = iif(id = 'a', head, 'new')"),
+    ] {
+        let mut circle = Circle::new(3, table, &["notes"], &TableOptions::default());
+        let migrate = format!("{REUSE}; {fill}");
+        circle.sql(0, &migrate);
+        circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+        circle.meet();
+        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'one'", "'TWO'"], "{fill}");
+        for node in [1, 2] {
+            assert_eq!(
+                circle.query(node, "SELECT title FROM notes ORDER BY id"),
+                ["'one'", "'TWO'"],
+                "{fill}"
+            );
+        }
+        assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{fill}");
+        assert_eq!(circle.warning("notes"), None, "{fill}");
+        let new = circle.query(0, "SELECT title FROM notes ORDER BY id");
+        circle.sql(1, &migrate);
+        circle.settle();
+        circle.sql(0, "UPDATE notes SET title = 'last' WHERE id = 'b'");
+        circle.meet();
+        assert_eq!(
+            circle.query(1, "SELECT head, title FROM notes ORDER BY id")[1],
+            "'TWO', 'last'",
+            "{fill}"
+        );
+        assert_eq!(circle.query(0, "SELECT title FROM notes WHERE id = 'a'"), new[..1], "{fill}");
+        (0..3).for_each(|node| circle.assert_well(node));
+    }
+}
+
+/// What an app may do that is no rename, and what cannot be told from one for certain.
+#[test]
+fn columns_that_only_look_renamed_are_not_taken_for_it() {
+    let copied = "ALTER TABLE notes ADD COLUMN head TEXT; UPDATE notes SET head = title; UPDATE notes SET title = 'new'";
+    let alike = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
+                 INSERT INTO notes VALUES ('a', 'same'), ('b', 'same')";
+    let made_again = |kind: &str| {
+        format!(
+            "ALTER TABLE notes DROP COLUMN title; ALTER TABLE notes ADD COLUMN head {kind};
+             ALTER TABLE notes ADD COLUMN title TEXT"
+        )
+    };
+    let last = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
+                INSERT INTO notes VALUES ('a', 'one'), ('b', 'two')";
+    let one_two = "UPDATE notes SET title = 'new', head = iif(id = 'a', 'one', 'two')";
+    for (table, migrate, asks) in [
+        (NOTES, copied.to_owned(), false),
+        (last, copied.to_owned(), false),
+        (last, format!("{}; UPDATE notes SET title = 'new', head = 'x'", made_again("TEXT")), false),
+        // One value could be anybody's, and so could a column of another type.
+        (alike, format!("{}; UPDATE notes SET title = 'new', head = 'same'", made_again("TEXT")), true),
+        (last, format!("{}; {one_two}", made_again("VARCHAR(9)")), true),
+    ] {
+        let mut circle = Circle::new(2, table, &["notes"], &TableOptions::default());
+        circle.sql(0, &migrate);
+        circle.meet();
+        let question = circle.warning("notes");
+        assert_eq!(question.is_some(), asks, "{migrate}: {question:?}");
+        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", "'new'"], "{migrate}");
+    }
+}
+
+#[test]
+fn a_name_that_a_new_column_got_at_once_is_asked_about_where_the_renamed_one_was_written_as_well() {
+    let mut circle = circle(2);
+    circle.sql(0, REUSE);
+    circle.sql(0, "UPDATE notes SET head = upper(head), title = 'new ' || id");
+    circle.settle();
+    let question = circle.warning("notes").expect("a question");
+    assert!(question.contains("`driftless rename-column FILE notes title head`"), "{question}");
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.settle();
+    assert_eq!(circle.warning("notes"), None);
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'TWO'"]);
+    circle.sql(1, REUSE);
+    circle.settle();
+    assert_eq!(
+        circle.query_all("SELECT head, title FROM notes ORDER BY id"),
+        ["'ONE', 'new a'", "'TWO', 'new b'"]
+    );
+    (0..2).for_each(|node| circle.assert_well(node));
+}
+
+/// A file in which the first replica has given up the table `notes` and made a new one; the other still has the old one.
+fn circle_with_given_up_table() -> Circle {
+    let mut circle = circle(2);
+    circle.sql(0, "DROP TABLE notes");
+    circle.meet();
+    driftless::forget(circle.path(0), "notes", None).expect("forgotten");
+    circle.meet();
+    circle
+        .sql(0, "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT); INSERT INTO notes VALUES ('n', 'new')");
+    circle.node(0).track(&["notes"], TableOptions::default()).expect("tracked");
+    circle.settle();
+    circle
+}
+
+fn note(circle: &Circle, node: usize) -> Option<String> {
+    let status = driftless::status(circle.path(node)).expect("a status");
+    status.tables.into_iter().find(|table| table.state == "tracked").and_then(|table| table.reason)
+}
+
+/// The look took it for the old one, made anew by a migration, because it was not empty: so its rows went to nobody.
+#[test]
+fn a_given_up_table_that_is_made_again_with_rows_in_one_step_is_the_new_one() {
+    let mut circle = circle_with_given_up_table();
+    circle.sql(
+        1,
+        "BEGIN; DROP TABLE notes; CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT);
+         INSERT INTO notes VALUES ('m', 'mine'), ('o', 'other'); COMMIT",
+    );
+    circle.capture(1);
+    circle.node(1).track(&["notes"], TableOptions::default()).expect("tracked");
+    circle.settle();
+    assert_eq!(
+        circle.query_all("SELECT * FROM notes ORDER BY id"),
+        ["'m', 'mine'", "'n', 'new'", "'o', 'other'"]
+    );
+    (0..2).for_each(|node| circle.assert_well(node));
+}
+
+#[test]
+fn a_given_up_table_that_a_migration_makes_anew_stays_the_given_up_one() {
+    for rows in [
+        // A row of the old one is there.
+        "INSERT INTO new_notes SELECT id, title FROM notes WHERE id = 'b'; INSERT INTO new_notes VALUES ('m', 'mine');",
+        "INSERT INTO new_notes SELECT id, title FROM notes;",
+    ] {
+        let mut circle = circle_with_given_up_table();
+        circle.sql(
+            1,
+            &format!(
+                "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, title TEXT); {rows} DROP TABLE notes;
+                 ALTER TABLE new_notes RENAME TO notes; COMMIT"
+            ),
+        );
+        circle.settle();
+        let note = note(&circle, 1).expect("a note");
+        assert!(note.contains("given it up") && note.contains("let a sync see that"), "{note}");
+        assert_eq!(circle.query(0, "SELECT * FROM notes"), ["'n', 'new'"]);
+    }
+}
+
+#[test]
+fn a_given_up_column_that_is_made_again_in_one_step_is_the_new_one_where_that_is_certain() {
+    let last = "CREATE TABLE notes (id TEXT PRIMARY KEY, stars INTEGER, title TEXT);
+                INSERT INTO notes VALUES ('a', 1, 'one'), ('b', 2, 'two')";
+    for (table, write, is_certain) in [
+        // It stood before others, and stands behind them now.
+        (NOTES, "UPDATE notes SET title = 'mine'", true),
+        // It was the last, and a row that nobody wrote has lost its value.
+        (last, "UPDATE notes SET title = 'mine' WHERE id = 'a'", true),
+        (last, "UPDATE notes SET title = 'mine'", false),
+    ] {
+        let mut circle = Circle::new(2, table, &["notes"], &TableOptions::default());
+        let titles = |circle: &Circle, node| circle.query(node, "SELECT title FROM notes ORDER BY id");
+        circle.sql(0, "ALTER TABLE notes DROP COLUMN title");
+        circle.meet();
+        driftless::forget(circle.path(0), "notes", Some("title")).expect("forgotten");
+        circle.meet();
+        circle.sql(0, "ALTER TABLE notes ADD COLUMN title TEXT");
+        circle.settle();
+        assert_eq!(titles(&circle, 1), ["'one'", "'two'"]);
+        // A look at what has not changed takes nothing for new.
+        circle.sql(1, "CREATE INDEX stars ON notes (stars)");
+        circle.settle();
+        assert!(note(&circle, 1).is_some_and(|note| note.contains("given up its column 'title'")), "{write}");
+        circle.sql(
+            1,
+            &format!("ALTER TABLE notes DROP COLUMN title; ALTER TABLE notes ADD COLUMN title TEXT; {write}"),
+        );
+        circle.settle();
+        if !is_certain {
+            let note = note(&circle, 1).expect("a note");
+            assert!(note.contains("drop this one, let a sync see that, and make it anew"), "{note}");
+            assert!(!driftless::status(circle.path(1)).expect("a status").tables[0].concerns.is_empty());
+            assert_eq!(titles(&circle, 0), ["NULL", "NULL"]);
+            continue;
+        }
+        assert_eq!(note(&circle, 1), None, "{write}");
+        assert!(driftless::status(circle.path(1)).expect("a status").tables[0].concerns.is_empty());
+        assert_eq!(titles(&circle, 0), titles(&circle, 1), "{write}");
+        assert_eq!(titles(&circle, 0)[0], "'mine'");
+        circle.sql(0, "UPDATE notes SET title = 'seen' WHERE id = 'b'");
+        circle.meet();
+        assert_eq!(circle.query_all("SELECT title FROM notes ORDER BY id"), ["'mine'", "'seen'"], "{write}");
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}
+
+/// Machine 0 renames before the others and does not tell. What it found under the new name counted as a write beside what others
+/// write under the old one, and what it wrote itself replaced nothing: both were conflicts once it told.
+#[test]
+fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
+    let conflicts =
+        |circle: &Circle| circle.query_all("SELECT count(*) FROM driftless_conflicts WHERE shown = 0");
+    let mut circle = circle(3);
+    circle.sql(
+        1,
+        "UPDATE notes SET title = 'by 1' WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('c', 'three')",
+    );
+    circle.meet();
+    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.settle();
+    circle.sql(0, "UPDATE notes SET head = 'first' WHERE id = 'a'");
+    circle.meet();
+    // Another opening of the engine goes on, which has another writer.
+    circle.close(0);
+    circle.reopen(0);
+    circle.sql(0, "UPDATE notes SET head = 'second' WHERE id = 'a'");
+    circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+    circle.meet();
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.settle();
+    let expected = ["'second'", "'TWO'", "'three'"];
+    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), expected);
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), expected);
+    assert_eq!(conflicts(&circle), ["0"]);
+    circle.sql(2, "UPDATE notes SET title = 'last' WHERE id = 'a'");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'a'"), ["'last'"]);
+    assert_eq!(conflicts(&circle), ["0"]);
+    (0..3).for_each(|node| circle.assert_well(node));
+}
+
+#[test]
+fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_the_rename_is_told() {
+    for new_name_first in [true, false] {
+        let mut circle = circle(2);
+        circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+        circle.settle();
+        let writes =
+            [(0, "UPDATE notes SET head = 'new'"), (1, "UPDATE notes SET title = 'old' WHERE id = 'b'")];
+        for turn in 0..2 {
+            let (node, write) = writes[(turn + usize::from(!new_name_first)) % 2];
+            circle.sql(node, write);
+            circle.settle();
+            later();
+        }
+        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+        circle.settle();
+        let (shown, kept) = if new_name_first { ("'old'", "'new'") } else { ("'new'", "'old'") };
+        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'new'", shown]);
+        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", shown]);
+        let select = "SELECT value FROM driftless_conflicts WHERE shown = 0";
+        assert_eq!(circle.query_all(select), [kept], "{new_name_first}");
+    }
+}
+
+/// What a machine that had not migrated wrote under the old name, while the new column of that name was taken for the old one,
+/// was replaced everywhere by what the renamed column had, and listed nowhere.
+#[test]
+fn what_others_wrote_before_a_reused_name_was_told_is_kept() {
+    let rebuild = "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
+                   INSERT INTO new_notes (id, head, stars) SELECT id, title, stars FROM notes; DROP TABLE notes;
+                   ALTER TABLE new_notes RENAME TO notes; COMMIT;";
+    for writes_own in [false, true] {
+        let mut circle = circle(2);
+        circle.sql(0, rebuild);
+        circle.settle();
+        if writes_own {
+            circle.sql(0, "UPDATE notes SET head = 'ONE', title = 'new' WHERE id = 'a'");
+            circle.settle();
+            later();
+        }
+        circle.sql(1, "UPDATE notes SET title = 'meanwhile' WHERE id = 'b'");
+        circle.settle();
+        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+        circle.settle();
+        let first = if writes_own { "'ONE'" } else { "'one'" };
+        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), [first, "'meanwhile'"]);
+        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), [first, "'meanwhile'"]);
+        // Whether it was of the one column or of the other nobody knows, so what the renamed one had is kept beside it.
+        let select = "SELECT key, value FROM driftless_conflicts WHERE shown = 0";
+        assert_eq!(circle.query_all(select), ["''b'', 'two'"]);
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}

@@ -1,13 +1,17 @@
 //! Rows and columns that were found rather than written: nobody knows when, and others may have found them too.
 
-use driftless_protocol::{RowKey, WriterId};
+use driftless_protocol::lane::{Content, Seen};
+use driftless_protocol::{ReplicaId, RowKey, WriterId};
+use rusqlite::Transaction;
 
 use super::Kind;
 use crate::config::ColumnKind;
-use crate::row_doc;
+use crate::error::Result;
 use crate::row_doc::diff::Current;
 use crate::row_doc::resolve::RowState;
+use crate::row_doc::{self, Lanes};
 use crate::schema::{Column, Tracked};
+use crate::store::writers;
 
 /// Whether a document shows just this row.
 pub(super) fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<&[Current<'_>]>) -> bool {
@@ -61,6 +65,76 @@ pub(super) fn set_fresh_apart<'a>(
     beside
 }
 
+/// What to write of columns that were taken for others until somebody told.
+#[derive(Default)]
+pub(super) struct Told<'a> {
+    pub(super) changes: Vec<row_doc::Change<'a>>,
+    /// Writers of others, whose writes may be of the one column or of the other: they stand beside this.
+    pub(super) unseen: Vec<WriterId>,
+}
+
+/// Takes out of `columns` those in which others wrote while another column here had their names. What this file wrote under
+/// such a name was of that other column, and gives way; what others wrote may be either's. `document`: the row's.
+pub(super) fn take_told<'a>(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    document: &[u8],
+    columns: &mut Vec<Current<'a>>,
+    own: ReplicaId,
+) -> Result<Told<'a>> {
+    let as_written = row_doc::lanes(document)?;
+    let renamed = row_doc::lanes(document)?.renamed(&tracked.renames);
+    let mut told = Told::default();
+    for now in std::mem::take(columns) {
+        let namesake = namesake(tracked, now.column).filter(|_| now.kind == ColumnKind::Register);
+        let unseen = match namesake {
+            Some(namesake) => written_by_others(tx, (&as_written, &renamed), &now, namesake, own)?,
+            None => Vec::new(),
+        };
+        if unseen.is_empty() {
+            columns.push(now);
+            continue;
+        }
+        told.unseen.extend(unseen);
+        told.changes.push(row_doc::Change::set(now.column, now.value));
+    }
+    Ok(told)
+}
+
+/// The other column of the table that has the name by which this one travels.
+fn namesake<'t>(tracked: &'t Tracked, travels: &str) -> Option<&'t Column> {
+    tracked.renames.iter().find(|(_, name)| name == travels)?;
+    tracked.table.called(travels).map(|at| &tracked.table.columns[at])
+}
+
+/// The writers of other replicas of whom something stands in a column that can only be theirs: this file neither shows it,
+/// nor wrote it in the namesake, which does not have it by default either. `lanes`: as written, and renamed.
+fn written_by_others(
+    tx: &Transaction<'_>,
+    (as_written, renamed): (&Lanes<'_>, &Lanes<'_>),
+    now: &Current<'_>,
+    namesake: &Column,
+    own: ReplicaId,
+) -> Result<Vec<WriterId>> {
+    let mut known = vec![Content::Value(now.value.clone())];
+    known.extend(namesake.default.clone().map(Content::Value));
+    for (name, lane) in as_written.iter() {
+        if let Some(cell) = lane.cell(now.column)
+            && writers::replica_of(tx, name.writer)? == Some(own)
+        {
+            known.push(cell.content.clone());
+        }
+    }
+    let mut others = Vec::new();
+    for (writer, content) in renamed.standing(now.column) {
+        let is_others = writers::replica_of(tx, writer)?.is_some_and(|replica| replica != own);
+        if is_others && !known.contains(content) {
+            others.push(writer);
+        }
+    }
+    Ok(others)
+}
+
 /// Takes the counters out of a row, as values that were found in it.
 pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<row_doc::Change<'a>> {
     let mut counters = Vec::new();
@@ -78,12 +152,13 @@ pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<r
 
 /// The writer of a row that was found rather than written: drawn from the row itself, so that two copies of one file
 /// that are tracked apart make the very same document of a row that they share, and neither's edits collide with
-/// what the other found. Different contents draw different writers, as Yrs needs.
+/// what the other found. Different contents draw different writers, as Yrs needs. `seen`: what it names as seen.
 pub(super) fn finder(
     table: &str,
     key: &RowKey,
     changes: &[row_doc::Change<'_>],
     texts: &[(String, String)],
+    seen: &[Seen],
 ) -> WriterId {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
@@ -106,6 +181,10 @@ pub(super) fn finder(
                 part(&[&[6], text.unwrap_or_default()].concat());
             }
         }
+    }
+    for seen in seen {
+        part(&seen.writer.get().to_le_bytes());
+        part(&[&[u8::from(seen.large)], &seen.number.to_le_bytes()[..]].concat());
     }
     let mut bits = [0; 8];
     bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);

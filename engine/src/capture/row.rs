@@ -5,7 +5,7 @@ use driftless_protocol::lane::LIFE;
 use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
-use super::found::{finder, says_all, set_fresh_apart, take_counters};
+use super::found::{Told, finder, says_all, set_fresh_apart, take_counters, take_told};
 use super::{Author, Has, Kind, texts};
 use crate::apply::{Touched, TouchedRows};
 use crate::error::{Doing, Error, Result};
@@ -184,6 +184,10 @@ pub(super) fn capture_row(
         })
         .filter_map(|now| Some((now.column.to_owned(), now.text()?.to_owned())))
         .collect();
+    let told = match (mark.why, shown, &mut current) {
+        (Why::Told, Some(shown), Some(columns)) => take_told(tx, tracked, shown, columns, author.replica)?,
+        _ => Told::default(),
+    };
     let restated = restated(settled, state.as_ref(), current.as_deref());
     let over = is_there && has.parked && stored.is_some() && base.is_none() && is_over_parked(tx, row)?;
     let (mut seeing, beside) = if let (true, Some(state)) = (over, &state) {
@@ -220,6 +224,7 @@ pub(super) fn capture_row(
             seeing.push(change);
         }
     }
+    let names = row_doc::Names { renames: &tracked.renames, asked: &tracked.asked };
     // What may have had a document elsewhere gives way even to what was found there.
     let found_at = if lost { -1 } else { 0 };
     let was_in_conflict = state.as_ref().is_some_and(|state| state.is_in_conflict());
@@ -236,12 +241,14 @@ pub(super) fn capture_row(
     };
     if !seeing.is_empty() {
         let (writer, time) = match kind {
-            _ if is_new && tracked.id == DEFINITIONS => (finder(&tracked.name, key, &seeing, &new_texts), 0),
-            Kind::Found if is_new => (finder(&tracked.name, key, &seeing, &new_texts), found_at),
+            _ if is_new && tracked.id == DEFINITIONS => {
+                (finder(&tracked.name, key, &seeing, &new_texts, &[]), 0)
+            }
+            Kind::Found if is_new => (finder(&tracked.name, key, &seeing, &new_texts, &[]), found_at),
             Kind::Written if planted!(TimeOfCapture) => (author.writer, now),
             Kind::Written | Kind::Found => (author.writer, mark.at),
         };
-        let written = row_doc::write_seeing(shown, writer, time, seeing, &tracked.renames)?;
+        let written = row_doc::write_seeing(shown, writer, time, seeing, names)?;
         if base.is_some() {
             // Until the row is shown, which may be turns later, what the user writes next goes on from this. What others
             // wrote meanwhile the user has not seen.
@@ -250,6 +257,14 @@ pub(super) fn capture_row(
         } else {
             document = Some(written.document);
         }
+        updates.push(DocumentUpdate::Row(written.update));
+    }
+    if !told.changes.is_empty()
+        && let Some(before) = &document
+    {
+        let written =
+            row_doc::write_beside_writers(before, author.writer, mark.at, told.changes, names, &told.unseen)?;
+        document = Some(written.document);
         updates.push(DocumentUpdate::Row(written.update));
     }
     if !beside.is_empty()
@@ -264,9 +279,10 @@ pub(super) fn capture_row(
             updates.push(DocumentUpdate::By(writer));
             (writer, mark.at.max(later))
         } else {
-            (finder(&tracked.name, key, &beside, &new_texts), found_at)
+            let seen = row_doc::seen_elsewhere(before, &beside, names)?;
+            (finder(&tracked.name, key, &beside, &new_texts, &seen), found_at)
         };
-        if let Some(written) = row_doc::write_beside(before, writer, time, beside, &tracked.renames)? {
+        if let Some(written) = row_doc::write_beside(before, writer, time, beside, names)? {
             document = Some(written.document);
             updates.push(DocumentUpdate::Row(written.update));
         }

@@ -37,7 +37,7 @@ use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
 use crate::notice::Notice;
-use crate::reused_names;
+use crate::schema::reconcile::RowEvidence;
 use crate::schema::settling::Settling;
 use crate::schema::{Catalog, objects, reconcile, unchanged};
 use crate::status::{self, Status};
@@ -48,6 +48,7 @@ use crate::store::{
 use crate::time::{is_virtual, now};
 use crate::tracking;
 use crate::tracking::rule::{self, Newcomers};
+use crate::{made_again, reused_names};
 
 use cascade::{Cascade, Progress};
 pub(crate) use conversation::Verdict;
@@ -670,13 +671,20 @@ impl Replica {
     }
 }
 
+/// What a look at the tables asks about their rows.
+const ROW_EVIDENCE: RowEvidence = RowEvidence {
+    find_reused: reused_names::find,
+    is_new_table: made_again::table,
+    is_new_column: made_again::column,
+};
+
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.
 fn look_at_tables(
     tx: &Transaction<'_>,
     settling: &mut Settling,
     newcomers: &mut Newcomers,
 ) -> Result<Catalog> {
-    let found = reconcile::run(tx, settling, reused_names::find, now())?;
+    let found = reconcile::run(tx, settling, ROW_EVIDENCE, now())?;
     if found.took_a_given_up_name {
         newcomers.space_changed();
     }
@@ -699,7 +707,7 @@ fn look_at_tables(
             Err(error) => return Err(error),
         }
     }
-    Ok(reconcile::run(tx, settling, reused_names::find, now())?.catalog)
+    Ok(reconcile::run(tx, settling, ROW_EVIDENCE, now())?.catalog)
 }
 
 /// When a database was last written, in milliseconds since 1970; `None` where the system does not tell, or time is not its

@@ -12,6 +12,7 @@
 //! otherwise each of the lanes that stay would go on naming all the others.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use driftless_protocol::lane::{Cell, Content, Counter, Floor, LIFE, Lane, LaneName, MAX_ADDED, Seen};
@@ -50,11 +51,23 @@ impl<'a> Change<'a> {
 
 /// Whether a write replaces what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub(crate) enum Sight<'s> {
     /// Its author had seen the document: it supersedes what it overwrites.
     Seeing,
+    /// The same, but for what these writers wrote: that stands beside it.
+    But(&'s [WriterId]),
     /// Its author had not: it stands beside what is there, as a write of somebody far away would.
     Blind,
+}
+
+impl Sight<'_> {
+    fn sees(self, writer: WriterId) -> bool {
+        match self {
+            Self::Seeing => true,
+            Self::But(unseen) => !unseen.contains(&writer),
+            Self::Blind => false,
+        }
+    }
 }
 
 /// Which lanes a write has to put and to remove.
@@ -80,21 +93,35 @@ impl Floors<'_> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lanes<'a> {
     present: Vec<(LaneName<'a>, Lane<'a>)>,
+    /// Columns that may be others under new names: each, and the other.
+    asked: Vec<(String, String)>,
 }
 
 impl<'a> Lanes<'a> {
     /// From parsed lanes, which must ascend by name.
     pub(crate) fn new(present: Vec<(LaneName<'a>, Lane<'a>)>) -> Self {
-        Self { present }
+        Self { present, asked: Vec::new() }
     }
 
     /// The same with renamed columns (name now, name under which the column travels) under the names that they travel by:
     /// somebody may have written them under the new names before the rename was told. Of two cells that a writer has in
-    /// one column then, the later stays: nobody writes beside oneself.
+    /// one column then, the later stays and has seen what the other had: nobody writes beside oneself. What was found under a new name, and names as seen what it
+    /// is a copy of, is nobody's write: it says nothing beside those of the first name.
     pub(crate) fn renamed(mut self, renames: &[(String, String)]) -> Self {
         let travels =
             |name: &str| renames.iter().find(|(now, _)| now == name).map(|(_, travels)| travels.clone());
+        let first: Vec<String> = renames
+            .iter()
+            .map(|(_, travels)| travels.clone())
+            .filter(|travels| self.present.iter().any(|(_, lane)| lane.cell(travels).is_some()))
+            .collect();
+        let is_copy = |cell: &Cell<'_>| {
+            cell.time <= 0
+                && !cell.seen.is_empty()
+                && travels(&cell.column).is_some_and(|travels| first.contains(&travels))
+        };
         for (_, lane) in &mut self.present {
+            lane.cells.retain(|cell| !is_copy(cell));
             if !lane.cells.iter().any(|cell| travels(&cell.column).is_some())
                 && !lane.counters.iter().any(|counter| travels(&counter.column).is_some())
             {
@@ -106,7 +133,14 @@ impl<'a> Lanes<'a> {
                 }
             }
             lane.cells.sort_by(|a, b| (&a.column, b.number).cmp(&(&b.column, a.number)));
-            lane.cells.dedup_by(|later, first| later.column == first.column);
+            lane.cells.dedup_by(|earlier, last| {
+                let same = earlier.column == last.column;
+                if same {
+                    last.seen.append(&mut earlier.seen);
+                    in_order(&mut last.seen);
+                }
+                same
+            });
             for counter in &mut lane.counters {
                 if let Some(name) = travels(&counter.column) {
                     counter.column = name.into();
@@ -124,6 +158,41 @@ impl<'a> Lanes<'a> {
         self
     }
 
+    /// The same, of columns that may be others under new names (each, and the other): what is written in them names as seen
+    /// what the other had when the name was new, so that it replaces that once somebody tells.
+    pub(crate) fn asking(mut self, asked: &[(String, String)]) -> Self {
+        self.asked = asked.to_vec();
+        self
+    }
+
+    /// What a cell of `column` with that content names as seen of the column that this one may be under a new name: cells of
+    /// which a value of this one is a copy, since its author saw that, and those that the cells which it replaces have seen. What
+    /// others wrote there since shows in nobody's `column`. `own`: the lane that is written.
+    pub(crate) fn seen_elsewhere(&self, own: &Lane<'_>, column: &str, content: &Content<'_>) -> Vec<Seen> {
+        let Some((_, other)) = self.asked.iter().find(|(asked, _)| asked == column) else {
+            return Vec::new();
+        };
+        let present = self.present.iter().filter_map(|(_, lane)| lane.cell(column));
+        let replaced: Vec<&Cell<'_>> = present.chain(own.cell(column)).collect();
+        let is_copied = |cell: &Cell<'_>| {
+            matches!(cell.content, Content::Value(_))
+                && (cell.content == *content || replaced.iter().any(|known| known.content == cell.content))
+        };
+        let is_seen = |name: &LaneName<'_>, number: u64| {
+            replaced.iter().flat_map(|cell| &cell.seen).any(|seen| {
+                seen.writer == name.writer && seen.large == name.column.is_some() && seen.number >= number
+            })
+        };
+        let cells = self.present.iter().filter_map(|(name, lane)| Some((name, lane.cell(other)?)));
+        let seen = cells.filter(|(name, cell)| is_copied(cell) || is_seen(name, cell.number));
+        seen.map(|(name, cell)| Seen {
+            writer: name.writer,
+            large: name.column.is_some(),
+            number: cell.number,
+        })
+        .collect()
+    }
+
     pub(crate) fn get(&self, name: &LaneName<'_>) -> Option<&Lane<'a>> {
         self.find(name).ok().map(|at| &self.present[at].1)
     }
@@ -138,6 +207,16 @@ impl<'a> Lanes<'a> {
 
     fn find(&self, name: &LaneName<'_>) -> Result<usize, usize> {
         self.present.binary_search_by(|(known, _)| known.cmp(name))
+    }
+
+    /// Who wrote what stands of a column, equal values included.
+    pub(crate) fn standing(&self, column: &str) -> Vec<(WriterId, &Content<'a>)> {
+        let floors = self.floors();
+        let stands = |(name, lane): &'_ (LaneName<'a>, Lane<'a>)| {
+            lane.cell(column).is_some_and(|cell| !self.is_superseded(&floors, name, cell))
+        };
+        let standing = self.present.iter().filter(|lane| stands(lane));
+        standing.filter_map(|(name, lane)| Some((name.writer, &lane.cell(column)?.content))).collect()
     }
 
     /// Up to which write nothing of a lane stands, by what the others say.
@@ -180,7 +259,7 @@ impl<'a> Lanes<'a> {
         writer: WriterId,
         time: i64,
         changes: Vec<Change<'a>>,
-        sight: Sight,
+        sight: Sight<'_>,
     ) -> Plan<'a> {
         let mut plan = Plan { written: Vec::with_capacity(1), removed: Vec::new() };
         let (mut large, small): (Vec<_>, Vec<_>) = changes.into_iter().partition(Change::is_large);
@@ -204,7 +283,7 @@ impl<'a> Lanes<'a> {
         name: LaneName<'a>,
         time: i64,
         changes: Vec<Change<'a>>,
-        sight: Sight,
+        sight: Sight<'_>,
         plan: &mut Plan<'a>,
     ) {
         let number = self.last_number(&name) + 1;
@@ -223,9 +302,10 @@ impl<'a> Lanes<'a> {
                 }
             };
             // Every other lane's cell of this column, superseded or not, unless a floor lies over it: floors stay.
-            let present = if sight == Sight::Seeing { &self.present[..] } else { &[] };
-            let mut seen: Vec<Seen> = present
+            let mut seen: Vec<Seen> = self
+                .present
                 .iter()
+                .filter(|(other, _)| sight.sees(other.writer))
                 .filter_map(|(other, content)| {
                     let cell = content.cell(&column)?;
                     if floors.cover(other, cell.number) || lies_under(&lane.floors, other, cell.number) {
@@ -238,7 +318,8 @@ impl<'a> Lanes<'a> {
                     Some(Seen { writer: other.writer, large: other.column.is_some(), number })
                 })
                 .collect();
-            seen.sort_unstable();
+            seen.extend(self.seen_elsewhere(&lane, &column, &content));
+            in_order(&mut seen);
             let cell = Cell { column, content, time, number, seen };
             match lane.cells.binary_search_by(|known| known.column.cmp(&cell.column)) {
                 Ok(at) => lane.cells[at] = cell,
@@ -347,6 +428,12 @@ fn add<'a>(counters: &mut Vec<Counter<'a>>, column: Cow<'a, str>, by: i128) {
         Err(_) if added == 0 => {}
         Err(at) => counters.insert(at, Counter { column, added }),
     }
+}
+
+/// Brings what a cell has seen into its order. Of a lane the last number counts.
+fn in_order(seen: &mut Vec<Seen>) {
+    seen.sort_unstable_by_key(|seen| (seen.writer, seen.large, Reverse(seen.number)));
+    seen.dedup_by_key(|seen| (seen.writer, seen.large));
 }
 
 fn lies_under(floors: &[Floor<'_>], lane: &LaneName<'_>, number: u64) -> bool {

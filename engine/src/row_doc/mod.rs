@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use driftless_protocol::WriterId;
 use driftless_protocol::canonical::Writer;
-use driftless_protocol::lane::{LaneName, ROW_ROOT};
+use driftless_protocol::lane::{Content, Lane, LaneName, ROW_ROOT, Seen};
 use driftless_protocol::validate::{self, InvalidUpdate};
 use thiserror::Error;
 use yrs::block::{ItemContent, Prelim, Unused};
@@ -77,16 +77,37 @@ pub(crate) fn digest(document: &[u8]) -> Result<[u8; 32], RowDocError> {
     Ok(*hasher.finalize().as_bytes())
 }
 
-/// Writes `changes` at `time` as `writer` into a document (none: a new one), whose columns were renamed so.
+/// What is known of the names of a row's columns.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Names<'n> {
+    /// Columns that were renamed: the names now, and those that they travel by.
+    pub(crate) renames: &'n [(String, String)],
+    /// Columns that may be others under new names: each, and the other.
+    pub(crate) asked: &'n [(String, String)],
+}
+
+/// Writes `changes` at `time` as `writer` into a document (none: a new one), of whose columns' names that is known.
 /// Fails if the stored document is damaged.
 pub(crate) fn write_seeing(
     document: Option<&[u8]>,
     writer: WriterId,
     time: i64,
     changes: Vec<Change<'_>>,
-    renames: &[(String, String)],
+    names: Names<'_>,
 ) -> Result<Written, RowDocError> {
-    write_with(document, writer, time, changes, renames, Sight::Seeing)
+    write_with(document, writer, time, changes, names, Sight::Seeing)
+}
+
+/// The same, beside what `unseen` wrote.
+pub(crate) fn write_beside_writers(
+    document: &[u8],
+    writer: WriterId,
+    time: i64,
+    changes: Vec<Change<'_>>,
+    names: Names<'_>,
+    unseen: &[WriterId],
+) -> Result<Written, RowDocError> {
+    write_with(Some(document), writer, time, changes, names, Sight::But(unseen))
 }
 
 /// The same where nothing was renamed.
@@ -97,7 +118,7 @@ fn write(
     time: i64,
     changes: Vec<Change<'_>>,
 ) -> Result<Written, RowDocError> {
-    write_seeing(document, writer, time, changes, &[])
+    write_seeing(document, writer, time, changes, Names::default())
 }
 
 /// Writes `changes` beside what a document holds, as somebody does who has not seen it: what was found, at no known time
@@ -109,12 +130,29 @@ pub(crate) fn write_beside(
     finder: WriterId,
     time: i64,
     changes: Vec<Change<'_>>,
-    renames: &[(String, String)],
+    names: Names<'_>,
 ) -> Result<Option<Written>, RowDocError> {
     if validate::row_update(document)?.writers().any(|known| known == finder) {
         return Ok(None);
     }
-    write_with(Some(document), finder, time, changes, renames, Sight::Blind).map(Some)
+    write_with(Some(document), finder, time, changes, names, Sight::Blind).map(Some)
+}
+
+/// What `changes`, written beside what a document holds, name as seen of other columns.
+/// Fails if the stored document is damaged.
+pub(crate) fn seen_elsewhere(
+    document: &[u8],
+    changes: &[Change<'_>],
+    names: Names<'_>,
+) -> Result<Vec<Seen>, RowDocError> {
+    let lanes = lanes(document)?.renamed(names.renames).asking(names.asked);
+    let seen = changes.iter().flat_map(|change| match change {
+        Change::Set { column, value } => {
+            lanes.seen_elsewhere(&Lane::default(), column, &Content::Value(value.clone()))
+        }
+        Change::SetText { .. } | Change::Add { .. } => Vec::new(),
+    });
+    Ok(seen.collect())
 }
 
 fn write_with(
@@ -122,11 +160,11 @@ fn write_with(
     writer: WriterId,
     time: i64,
     changes: Vec<Change<'_>>,
-    renames: &[(String, String)],
-    sight: Sight,
+    names: Names<'_>,
+    sight: Sight<'_>,
 ) -> Result<Written, RowDocError> {
     let mut lanes = match document {
-        Some(document) => lanes(document)?.renamed(renames),
+        Some(document) => lanes(document)?.renamed(names.renames).asking(names.asked),
         None => Lanes::default(),
     };
     let plan = lanes.write(writer, time, changes, sight);

@@ -45,6 +45,60 @@ pub(crate) fn place(entry: &Entry, name: &str) -> Option<usize> {
     entry.columns.iter().find(|known| known.name == name)?.place
 }
 
+/// Whether a column that is new stands where another stood, whose name a column has that was added behind all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TookPlace {
+    No,
+    /// It does, and no column that was there before is behind it: it may have been added after the other was dropped.
+    Last,
+    /// It does, and columns that were there before are behind it: `ALTER TABLE` adds no column there.
+    BeforeOthers,
+}
+
+/// Compares the places of two columns, in a table that was not made anew since the last look: `old` has a known name, `new`
+/// is new. Where columns were dropped as well, places tell nothing.
+pub(crate) fn took_place(entry: &Entry, table: &Table, old: usize, new: usize) -> TookPlace {
+    let mut before: Vec<(usize, &str)> =
+        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
+    before.sort_unstable();
+    let name = |at: usize| table.columns.get(at).map(|column| fold(&column.spelled));
+    let stays = |(at, known): &(usize, &str)| name(*at).is_some_and(|now| now == *known);
+    let is_new = |at: usize| name(at).is_some_and(|now| place(entry, &now).is_none());
+    let was_at = name(old).and_then(|name| place(entry, &name));
+    if was_at != Some(new)
+        || old < before.len()
+        || before.iter().any(|known| !stays(known) && !is_new(known.0))
+    {
+        return TookPlace::No;
+    }
+    if before.iter().any(|known| known.0 > new && stays(known)) {
+        TookPlace::BeforeOthers
+    } else {
+        TookPlace::Last
+    }
+}
+
+/// Whether a column that the table had at the last look stands behind all others that it had, and did not then. `ALTER TABLE`
+/// moves no column, so the table was not made anew since, it is another that was added after the first was dropped.
+pub(super) fn moved_behind(entry: &Entry, table: &Table, at: usize) -> bool {
+    let name = fold(&table.columns[at].spelled);
+    let mut before: Vec<(usize, &str)> =
+        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
+    before.sort_unstable();
+    let others: Vec<&str> = before.iter().map(|(_, known)| *known).filter(|known| *known != name).collect();
+    let stay = others.iter().enumerate().all(|(at, known)| table.called(known) == Some(at));
+    stay && at >= others.len() && place(entry, &name).is_some_and(|place| place < others.len())
+}
+
+/// Records that the table no longer has a column: one that has its name now is new.
+pub(super) fn went(entry: &mut Entry, name: &str) {
+    let latest = entry.columns.iter().flat_map(|known| [Some(known.came), known.went]).flatten().max();
+    for known in entry.columns.iter_mut().filter(|known| known.name == name) {
+        (known.place, known.key) = (None, None);
+        known.went = latest.map(|latest| latest + 1);
+    }
+}
+
 /// Whether the column `name` travels as `name#2` or the like.
 pub(super) fn has_another_name(renames: &[(String, String)], name: &str) -> bool {
     renames.iter().any(|(now, travels)| now == name && is_named_apart(now, travels))
@@ -351,6 +405,20 @@ pub(super) fn ask(entry: &mut Entry, old: &str, new: &str) {
     }
 }
 
+/// The columns that may be others under new names, which are gone: the names by which each travels and the other travelled.
+pub(super) fn asked(entry: &Entry) -> Renames {
+    let travelled =
+        |name: &str| entry.renames.iter().find(|(now, _)| now == name).map(|(_, name)| name.clone());
+    let present =
+        entry.columns.iter().filter(|known| known.place.is_some() && travelled(&known.name).is_none());
+    present
+        .filter_map(|known| {
+            let was = known.was.as_deref().filter(|was| place(entry, was).is_none())?;
+            Some((known.name.clone(), travelled(was).unwrap_or_else(|| was.to_owned())))
+        })
+        .collect()
+}
+
 /// What to ask the user about columns that may have been renamed.
 pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
     let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);
@@ -365,8 +433,8 @@ pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
         let (old, new) = (shell_word(went), shell_word(came));
         if place(entry, went).is_some() {
             return format!(
-                "column '{came}' came with the values that '{went}' had, and '{went}' has others now: if '{went}' was renamed \
-                 and its name given to a new column, say so with `driftless rename-column FILE {table} {old} {new}`; if not, with \
+                "column '{came}' came with the place or the values that '{went}' had, and '{went}' has others now: if '{went}' \
+                 was renamed and its name given to a new column, say so with `driftless rename-column FILE {table} {old} {new}`; if not, with \
                  `driftless rename-column FILE {table} {old} {new} --no`"
             );
         }

@@ -105,8 +105,9 @@ pub(crate) fn given_up<'a>(
     if definition.retired {
         sentences.push(
             "the space has given it up, with `driftless forget` or because another machine's has another primary key now: \
-             what is written here reaches only files that still have it too, new copies no longer get it, and a later table of \
-             that name travels apart from it; drop it, or make the same change here"
+             what is written here reaches only files that still have it too, and new copies no longer get it; drop it, or make \
+             the same change here; a later table of that name travels apart from it: to have that one here, drop this one, let \
+             a sync see that, and make it anew"
                 .to_owned(),
         );
     }

@@ -236,6 +236,8 @@ pub(crate) struct Tracked {
     pub(crate) kinds: Vec<ColumnKind>,
     /// Columns that were renamed: what was written under their new names counts as theirs.
     pub(crate) renames: Renames,
+    /// Columns that may be others under new names, each and the other, as they travel: somebody may still say so.
+    pub(crate) asked: Renames,
     /// Whether it was rebuilt and is not compared with its documents yet: what its user writes is captured, and nothing is
     /// written into it or judged by it.
     pub(crate) settling: bool,
@@ -269,6 +271,7 @@ impl Tracked {
             name: travels,
             options,
             renames: Renames::new(),
+            asked: Renames::new(),
             watched: false,
             meddles: false,
             settling: false,

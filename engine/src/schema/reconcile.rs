@@ -52,15 +52,23 @@ pub(crate) struct Reused {
     pub(crate) is_certain: bool,
 }
 
-/// Looks among the columns of a table that has new ones for those whose names others have now. `true`: our triggers saw every
-/// write since the last look.
-pub(crate) type FindReused = fn(&Transaction<'_>, &Entry, &Table, bool) -> Result<Vec<Reused>>;
+/// What the rows of a table tell beside their documents, which are read above this layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowEvidence {
+    /// Looks among the columns of a table that has new ones for those whose names others have now. `true`: our triggers saw
+    /// every write since the last look.
+    pub(crate) find_reused: fn(&Transaction<'_>, &Entry, &Table, bool) -> Result<Vec<Reused>>,
+    /// Whether a table that lost our triggers has nothing of the one that had its name.
+    pub(crate) is_new_table: fn(&Transaction<'_>, &Entry, &Table) -> Result<bool>,
+    /// Whether the column at that place, of a table that kept our triggers, has nothing of the one that had its name.
+    pub(crate) is_new_column: fn(&Transaction<'_>, &Entry, &Table, usize) -> Result<bool>,
+}
 
 /// Renews what is recorded of every table. `now`: milliseconds since 1970.
 pub(crate) fn run(
     tx: &Transaction<'_>,
     settling: &mut Settling,
-    find_reused: FindReused,
+    rows: RowEvidence,
     now: i64,
 ) -> Result<Reconciled> {
     if let Some(catalog) = unchanged::catalog(tx)? {
@@ -94,7 +102,7 @@ pub(crate) fn run(
         if let Some(Ok(table)) = &found.look
             && is_retired(&entry)
             && !places.by_id.contains_key(&entry.id)
-            && rebuilt::is_empty(tx, table)?
+            && (rebuilt::is_empty(tx, table)? || (rows.is_new_table)(tx, &entry, table)?)
         {
             // The given-up table was dropped, and a new one has its name: the old rows must not fill it.
             found = Found::new(None);
@@ -120,7 +128,7 @@ pub(crate) fn run(
         .filter_map(|(entry, found)| Some((found.name_taken.clone()?, entry.options.without_kinds())))
         .collect();
     let mut tracked = vec![own(tx)?];
-    let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, find_reused, now };
+    let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, rows, now };
     for (entry, found) in looks {
         let triggers = own_triggers.get(&entry.id).map_or(&[][..], Vec::as_slice);
         tracked.extend(renewal.renew(entry, found, triggers)?);
@@ -275,7 +283,7 @@ struct Renewal<'a> {
     watched: BTreeSet<String>,
     /// What the space says of its tables, by the names that they travel by.
     definitions: &'a BTreeMap<String, Definition>,
-    find_reused: FindReused,
+    rows: RowEvidence,
     now: i64,
 }
 
@@ -303,6 +311,7 @@ impl Renewal<'_> {
             return self.lose(entry, State::Unfit, &refusal.to_string());
         }
         let reused = self.find_reused(&mut entry, &table, ours)?;
+        self.part_from_given_up(&mut entry, &table, ours)?;
         let renamed_apart =
             self.name_new_columns(&mut entry, &table) || reused.iter().any(|reused| reused.is_certain);
         let mut renames = table.rename(&entry.renames);
@@ -406,8 +415,7 @@ impl Renewal<'_> {
             column_changes::reuse_name(entry, &old, &new, apart, &retired);
             found.push(Reused { old, new, is_certain: true });
         }
-        let watched = entry.state == State::Tracked && entry.rebuilt.is_none() && !ours.is_empty();
-        for reused in (self.find_reused)(self.tx, entry, table, watched)? {
+        for reused in (self.rows.find_reused)(self.tx, entry, table, kept_triggers(entry, ours))? {
             if reused.is_certain {
                 tracing::warn!(table = %table.spelled, old = reused.old, new = reused.new,
                     "a column was renamed and its name given to a new one");
@@ -416,6 +424,28 @@ impl Renewal<'_> {
             found.push(reused);
         }
         Ok(found)
+    }
+
+    /// Records that columns went which the space has given up, where the table has new ones of their names.
+    fn part_from_given_up(&self, entry: &mut Entry, table: &Table, ours: &[(&str, &Trigger)]) -> Result<()> {
+        let retired = self.definitions.get(&entry.name).map(Definition::retired_columns).unwrap_or_default();
+        if retired.is_empty() || !kept_triggers(entry, ours) {
+            return Ok(());
+        }
+        for at in (0..table.columns.len()).filter(|at| table.key.iter().all(|key| key.at != *at)) {
+            let name = fold(&table.columns[at].spelled);
+            let is_given_up = column_changes::place(entry, &name).is_some()
+                && retired.contains(column_changes::travels(entry, &name));
+            if is_given_up
+                && (column_changes::moved_behind(entry, table, at)
+                    || (self.rows.is_new_column)(self.tx, entry, table, at)?)
+            {
+                tracing::info!(table = %table.spelled, column = name,
+                    "a column that the space has given up was dropped, and a new one of its name was added");
+                column_changes::went(entry, &name);
+            }
+        }
+        Ok(())
     }
 
     /// Gives columns that have come, and have the name of one that is gone from the space for good, another to travel by.
@@ -473,10 +503,17 @@ impl Renewal<'_> {
     }
 }
 
+/// Whether our triggers have been on a table since the last look, so that it was not made anew, and every write was marked.
+/// `ours`: those that are there now.
+fn kept_triggers(entry: &Entry, ours: &[(&str, &Trigger)]) -> bool {
+    entry.state == State::Tracked && entry.rebuilt.is_none() && !ours.is_empty()
+}
+
 fn tracked(entry: Entry, table: Table, watched: bool, renames: Renames) -> Tracked {
+    let asked = column_changes::asked(&entry);
     let (fresh, settling) = (entry.fresh, entry.rebuilt.is_some());
     let tracked = Tracked::new(entry.id, entry.name, entry.options, table);
-    Tracked { fresh, watched, renames, settling, ..tracked }
+    Tracked { fresh, watched, renames, asked, settling, ..tracked }
 }
 
 /// What the table demands of its rows, as a digest: its definition, its UNIQUE indexes, and what it refers to.
@@ -623,8 +660,13 @@ pub(crate) fn install_all(
 /// Compares every row of a table with its document again, every document with its row, and rows with what they refer to.
 /// An edit that is found gets the time `at`.
 pub(crate) fn look_again(tx: &Transaction<'_>, id: i64, table: &Table, at: i64) -> Result<()> {
+    look_because(tx, id, table, Why::Again, at)
+}
+
+/// The same for another reason.
+pub(crate) fn look_because(tx: &Transaction<'_>, id: i64, table: &Table, why: Why, at: i64) -> Result<()> {
     dirty::widen(tx, table.key.len())?;
-    enqueue_all(tx, id, table, Why::Again, at)?;
+    enqueue_all(tx, id, table, why, at)?;
     backlog::refresh_table(tx, id)?;
     tables::set_unjudged(tx, id)
 }

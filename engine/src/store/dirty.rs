@@ -33,6 +33,8 @@ pub(crate) enum Why {
     First,
     /// Its table was rebuilt.
     Rebuilt,
+    /// Two of its columns were taken for each other until somebody said which is which.
+    Told,
 }
 
 impl Why {
@@ -42,11 +44,15 @@ impl Why {
             Self::Again => 0,
             Self::First => 1,
             Self::Rebuilt => 2,
+            Self::Told => 3,
         }
     }
 
     fn parse(number: i64) -> Self {
-        [Self::First, Self::Rebuilt].into_iter().find(|why| why.number() == number).unwrap_or_default()
+        [Self::First, Self::Rebuilt, Self::Told]
+            .into_iter()
+            .find(|why| why.number() == number)
+            .unwrap_or_default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `_driftless_writers`: which replica a writer was, so that conflicts name their authors.
 
 use driftless_protocol::{ReplicaId, WriterId};
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Doing, InTable, Result};
 
@@ -13,6 +13,16 @@ pub(crate) fn remember(tx: &Transaction<'_>, writer: WriterId, replica: ReplicaI
         .and_then(|mut statement| statement.execute((writer.get() as i64, replica.as_bytes())))
         .doing("remembering a writer")?;
     Ok(())
+}
+
+/// Which replica a writer was, if that is known.
+pub(crate) fn replica_of(connection: &Connection, writer: WriterId) -> Result<Option<ReplicaId>> {
+    let doing = "reading the writers";
+    let found: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT replica FROM _driftless_writers WHERE writer = ?1")
+        .and_then(|mut statement| statement.query_row([writer.get() as i64], |row| row.get(0)).optional())
+        .doing(doing)?;
+    found.map(|bytes| ReplicaId::from_slice(&bytes).in_table(TABLE)).transpose()
 }
 
 /// Every writer known.

@@ -1,0 +1,66 @@
+//! Tables and columns that the space has given up, and that were dropped and made again before anybody looked between. By its
+//! name such a one is still the one that was given up, and what others write in the new one would not show in it. So its rows
+//! decide: they tell that it is new where they have nothing of the old one.
+
+use std::collections::HashSet;
+
+use rusqlite::Transaction;
+
+use crate::compared_rows::{self, Compared};
+use crate::error::Result;
+use crate::row_doc;
+use crate::schema::column_changes::{self, Key};
+use crate::schema::{Table, Tracked};
+use crate::store::tables::{Entry, State};
+use crate::store::{backlog, documents, fold, parked};
+
+/// Whether a table that lost our triggers is a new one: the old one showed rows, and this one has none of them. A migration
+/// that makes a table anew keeps some, under their keys. SQLite hands out integer keys again, so those prove nothing.
+pub(crate) fn table(tx: &Transaction<'_>, entry: &Entry, table: &Table) -> Result<bool> {
+    // A table that waits to be compared was perhaps never shown the rows that it lacks.
+    if entry.state != State::Tracked || entry.rebuilt.is_some() || table.integer_key {
+        return Ok(false);
+    }
+    let mut travelling = table.clone();
+    travelling.rename(&entry.renames);
+    if matches!(column_changes::of_key(entry, &travelling), Key::Other { .. }) {
+        return Ok(false);
+    }
+    let mut unshown: HashSet<Vec<u8>> = parked::keys(tx, entry.id)?.into_iter().collect();
+    unshown.extend(backlog::to_refresh(tx, entry.id)?);
+    let tracked = Tracked::new(entry.id, entry.name.clone(), entry.options.clone(), table.clone());
+    let mut had_rows = false;
+    for key in documents::keys(tx, entry.id)? {
+        if compared_rows::row(tx, &tracked, &key)?.is_some() {
+            return Ok(false);
+        }
+        had_rows = had_rows || !unshown.contains(&key) && is_alive(tx, entry, &key)?;
+    }
+    Ok(had_rows)
+}
+
+/// Whether a document shows a row.
+fn is_alive(tx: &Transaction<'_>, entry: &Entry, key: &[u8]) -> Result<bool> {
+    let Some(stored) = documents::get(tx, entry.id, key)? else { return Ok(false) };
+    let lanes = row_doc::lanes(&stored.body);
+    Ok(lanes.is_ok_and(|lanes| lanes.state(entry.options.deletes_win).alive))
+}
+
+/// Whether a column of a table that kept our triggers is a new one: a row that nobody wrote since has the column's default,
+/// and its document says otherwise.
+pub(crate) fn column(tx: &Transaction<'_>, entry: &Entry, table: &Table, at: usize) -> Result<bool> {
+    let column = &table.columns[at];
+    let (spelled, mut is_new) = (fold(&column.spelled), false);
+    let travels = column_changes::travels(entry, &spelled);
+    compared_rows::each(tx, entry, table, |Compared { state, row, is_marked }| {
+        let is_default = column.default.as_ref() == Some(&row[at]);
+        if !is_marked
+            && is_default
+            && let Some(was) = state.value(travels)
+        {
+            is_new = !column.shows_for(tx, was, &row[at])?;
+        }
+        Ok(!is_new)
+    })?;
+    Ok(is_new)
+}
