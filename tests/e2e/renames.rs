@@ -507,7 +507,11 @@ fn a_question_about_a_rename_can_be_answered_with_no_in_a_rebuilt_table_and_else
         let refused = driftless::deny_rename(circle.path(0), "notes", "title", "head").expect_err("refused");
         assert!(matches!(refused, driftless::Error::NothingAsked { .. }), "{refused}");
         // Made anew once more, and looked at by another engine, the table asks no more.
-        circle.sql(0, "BEGIN; CREATE TABLE other AS SELECT * FROM notes; DELETE FROM notes; INSERT INTO notes SELECT * FROM other; DROP TABLE other; COMMIT");
+        circle.sql(
+            0,
+            "BEGIN; CREATE TABLE other AS SELECT * FROM notes; DELETE FROM notes;
+             INSERT INTO notes SELECT * FROM other; DROP TABLE other; COMMIT",
+        );
         circle.close(0);
         circle.reopen(0);
         circle.settle();

@@ -104,9 +104,9 @@ impl<'a> Lanes<'a> {
     }
 
     /// The same with renamed columns (name now, name under which the column travels) under the names that they travel by:
-    /// somebody may have written them under the new names before the rename was told. Of two cells that a writer has in
-    /// one column then, the later stays and has seen what the other had: nobody writes beside oneself. What was found under a new name, and names as seen what it
-    /// is a copy of, is nobody's write: it says nothing beside those of the first name.
+    /// somebody may have written them under the new names before the rename was told. Of two cells that a writer has in one
+    /// column then, the later stays and has seen what the other had: nobody writes beside oneself. What was found under a
+    /// new name, and names as seen what it is a copy of, is nobody's write: it says nothing beside those of the first name.
     pub(crate) fn renamed(mut self, renames: &[(String, String)]) -> Self {
         let travels =
             |name: &str| renames.iter().find(|(now, _)| now == name).map(|(_, travels)| travels.clone());

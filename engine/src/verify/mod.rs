@@ -136,8 +136,8 @@ pub struct Difference {
 /// Without `repair` nothing is changed but that committed writes are captured, and, with a relay, sent; unless an engine
 /// runs, which does both.
 ///
-/// Fails with [`Error::NotInitialized`], [`Error::TrackingLost`], [`Error::OlderFormat`], [`Error::Locked`] if something is to be mended while an engine has the file,
-/// and as opening and syncing do.
+/// Fails with [`Error::NotInitialized`], [`Error::TrackingLost`], [`Error::OlderFormat`], [`Error::Locked`] if something is
+/// to be mended while an engine has the file, and as opening and syncing do.
 pub fn verify(path: impl AsRef<Path>, options: &VerifyOptions) -> Result<Verification> {
     verify_telling(path, options, &mut |_| ())
 }
