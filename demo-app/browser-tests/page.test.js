@@ -117,7 +117,7 @@ withTwo("everything can be done with the keyboard alone", async ({ ada, ben }) =
   await keyboard.press("Enter");
   await ada.at("editor").waitFor();
 
-  await ada.at("online").focus();
+  await ada.enter("online");
   await keyboard.press("Space");
   await ada.is("off");
   assert.equal(await ada.at("online").getAttribute("aria-checked"), "false");

@@ -102,15 +102,21 @@ export class Person {
     await this.page.keyboard.type(text, { delay });
   }
 
+  // Puts the caret into a field once it is to be seen. Before that the browser lets it go nowhere, and says nothing.
+  async enter(field) {
+    await this.at(field).waitFor();
+    await this.at(field).focus();
+  }
+
   // Types at the end of a field.
   async typeAtEnd(field, text) {
-    await this.at(field).focus();
+    await this.enter(field);
     await this.page.keyboard.press("Control+End");
     await this.type(text);
   }
 
   async replace(field, text) {
-    await this.at(field).focus();
+    await this.enter(field);
     await this.page.keyboard.press("Control+A");
     await this.type(text);
   }

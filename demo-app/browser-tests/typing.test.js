@@ -16,7 +16,7 @@ withTwo("a note that changes while it is being opened is opened once, and keeps 
   first();
   await ada.focused("title");
   await ada.at("tag-new").fill("half a t");
-  await ada.at("title").focus();
+  await ada.enter("title");
   await ada.type("T");
   held.release();
   await ada.at("tag").getByText("#home").waitFor();
@@ -37,7 +37,7 @@ for (const { field, method, path } of TEXTS) {
   withTwo(`what is typed into a new ${field} while its first save is answered goes where the caret is`, async ({ ada }) => {
     await ada.page.keyboard.press("n");
     await ada.focused("title");
-    await ada.at(field).focus();
+    await ada.enter(field);
     const held = await ada.holds(method, path);
     await ada.type("T");
     const answer = await held.next();
@@ -146,7 +146,7 @@ withTwo("what others made of an item is shown to who only looked at it, when the
   const note = await ada.hasNote("Shopping");
   await ada.api("POST", `notes/${note}/items`, { text: "eggs" });
   await ada.open(note);
-  await ada.at("item-text").focus();
+  await ada.enter("item-text");
   const [item] = (await ada.api("GET", `notes/${note}`)).items;
   await ben.row("Shopping").waitFor();
   await ben.open(note);
@@ -160,7 +160,7 @@ withTwo("what others made of an item is shown to who only looked at it, when the
 
 withTwo("who types the next notebook's name while the last one is added loses no letter of it", async ({ ada }) => {
   await ada.at("notebooks").click();
-  await ada.at("notebook-new").focus();
+  await ada.enter("notebook-new");
   const held = await ada.holds("POST", "notebooks");
   await ada.type("Work");
   await ada.page.keyboard.press("Enter");
