@@ -719,7 +719,9 @@ fn last_write(path: &Path) -> Option<i64> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let written = |path: &Path| {
-        let modified = std::fs::metadata(path).ok()?.modified().ok()?;
+        let metadata = std::fs::metadata(path).ok()?;
+        // Whoever only reads a file leaves an empty log beside it.
+        let modified = metadata.modified().ok().filter(|_| metadata.len() > 0)?;
         let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
         i64::try_from(since.as_millis()).ok()
     };
