@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Config, SyncConfig};
-use crate::draft::Draft;
+use crate::draft::{self, Draft};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::replica::Made;
@@ -34,8 +34,8 @@ pub const NOT_ASKED_FOR: &str = "nobody asked for it";
 /// nothing. What cannot be made is left out and listed. Views, triggers and virtual tables are left out: see
 /// [`clone_asking`].
 ///
-/// Fails with [`Error::FileExists`], [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is no such
-/// space, [`Error::TimedOut`], and with [`Error::NothingCloned`] if the space defines tables of which none can be made.
+/// Fails with [`Error::FileExists`], [`Error::LogLeft`], [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is
+/// no such space, [`Error::TimedOut`], and with [`Error::NothingCloned`] if the space defines tables of which none can be made.
 pub fn clone(path: impl AsRef<Path>, sync: SyncConfig, config: Config, timeout: Duration) -> Result<Cloned> {
     clone_asking(path, sync, config, timeout, |_| false)
 }
@@ -57,6 +57,9 @@ pub fn clone_asking(
     crate::sync::address::Address::parse(&sync.url)?;
     if path.exists() {
         return Err(Error::FileExists(path.to_owned()));
+    }
+    if let Some(log) = draft::log_left(path) {
+        return Err(Error::LogLeft(log));
     }
     let draft = Draft::create(path)?;
     let engine = downloaded(&draft, sync, config, timeout)?;

@@ -44,6 +44,9 @@ impl Draft {
     /// Gives it its name. Nobody has it open any more.
     pub(crate) fn finish(self, path: &Path) -> Result<()> {
         self.gather()?;
+        if let Some(log) = log_left(path) {
+            return Err(Error::LogLeft(log));
+        }
         let io = |source| Error::Io { doing: "putting in place", path: path.to_owned(), source };
         fs::hard_link(&self.path, path).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => Error::FileExists(path.to_owned()),
@@ -61,6 +64,16 @@ impl Draft {
         let what = || "somebody else has it open".to_owned();
         if busy { Err(Error::Damaged { table: "journal", what: what() }) } else { Ok(()) }
     }
+}
+
+/// The log of a file that is not there, if there is one with something in it.
+pub(crate) fn log_left(path: &Path) -> Option<PathBuf> {
+    let logs = ["-wal", "-journal"].map(|end| {
+        let mut log = path.as_os_str().to_owned();
+        log.push(end);
+        PathBuf::from(log)
+    });
+    logs.into_iter().find(|log| fs::metadata(log).is_ok_and(|log| log.len() > 0))
 }
 
 impl Drop for Draft {
@@ -182,6 +195,20 @@ mod tests {
         let x: i64 = connection.query_row("SELECT x FROM t", [], |row| row.get(0)).expect("the row");
         drop(connection);
         assert_eq!((x, names(folder.path())), (7, vec!["app.db".to_owned()]));
+    }
+
+    /// SQLite took the old log for the new file's, and the clone, which had been said to be good, was malformed.
+    #[test]
+    fn no_file_is_put_beside_the_log_of_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let draft = Draft::create(&path).expect("a draft");
+        fs::write(folder.path().join("app.db-wal"), "a log").expect("a file");
+        let refused = draft.finish(&path).expect_err("there is a log").to_string();
+        assert!(refused.contains("app.db-wal' is left of a database"), "{refused}");
+        assert_eq!(names(folder.path()), ["app.db-wal"]);
+        fs::write(folder.path().join("app.db-wal"), "").expect("an empty log");
+        Draft::create(&path).expect("a draft").finish(&path).expect("an empty one does no harm");
     }
 
     /// A clone that was killed between the two left a file that the engine refused for its second name.

@@ -21,6 +21,13 @@ pub enum Error {
     /// The file exists already, and cloning never overwrites.
     #[error("'{0}' exists already; clone into a new file")]
     FileExists(PathBuf),
+    /// There is no file, but the log of one that was there before. SQLite would take it for the new file's, and damage that; see
+    /// <https://sqlite.org/howtocorrupt.html>.
+    #[error(
+        "'{0}' is left of a database that was there before, and would damage the new one: put that database back, or move \
+         this file away"
+    )]
+    LogLeft(PathBuf),
     /// The file has several hard links. SQLite would keep a log for each name and damage the database; see
     /// <https://sqlite.org/howtocorrupt.html>.
     #[error(
@@ -230,11 +237,11 @@ pub enum Error {
         why: String,
     },
     /// The same, and the engine has given up: nothing that it could open came back within five seconds.
-    #[error("'{path}' {why} while Driftless had it open; put the database in its place and start again")]
+    #[error("'{path}' {why}")]
     FileReplaced {
         /// The database.
         path: PathBuf,
-        /// What happened to it, in words that follow its name.
+        /// What happened to it and what to do, in words that follow its name.
         why: String,
     },
     /// The space defines tables, and none of them can be made: there is no clone. Each with the reason.

@@ -259,6 +259,12 @@ impl Replica {
                 if since.elapsed() < GIVE_UP_AFTER {
                     return Err(self.away(why));
                 }
+                let why = match stale_log_in_use(&self.path) {
+                    Some(_) => format!("{why}, and start again"),
+                    None => format!(
+                        "{why} while Driftless had it open; put the database in its place and start again"
+                    ),
+                };
                 self.place.given_up = Some(why.clone());
                 Err(Error::FileReplaced { path: self.path.clone(), why })
             }
@@ -384,12 +390,12 @@ fn set_aside(log: &Path) {
 pub(super) fn stale_log_in_use(path: &Path) -> Option<&'static str> {
     let shm = beside(path, "-shm");
     if maps_removed(&shm) {
-        return Some("lost its -shm while another connection of this process has it open; close that one");
+        return Some("lost its -shm while another connection of this process has it open: close that one");
     }
     // An index that nobody has open is made anew by the first who opens the database.
     let in_use = FileId::of(&shm).and_then(is_used_by_others) == Some(true);
     (in_use && lacks_log(path))
-        .then_some("lost its -wal, which another program still has open and must close")
+        .then_some("lost its -wal, which another program still has open: end that program")
 }
 
 /// Whether the index of a log tells of frames that the log does not have. A log is written before its index says so, and

@@ -383,12 +383,19 @@ impl Always {
         self.emptied.remove(&n);
         self.witnesses.forgetful = true;
         if same_inode {
-            // Its next writes may take numbers that were taken before, until a relay tells it.
-            self.model = None;
-            (self.skewed, self.went_back) = (true, true);
+            self.nobody_can_tell(n);
         } else if let Some(model) = &mut self.model {
             model.restored(n);
         }
+    }
+
+    /// A file was replaced by what it was earlier, and its engine has not noticed: its next writes may take numbers that were taken
+    /// before, until a relay tells it.
+    pub(super) fn nobody_can_tell(&mut self, n: usize) {
+        self.applied.remove(&n);
+        self.looked.remove(&n);
+        self.model = None;
+        (self.skewed, self.went_back) = (true, true);
     }
 
     /// A file lost what had not reached the disk.

@@ -483,8 +483,7 @@ impl World {
     /// The engine and its connection are gone without a word.
     fn stop_engine(&mut self, n: usize) {
         if self.nodes[n].unnoticed.take().is_some() {
-            // Another engine cannot tell.
-            self.always.restored(n, true);
+            self.always.nobody_can_tell(n);
         }
         self.hang_up(n, Side::Both);
         self.nodes[n].engine = None;

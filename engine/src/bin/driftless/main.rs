@@ -155,6 +155,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(
             Error::NoSuchFile(_)
             | Error::FileExists(_)
+            | Error::LogLeft(_)
             | Error::NotADatabase(_)
             | Error::HardLinked(_)
             | Error::NotInitialized(_)
