@@ -133,6 +133,7 @@ impl Quiet {
         match since {
             Some(since) if since < QUIET => Step::Wait((QUIET - since).min(LOOK)),
             _ if others => Step::Wait(LOOK),
+            Some(since) if since < AT_WORK && self.rests_briefly() => Step::Wait(LOOK),
             Some(since) if self.expects_another(since) && waited < REST => Step::Wait(LOOK),
             _ => Step::Go { retreat: self.retreats < RETREATS },
         }
@@ -158,6 +159,13 @@ impl Quiet {
         let known = self.met.iter().flatten();
         let met = known.clone().filter(|met| **met).count();
         met > MET_AT_MOST || known.count() < TURNS_TO_KNOW
+    }
+
+    /// Whether the app's rests, all but one at most, are too short for a turn: one that is begun in them meets the next
+    /// transaction. Such an app is one that never rests.
+    fn rests_briefly(&self) -> bool {
+        let long_enough = QUIET + self.held.max(EARLY);
+        self.rests.iter().flatten().filter(|rest| **rest < long_enough).count() >= RESTS - 1
     }
 
     /// Whether the app rests and is expected to write again soon, and no longer has just begun to rest. Not once it has
@@ -209,6 +217,28 @@ mod tests {
             quiet.committed(begin + apart * n);
         }
         begin + apart * (commits - 1)
+    }
+
+    #[test]
+    fn rests_that_are_shorter_than_a_turn_are_none() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        let at = app(&mut quiet, begun, 20, ms(5));
+        // Nobody has a transaction open, and the next is begun in a moment.
+        let (waited, how) = turn(&mut quiet, at, Due::Work, |_| false);
+        assert!(how == GO && (AT_WORK..=AT_WORK + ms(10)).contains(&waited), "it has stopped: {waited:?}");
+        quiet.turned(ms(1), true);
+        let mut at = app(&mut quiet, at + ms(5), 20, ms(5));
+        let due = at;
+        while quiet.step(at + ms(3), Due::Work, false) != AT_ALL_COSTS {
+            at += ms(5);
+            quiet.committed(at);
+            assert!(at < due + RARELY_AT_MOST, "no turn is ever taken");
+        }
+        assert!(at + ms(10) >= due + RARELY_AT_LEAST, "{:?}", at - due);
+        // There is time for a turn in longer ones.
+        quiet.turned(ms(1), true);
+        let at = app(&mut quiet, at, 20, ms(20));
+        assert_eq!(turn(&mut quiet, at, Due::Work, |_| false).1, GO);
     }
 
     #[test]
