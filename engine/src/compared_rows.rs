@@ -1,5 +1,5 @@
-//! The rows of a table beside what their documents say: they tell what became of the table and its columns where SQLite does
-//! not.
+//! Compares the rows of a table with their documents. The differences tell what happened to the table and its columns when
+//! SQLite does not tell.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::store::renames::Renames;
 use crate::store::tables::Entry;
 use crate::store::{Bind, backlog, dirty, documents, texts, value};
 
-/// At most so many documents are compared with their rows. What became of a column shows in the first ones.
+/// At most so many documents are compared with their rows: the first ones show what happened to a column.
 const COMPARED: usize = 1000;
 
 /// A row that is there and the document that it was last shown or captured as.

@@ -197,7 +197,7 @@ mod tests {
         assert_eq!((x, names(folder.path())), (7, vec!["app.db".to_owned()]));
     }
 
-    /// SQLite took the old log for the new file's, and the clone, which had been said to be good, was malformed.
+    /// SQLite took the old log for the new file's. The clone was damaged, though the command had said that it was good.
     #[test]
     fn no_file_is_put_beside_the_log_of_another() {
         let folder = tempfile::tempdir().expect("a folder");

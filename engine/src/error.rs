@@ -241,7 +241,7 @@ pub enum Error {
     FileReplaced {
         /// The database.
         path: PathBuf,
-        /// What happened to it and what to do, in words that follow its name.
+        /// Words that follow its name: what happened, and what to do.
         why: String,
     },
     /// The space defines tables, and none of them can be made: there is no clone. Each with the reason.

@@ -197,13 +197,13 @@ pub(crate) fn last_sync(database: &Path) -> Option<LastSync> {
     said(&mut file, notice::last_sync)
 }
 
-/// The error about a file that has none of our tables, though an engine had them.
+/// The error for a file that has lost our tables.
 pub(crate) fn tracking_lost(database: &Path) -> Error {
     let url = last_sync(database).map(|last| last.url);
     Error::TrackingLost { path: database.to_owned(), url }
 }
 
-/// The error about a file that has none of our tables: it lost them if it was ever synced, else it never had any.
+/// The error for a file without our tables: if it was ever synced it has lost them, else it never had any.
 pub(crate) fn not_initialized(database: &Path) -> Error {
     match last_sync(database) {
         Some(last) => Error::TrackingLost { path: database.to_owned(), url: Some(last.url) },

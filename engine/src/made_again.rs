@@ -1,6 +1,6 @@
-//! Tables and columns that the space has given up, and that were dropped and made again before anybody looked between. By its
-//! name such a one is still the one that was given up, and what others write in the new one would not show in it. So its rows
-//! decide: they tell that it is new where they have nothing of the old one.
+//! Tables and columns that the space has given up, and that were dropped and made again before the engine looked. By its name
+//! such a table is still the one that was given up, so that rows of others would not show in it. Its rows decide: if they have
+//! nothing of the old table's, it is a new one. The same holds for columns.
 
 use std::collections::HashSet;
 

@@ -31,7 +31,7 @@ struct Pair {
     all: Votes,
     /// Whether `new` stands where `old` stood, in a table that was not made anew.
     took_place: TookPlace,
-    /// What the rows show in `new` that their documents say of `old`.
+    /// The values that stand in `new` in the table and in `old` in the documents.
     moved: Moved,
     /// Whether every row shows in `new` what its document says of `old`, whatever it has in `old`.
     is_shown: bool,
@@ -80,7 +80,7 @@ pub(crate) fn find(tx: &Transaction<'_>, entry: &Entry, table: &Table, watched: 
     Ok(chosen(entry, table, pairs, before.as_deref()))
 }
 
-/// What a row shows of a pair of columns.
+/// One row's evidence about a pair of columns.
 struct Seen {
     /// The old column has what the document says of it.
     kept: bool,

@@ -104,8 +104,8 @@ pub struct TableStatus {
     pub deletes_win: bool,
     /// The columns that are no registers, in lower case.
     pub kinds: BTreeMap<String, ColumnKind>,
-    /// What waits for somebody's answer, or is written here and does not reach the others: a column that may have been renamed,
-    /// a table or a column that the space has given up. A sentence each; `reason` has them too.
+    /// A sentence for each question that waits for an answer (a column may have been renamed), and for each thing whose rows or
+    /// values do not reach the others (a table or a column that the space has given up). `reason` has them too.
     pub concerns: Vec<String>,
     /// Why a table is missing or unfit, what becomes of one that only others have; a warning about one that is tracked.
     pub reason: Option<String>,
@@ -279,7 +279,7 @@ fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
     }
 }
 
-/// What somebody should know who counts on what is written to a tracked table. `definition`: the table's in the space.
+/// The sentences of [`TableStatus::concerns`]. `definition`: the space's definition of the table.
 fn concerns(entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
     if entry.state != State::Tracked {
         return Vec::new();
@@ -291,8 +291,7 @@ fn concerns(entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
     concerns
 }
 
-/// What there is to say of a table that is in no other state than that others have it. `untracked`: the tables of this file
-/// that are not tracked.
+/// Explains the state `unknown`: other replicas have the table. `untracked`: the tables of this file that are not tracked.
 fn elsewhere(entry: &Entry, untracked: &[(String, Option<Refusal>)], tracks_all: bool) -> Option<String> {
     if entry.state != State::Unknown {
         return None;

@@ -328,8 +328,21 @@ fn lengthen(file: &Path, rows: usize, number: &mut usize) {
     sql(file, &format!("PRAGMA foreign_keys = ON; INSERT INTO rev VALUES {}", rows.join(", ")));
 }
 
-/// A turn that parked rows ahead once looked only at those that were listed when it was found out what goes. Whoever had come
-/// to refer to one of them since was without a parent until the end of the cascade.
+/// Brings what the first file wrote to the second, where an app does something after each turn, told how many turns there were.
+/// No turn may leave an orphan. Returns the number of turns.
+fn deliver_beside_app(pair: &mut Pair, about: &str, mut app: impl FnMut(&Path, usize)) -> usize {
+    let mut turns = 0;
+    pair.deliver(|file| {
+        assert_eq!(orphans(file), 0, "{about}: turn {turns}");
+        turns += 1;
+        assert!(turns < 200, "{about}: no end of it");
+        app(file, turns);
+    });
+    turns
+}
+
+/// A turn that parked rows ahead looked only at the listed ones. A row that the app had made refer to one of them since was without
+/// its parent until the cascade was over.
 #[test]
 fn what_an_app_adds_below_rows_that_are_about_to_go_is_never_without_its_parent() {
     for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE] {
@@ -337,14 +350,11 @@ fn what_an_app_adds_below_rows_that_are_about_to_go_is_never_without_its_parent(
         for (added, every) in [(1, 1), (3, 1), (12, 12)] {
             let mut pair = Pair::new(schema, 40, &rows_in_a_turn(5));
             write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-            let (mut looks, mut number) = (0, 0);
-            pair.deliver(|file| {
-                assert_eq!(orphans(file), 0, "{schema}: {added} added, look {looks}");
-                if looks % every == 0 {
+            let mut number = 0;
+            deliver_beside_app(&mut pair, &format!("{schema}: {added} added"), |file, turns| {
+                if turns % every == 1 % every {
                     lengthen(file, added, &mut number);
                 }
-                looks += 1;
-                assert!(looks < 200, "{schema}: {added} added and no end of it");
             });
             assert!(number > added, "{schema}: it was over at once");
             pair.meet();
@@ -366,20 +376,15 @@ fn a_branch_that_an_app_moves_below_rows_that_are_about_to_go_is_never_without_i
         write(&pair.files[0], branch);
         pair.meet();
         write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-        let mut looks = 0;
-        pair.deliver(|file| {
-            assert_eq!(orphans(file), 0, "{schema}: look {looks}");
-            looks += 1;
-            if looks == 3 {
-                let last =
-                    "SELECT id FROM rev WHERE CAST(id AS INTEGER) < 100 ORDER BY CAST(id AS INTEGER) DESC";
-                sql(
-                    file,
-                    &format!("PRAGMA foreign_keys = ON; UPDATE rev SET prev = ({last}) WHERE id = '101'"),
-                );
+        let last = "SELECT id FROM rev WHERE CAST(id AS INTEGER) < 100 ORDER BY CAST(id AS INTEGER) DESC";
+        let move_branch =
+            format!("PRAGMA foreign_keys = ON; UPDATE rev SET prev = ({last}) WHERE id = '101'");
+        let turns = deliver_beside_app(&mut pair, schema, |file, turns| {
+            if turns == 3 {
+                sql(file, &move_branch);
             }
         });
-        assert!(looks > 3 + 30 / 10, "{schema}: {looks} turns");
+        assert!(turns > 3 + 30 / 10, "{schema}: {turns} turns");
         pair.meet();
         assert_same_tables(&pair.paths());
         assert_eq!(count(&pair.files[1], "rev"), 0, "{schema}");
@@ -387,7 +392,7 @@ fn a_branch_that_an_app_moves_below_rows_that_are_about_to_go_is_never_without_i
     }
 }
 
-/// What goes had been found out while nobody knew of the reference.
+/// The list of rows that go was made before the reference was declared.
 #[test]
 fn a_reference_that_an_app_declares_while_a_chain_goes_holds_from_then_on() {
     let schema = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id), t TEXT);
@@ -398,17 +403,12 @@ fn a_reference_that_an_app_declares_while_a_chain_goes_holds_from_then_on() {
     write(&pair.files[0], "INSERT INTO note SELECT 'n' || id, id FROM rev");
     pair.meet();
     write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-    let mut looks = 0;
-    pair.deliver(|file| {
-        assert_eq!(orphans(file), 0, "look {looks}");
-        looks += 1;
-        if looks == 3 {
-            write(
-                file,
-                "BEGIN; DELETE FROM note WHERE rev NOT IN (SELECT id FROM rev);
-                 CREATE TABLE fresh (id TEXT PRIMARY KEY, rev TEXT REFERENCES rev (id));
-                 INSERT INTO fresh SELECT * FROM note; DROP TABLE note; ALTER TABLE fresh RENAME TO note; COMMIT",
-            );
+    let declare = "BEGIN; DELETE FROM note WHERE rev NOT IN (SELECT id FROM rev);
+                   CREATE TABLE fresh (id TEXT PRIMARY KEY, rev TEXT REFERENCES rev (id));
+                   INSERT INTO fresh SELECT * FROM note; DROP TABLE note; ALTER TABLE fresh RENAME TO note; COMMIT";
+    deliver_beside_app(&mut pair, schema, |file, turns| {
+        if turns == 3 {
+            write(file, declare);
         }
     });
     assert_eq!((count(&pair.files[1], "rev"), count(&pair.files[1], "note")), (0, 0));

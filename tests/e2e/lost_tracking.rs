@@ -76,7 +76,7 @@ impl Scene {
         shell(&self.file, &format!(".restore '{}'", text(&self.backup())));
     }
 
-    /// What is left is what a backup from before has.
+    /// Leaves in the file only what a backup from before has.
     fn drop_ours(&self) {
         let ours = |kind: &str| {
             let select = format!(
@@ -138,7 +138,7 @@ fn a_running_sync_ends_when_a_backup_from_before_track_takes_the_files_place() {
     }
 }
 
-/// What others wrote and deleted since the backup was made stands: the rows of the backup are the ones that they had seen.
+/// The others had seen the rows of the backup, so their later edits and deletes stand.
 #[test]
 fn a_backup_from_before_track_is_tracked_again_and_gets_back_what_others_did_since() {
     let scene = Scene::new();

@@ -127,7 +127,7 @@ fn an_edit_that_no_trigger_saw_has_the_time_at_which_the_file_was_last_written()
     circle.sql(1, "UPDATE items SET name = 'later' WHERE id = '1'");
     circle.capture(1);
     later();
-    // To look at a file is no write, though it leaves an empty log.
+    // Reading the file is no write, though it leaves an empty log.
     driftless::status(circle.path(1).with_file_name("0.db")).expect("a status");
     circle.reopen(0);
     circle.meet();

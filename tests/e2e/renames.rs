@@ -439,17 +439,20 @@ fn a_name_can_be_given_to_one_new_column_after_the_other() {
     (0..2).for_each(|node| circle.assert_well(node));
 }
 
+/// Makes the table anew: `title` is called `head`, and a new column has its name.
+const REBUILD_REUSING_THE_NAME: &str =
+    "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
+     INSERT INTO new_notes (id, head, stars) SELECT id, title, stars FROM notes; DROP TABLE notes;
+     ALTER TABLE new_notes RENAME TO notes; COMMIT;";
+
 /// A rebuilt table is what counts, so that nobody can be sure: `status` asks.
 #[test]
 fn a_name_that_a_new_column_got_in_a_rebuilt_table_is_asked_about_and_can_be_told_later() {
-    let rebuild = "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
-                   INSERT INTO new_notes (id, head, stars) SELECT id, title, stars FROM notes; DROP TABLE notes;
-                   ALTER TABLE new_notes RENAME TO notes; COMMIT;";
     for both in [false, true] {
         let mut circle = circle(3);
-        circle.sql(0, rebuild);
+        circle.sql(0, REBUILD_REUSING_THE_NAME);
         if both {
-            circle.sql(1, rebuild);
+            circle.sql(1, REBUILD_REUSING_THE_NAME);
         }
         circle.settle();
         let question = circle.warning("notes").expect("a question");
@@ -474,7 +477,7 @@ fn a_name_that_a_new_column_got_in_a_rebuilt_table_is_asked_about_and_can_be_tol
         circle.sql(2, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
         circle.meet();
         assert_eq!(circle.query(0, "SELECT head, title FROM notes WHERE id = 'b'"), ["'TWO', 'new'"]);
-        circle.sql(2, rebuild);
+        circle.sql(2, REBUILD_REUSING_THE_NAME);
         circle.settle();
         assert_eq!(circle.query(2, "SELECT head FROM notes ORDER BY id"), ["'ONE'", "'TWO'"], "{both}");
         (0..3).for_each(|node| circle.assert_well(node));
@@ -486,7 +489,7 @@ fn a_name_that_a_new_column_got_in_a_rebuilt_table_is_asked_about_and_can_be_tol
     }
 }
 
-/// The question could be answered with yes alone: what is forgotten must not be in the table, and this column is.
+/// Such a question could only be answered with yes: `forget` refuses a column that the table has.
 #[test]
 fn a_question_about_a_rename_can_be_answered_with_no_in_a_rebuilt_table_and_elsewhere() {
     let rebuild = "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
@@ -574,7 +577,7 @@ fn a_column_whose_name_a_new_one_got_at_once_is_known_though_every_row_was_writt
     }
 }
 
-/// What an app may do that is no rename, and what cannot be told from one for certain.
+/// Changes of a table that are no rename, and changes that cannot be told from one for certain.
 #[test]
 fn columns_that_only_look_renamed_are_not_taken_for_it() {
     let copied = "ALTER TABLE notes ADD COLUMN head TEXT; UPDATE notes SET head = title; UPDATE notes SET title = 'new'";
@@ -646,7 +649,7 @@ fn note(circle: &Circle, node: usize) -> Option<String> {
     status.tables.into_iter().find(|table| table.state == "tracked").and_then(|table| table.reason)
 }
 
-/// The look took it for the old one, made anew by a migration, because it was not empty: so its rows went to nobody.
+/// Because it was not empty, the engine took it for the old table, made anew by a migration; so its rows reached nobody.
 #[test]
 fn a_given_up_table_that_is_made_again_with_rows_in_one_step_is_the_new_one() {
     let mut circle = circle_with_given_up_table();
@@ -707,7 +710,7 @@ fn a_given_up_column_that_is_made_again_in_one_step_is_the_new_one_where_that_is
         circle.sql(0, "ALTER TABLE notes ADD COLUMN title TEXT");
         circle.settle();
         assert_eq!(titles(&circle, 1), ["'one'", "'two'"]);
-        // A look at what has not changed takes nothing for new.
+        // Another look, when nothing has changed, finds no new column.
         circle.sql(1, "CREATE INDEX stars ON notes (stars)");
         circle.settle();
         assert!(note(&circle, 1).is_some_and(|note| note.contains("given up its column 'title'")), "{write}");
@@ -734,8 +737,8 @@ fn a_given_up_column_that_is_made_again_in_one_step_is_the_new_one_where_that_is
     }
 }
 
-/// Machine 0 renames before the others and does not tell. What it found under the new name counted as a write beside what others
-/// write under the old one, and what it wrote itself replaced nothing: both were conflicts once it told.
+/// Machine 0 renames the column before the others do, and does not tell. Once it told, every row was in conflict: the values that
+/// stood in the renamed column counted as writes of their own, and later writes under the new name had replaced nothing.
 #[test]
 fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
     let conflicts =
@@ -793,16 +796,13 @@ fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_t
     }
 }
 
-/// What a machine that had not migrated wrote under the old name, while the new column of that name was taken for the old one,
-/// was replaced everywhere by what the renamed column had, and listed nowhere.
+/// Machine 1 has not migrated and writes the old name, while machine 0 has a new column of that name. Once the rename was told,
+/// those writes were lost: the renamed column's values replaced them everywhere, and no conflict listed them.
 #[test]
 fn what_others_wrote_before_a_reused_name_was_told_is_kept() {
-    let rebuild = "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0, title TEXT DEFAULT 'x');
-                   INSERT INTO new_notes (id, head, stars) SELECT id, title, stars FROM notes; DROP TABLE notes;
-                   ALTER TABLE new_notes RENAME TO notes; COMMIT;";
     for writes_own in [false, true] {
         let mut circle = circle(2);
-        circle.sql(0, rebuild);
+        circle.sql(0, REBUILD_REUSING_THE_NAME);
         circle.settle();
         if writes_own {
             circle.sql(0, "UPDATE notes SET head = 'ONE', title = 'new' WHERE id = 'a'");
@@ -816,7 +816,7 @@ fn what_others_wrote_before_a_reused_name_was_told_is_kept() {
         let first = if writes_own { "'ONE'" } else { "'one'" };
         assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), [first, "'meanwhile'"]);
         assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), [first, "'meanwhile'"]);
-        // Whether it was of the one column or of the other nobody knows, so what the renamed one had is kept beside it.
+        // Nobody knows which of the two columns that write was for, so the renamed column's own value is kept beside it.
         let select = "SELECT key, value FROM driftless_conflicts WHERE shown = 0";
         assert_eq!(circle.query_all(select), ["''b'', 'two'"]);
         (0..2).for_each(|node| circle.assert_well(node));

@@ -170,7 +170,8 @@ fn an_index_over_a_function_of_the_apps_parks_rows_and_holds_nothing_up() {
     assert_eq!(nodes.query_all("SELECT k FROM t"), ["'b'"]);
 }
 
-/// What a trigger did before it failed stays where the statement says so, but the triggers after it do not run.
+/// A trigger that fails under `OR FAIL` ends the statement and leaves the row in the table. Triggers that would have run after it
+/// do not run; if ours were among them, nobody knew of the row.
 #[test]
 fn a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured() {
     let mut nodes = circle(2, "CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE log (v UNIQUE)", &["t"]);

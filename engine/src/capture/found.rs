@@ -65,16 +65,17 @@ pub(super) fn set_fresh_apart<'a>(
     beside
 }
 
-/// What to write of columns that were taken for others until somebody told.
+/// The part of a row whose columns were taken for other columns until somebody told: it is written beside what others wrote.
 #[derive(Default)]
 pub(super) struct Told<'a> {
     pub(super) changes: Vec<row_doc::Change<'a>>,
-    /// Writers of others, whose writes may be of the one column or of the other: they stand beside this.
+    /// Writers at other replicas. Nobody knows which of two columns their writes were for, so these stay beside `changes`.
     pub(super) unseen: Vec<WriterId>,
 }
 
-/// Takes out of `columns` those in which others wrote while another column here had their names. What this file wrote under
-/// such a name was of that other column, and gives way; what others wrote may be either's. `document`: the row's.
+/// Takes those columns out of `columns` that other replicas wrote while another column of this file had their name. Writes of
+/// this file under such a name were for that other column, and give way. Writes of others may have been for either column.
+/// `document`: the row's document.
 pub(super) fn take_told<'a>(
     tx: &Transaction<'_>,
     tracked: &Tracked,
@@ -107,8 +108,8 @@ fn namesake<'t>(tracked: &'t Tracked, travels: &str) -> Option<&'t Column> {
     tracked.table.called(travels).map(|at| &tracked.table.columns[at])
 }
 
-/// The writers of other replicas of whom something stands in a column that can only be theirs: this file neither shows it,
-/// nor wrote it in the namesake, which does not have it by default either. `lanes`: as written, and renamed.
+/// The writers at other replicas of values that stand in a column and cannot come from this file: it does not show them, did not
+/// write them in the column of the same name, and they are not that column's default. `lanes`: as written, and renamed.
 fn written_by_others(
     tx: &Transaction<'_>,
     (as_written, renamed): (&Lanes<'_>, &Lanes<'_>),

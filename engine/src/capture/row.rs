@@ -248,7 +248,7 @@ pub(super) fn capture_row(
             Kind::Written if planted!(TimeOfCapture) => (author.writer, now),
             Kind::Written | Kind::Found => (author.writer, mark.at),
         };
-        let written = row_doc::write_seeing(shown, writer, time, seeing, names)?;
+        let written = row_doc::write_seeing(shown, writer, time, seeing, names, &[])?;
         if base.is_some() {
             // Until the row is shown, which may be turns later, what the user writes next goes on from this. What others
             // wrote meanwhile the user has not seen.
@@ -263,7 +263,7 @@ pub(super) fn capture_row(
         && let Some(before) = &document
     {
         let written =
-            row_doc::write_beside_writers(before, author.writer, mark.at, told.changes, names, &told.unseen)?;
+            row_doc::write_seeing(Some(before), author.writer, mark.at, told.changes, names, &told.unseen)?;
         document = Some(written.document);
         updates.push(DocumentUpdate::Row(written.update));
     }

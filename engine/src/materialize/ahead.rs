@@ -1,8 +1,8 @@
 //! Rows that are parked ahead of those that they refer to, a few in each turn, so that a long cascade has been done by the
 //! time that it begins: the last first, and each turn ends without a row that lacks its parent.
 //!
-//! Which rows go, and in which order, was found out before. That holds for as long as nobody has come to refer to one of them
-//! since. Where somebody may have, what each turn parks is asked who refers to it, and those go along.
+//! The list of these rows, and their order, were made before. The list is complete as long as no other row has begun to refer to
+//! one of them. If one may have, each turn looks for rows that refer to those it parks, and parks them too.
 
 use driftless_protocol::RowKey;
 
@@ -13,12 +13,12 @@ use crate::error::Result;
 use crate::store::parked;
 use crate::store::parked::Stage;
 
-/// What one turn parked ahead.
+/// The rows that one turn parked ahead.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     /// How many units are dealt with, from the end.
     pub(crate) units: usize,
-    /// The rows that were parked, those included that nobody had listed.
+    /// The rows that were parked, including those that were not on the list.
     pub(crate) rows: Vec<(i64, RowKey)>,
 }
 
@@ -52,8 +52,8 @@ impl Materializer<'_> {
         Ok(ahead)
     }
 
-    /// Parks rows together with all that refer to them. If there are too many of those, none is parked: they are many turns'
-    /// work too, and are listed when it is found out anew what goes.
+    /// Parks rows together with all rows that refer to them. If there are too many of those, none is parked: they need several
+    /// turns themselves, and are on the next list.
     fn park_with_others(&mut self, units: &[Unit], limit: Limit) -> Step<Ahead> {
         let (mut ahead, mut listed) = (Ahead::default(), Vec::new());
         for unit in units.iter().rev() {

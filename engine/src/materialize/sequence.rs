@@ -1,6 +1,6 @@
-//! The highest number that an AUTOINCREMENT table ever had. SQLite keeps it for the rows that are inserted into this file; of a
-//! row that was deleted elsewhere before this file ever had it, only the document tells. Without it, SQLite would hand out the
-//! number of such a row once more, which AUTOINCREMENT is there to prevent. See <https://sqlite.org/autoinc.html>.
+//! The highest key that an AUTOINCREMENT table ever had. SQLite keeps it for rows that were inserted into this file. A row that was
+//! deleted elsewhere before this file had it is known by its document alone, so its key is counted here: AUTOINCREMENT promises
+//! that no key is handed out twice. See <https://sqlite.org/autoinc.html>.
 
 use driftless_protocol::Value;
 use rusqlite::Transaction;
@@ -8,7 +8,7 @@ use rusqlite::Transaction;
 use crate::error::{Doing, Result};
 use crate::schema::Tracked;
 
-/// Sees to it that SQLite hands out no number up to that of a row that was deleted.
+/// Raises SQLite's counter for the table to the key of a deleted row, if it is lower.
 pub(super) fn raise(tx: &Transaction<'_>, tracked: &Tracked, key_values: &[Value<'_>]) -> Result<()> {
     let is_counted = tracked.table.integer_key && tracked.table.counts_keys;
     let (true, [Value::Integer(number)]) = (is_counted, key_values) else { return Ok(()) };

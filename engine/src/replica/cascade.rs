@@ -5,8 +5,8 @@
 //! parent. So it is done from its end. The turn that finds too many rows is undone; which rows go is found out outside
 //! of the lock; turn after turn parks some of them, the last first, so that every row that is left has its parent; and
 //! then what came in is applied at last, which has nothing left to take out. Until that is done nothing else is applied.
-//! What the app writes meanwhile is captured as ever, and judged together with what came in; but where it has come to refer
-//! to a row that is parked now, it goes along in the same turn, since nobody may see it without its parent.
+//! Rows that the app writes meanwhile are captured as ever, and judged together with what came in. But a row that refers to one
+//! which a turn parks is parked in that turn too, since nobody may see it without its parent.
 //!
 //! All this is kept in memory. If it is lost, a note in the file tells the next engine to look at everything that is
 //! parked.
@@ -43,7 +43,7 @@ enum Stage {
     /// These rows lose their parents: what else goes is to be found out. With SQLite's `schema_version` at that time.
     Found(Vec<Orphan>, i64),
     /// `units` are to be parked, the last first. `all`: their rows, and those that are parked ahead already.
-    /// `changed`: rows were captured meanwhile of which it is not known whether they refer to these.
+    /// `changed`: rows were captured meanwhile that may refer to these.
     Parking { begun_by: (Vec<Orphan>, i64), units: Vec<Unit>, all: HashSet<(i64, RowKey)>, changed: Changed },
     /// What came in is to be applied, however much it brings about: what could be done ahead is done.
     Due,
@@ -76,8 +76,8 @@ impl Cascade {
         };
     }
 
-    /// A turn begins under this schema. If it is another than that under which it was found out which rows go, others may
-    /// refer to them by now, in other ways: that turn has to see to it all.
+    /// A turn begins under this schema. If the list of rows was made under another schema, rows may refer to the listed ones by
+    /// references that did not exist then: so that turn does the whole cascade.
     pub(super) fn follow_schema(&mut self, schema_version: i64) {
         if let Stage::Parking { begun_by: (_, version), .. } = &self.stage
             && *version != schema_version

@@ -671,7 +671,7 @@ impl Replica {
     }
 }
 
-/// What a look at the tables asks about their rows.
+/// The questions about rows that a look at the tables asks.
 const ROW_EVIDENCE: RowEvidence = RowEvidence {
     find_reused: reused_names::find,
     is_new_table: made_again::table,

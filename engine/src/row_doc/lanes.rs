@@ -52,10 +52,8 @@ impl<'a> Change<'a> {
 /// Whether a write replaces what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sight<'s> {
-    /// Its author had seen the document: it supersedes what it overwrites.
-    Seeing,
-    /// The same, but for what these writers wrote: that stands beside it.
-    But(&'s [WriterId]),
+    /// Its author had seen the document, but for what these writers wrote: it supersedes what it overwrites of the others.
+    AllBut(&'s [WriterId]),
     /// Its author had not: it stands beside what is there, as a write of somebody far away would.
     Blind,
 }
@@ -63,8 +61,7 @@ pub(crate) enum Sight<'s> {
 impl Sight<'_> {
     fn sees(self, writer: WriterId) -> bool {
         match self {
-            Self::Seeing => true,
-            Self::But(unseen) => !unseen.contains(&writer),
+            Self::AllBut(unseen) => !unseen.contains(&writer),
             Self::Blind => false,
         }
     }
@@ -165,9 +162,9 @@ impl<'a> Lanes<'a> {
         self
     }
 
-    /// What a cell of `column` with that content names as seen of the column that this one may be under a new name: cells of
-    /// which a value of this one is a copy, since its author saw that, and those that the cells which it replaces have seen. What
-    /// others wrote there since shows in nobody's `column`. `own`: the lane that is written.
+    /// `column` may be another column under a new name. A cell of `column` with that content names these cells of the other one as
+    /// seen: those whose value it or a cell that it replaces has, since its author saw that value; and those that the replaced cells
+    /// named. Later writes in the other column never showed in `column`, so they are not named. `own`: the lane that is written.
     pub(crate) fn seen_elsewhere(&self, own: &Lane<'_>, column: &str, content: &Content<'_>) -> Vec<Seen> {
         let Some((_, other)) = self.asked.iter().find(|(asked, _)| asked == column) else {
             return Vec::new();

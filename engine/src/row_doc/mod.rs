@@ -77,7 +77,7 @@ pub(crate) fn digest(document: &[u8]) -> Result<[u8; 32], RowDocError> {
     Ok(*hasher.finalize().as_bytes())
 }
 
-/// What is known of the names of a row's columns.
+/// How the columns of a row are, or may be, renamed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Names<'n> {
     /// Columns that were renamed: the names now, and those that they travel by.
@@ -86,7 +86,7 @@ pub(crate) struct Names<'n> {
     pub(crate) asked: &'n [(String, String)],
 }
 
-/// Writes `changes` at `time` as `writer` into a document (none: a new one), of whose columns' names that is known.
+/// Writes `changes` at `time` as `writer`, who has seen the document (none: a new one) but for what `unseen` wrote.
 /// Fails if the stored document is damaged.
 pub(crate) fn write_seeing(
     document: Option<&[u8]>,
@@ -94,23 +94,12 @@ pub(crate) fn write_seeing(
     time: i64,
     changes: Vec<Change<'_>>,
     names: Names<'_>,
-) -> Result<Written, RowDocError> {
-    write_with(document, writer, time, changes, names, Sight::Seeing)
-}
-
-/// The same, beside what `unseen` wrote.
-pub(crate) fn write_beside_writers(
-    document: &[u8],
-    writer: WriterId,
-    time: i64,
-    changes: Vec<Change<'_>>,
-    names: Names<'_>,
     unseen: &[WriterId],
 ) -> Result<Written, RowDocError> {
-    write_with(Some(document), writer, time, changes, names, Sight::But(unseen))
+    write_with(document, writer, time, changes, names, Sight::AllBut(unseen))
 }
 
-/// The same where nothing was renamed.
+/// The same where nothing was renamed and everything was seen.
 #[cfg(test)]
 fn write(
     document: Option<&[u8]>,
@@ -118,7 +107,7 @@ fn write(
     time: i64,
     changes: Vec<Change<'_>>,
 ) -> Result<Written, RowDocError> {
-    write_seeing(document, writer, time, changes, Names::default())
+    write_seeing(document, writer, time, changes, Names::default(), &[])
 }
 
 /// Writes `changes` beside what a document holds, as somebody does who has not seen it: what was found, at no known time
@@ -138,7 +127,7 @@ pub(crate) fn write_beside(
     write_with(Some(document), finder, time, changes, names, Sight::Blind).map(Some)
 }
 
-/// What `changes`, written beside what a document holds, name as seen of other columns.
+/// The cells of other columns that `changes` name as seen when they are written beside what a document holds.
 /// Fails if the stored document is damaged.
 pub(crate) fn seen_elsewhere(
     document: &[u8],

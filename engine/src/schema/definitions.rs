@@ -94,8 +94,8 @@ impl Definition {
     }
 }
 
-/// What to say of a table that is here although the space has given it, or columns of it, up. `columns`: those that the table
-/// has, as it calls them, and by the names that they travel by.
+/// Sentences about a table of this file that the space has given up, or whose columns it has. `columns`: the table's columns,
+/// as it calls them, and by the names that they travel by.
 pub(crate) fn given_up<'a>(
     definition: Option<&Definition>,
     columns: impl Iterator<Item = (&'a str, &'a str)>,

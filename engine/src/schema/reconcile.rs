@@ -52,7 +52,7 @@ pub(crate) struct Reused {
     pub(crate) is_certain: bool,
 }
 
-/// What the rows of a table tell beside their documents, which are read above this layer.
+/// Questions about a table that comparing its rows with their documents answers. Documents are read above this layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowEvidence {
     /// Looks among the columns of a table that has new ones for those whose names others have now. `true`: our triggers saw

@@ -33,7 +33,7 @@ pub(crate) enum Why {
     First,
     /// Its table was rebuilt.
     Rebuilt,
-    /// Two of its columns were taken for each other until somebody said which is which.
+    /// One of its columns was taken for another until somebody said which is which.
     Told,
 }
 

@@ -146,7 +146,7 @@ fn finish(file: &Path, done: anyhow::Result<ExitCode>) -> ExitCode {
     }
 }
 
-/// The exit code where nothing of the file travels though somebody counts on it.
+/// The exit code when nothing of the file travels, though its user counts on that.
 const NOTHING_TRACKED: u8 = 13;
 
 fn exit_code(error: &anyhow::Error) -> u8 {

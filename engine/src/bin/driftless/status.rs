@@ -113,7 +113,7 @@ pub(crate) fn tracked(status: &Status) -> impl Iterator<Item = &TableStatus> {
     status.tables.iter().filter(|table| table.state == "tracked")
 }
 
-/// What to say of a file of which no table is tracked.
+/// The sentence that tells that no table of the file is tracked; `None` if one is.
 pub(crate) fn nothing_tracked(file: &Path, status: &Status) -> Option<String> {
     if tracked(status).next().is_some() {
         return None;
@@ -160,7 +160,7 @@ fn to_look_at(status: &Status) -> Vec<String> {
     sentences
 }
 
-/// What of a table waits for somebody's answer, or is written here and does not reach the others.
+/// A sentence for each question about a table that waits for an answer, and for whatever is written here and reaches nobody.
 fn stays_here(table: &TableStatus) -> Vec<String> {
     let name = output::name(&table.table);
     let mut sentences: Vec<String> =
