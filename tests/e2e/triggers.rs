@@ -199,3 +199,39 @@ fn a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured() {
     nodes.meet();
     assert_eq!(nodes.query_all("SELECT * FROM t ORDER BY k"), ["'a', 3", "'b', 3"]);
 }
+
+/// RAISE(FAIL) keeps what the statement did before it. The row that was refused stood in its table, equal to its document, and was
+/// taken for one that is admitted.
+#[test]
+fn a_merged_row_that_a_trigger_refuses_is_parked_whichever_way_the_trigger_raises() {
+    for raise in ["ABORT", "FAIL", "ROLLBACK"] {
+        for writes in ["", "UPDATE t SET seen = 1 WHERE k = NEW.k;"] {
+            let schema = format!(
+                "CREATE TABLE t (k TEXT PRIMARY KEY, v, seen);
+                 CREATE TABLE may (what TEXT);
+                 CREATE TRIGGER refuses_insert AFTER INSERT ON t WHEN NOT EXISTS (SELECT 1 FROM may) BEGIN
+                   {writes} SELECT RAISE({raise}, 'not here') WHERE NEW.v = 'bad';
+                 END;
+                 CREATE TRIGGER refuses_update AFTER UPDATE OF v ON t WHEN NOT EXISTS (SELECT 1 FROM may) BEGIN
+                   {writes} SELECT RAISE({raise}, 'not here') WHERE NEW.v = 'bad';
+                 END;
+                 INSERT INTO t (k, v) VALUES ('old', 'good')"
+            );
+            let mut nodes = circle(2, &schema, &["t"]);
+            nodes.sql(0, "INSERT INTO may VALUES ('everything')");
+            nodes.sql(0, "INSERT INTO t (k, v) VALUES ('new', 'bad'), ('fine', 'good')");
+            nodes.sql(0, "UPDATE t SET v = 'bad' WHERE k = 'old'");
+            nodes.meet();
+            assert_eq!(nodes.query(1, "SELECT k FROM t"), ["'fine'"], "RAISE({raise}) {writes}");
+            let parked = nodes.query(1, "SELECT \"key\" FROM driftless_parked ORDER BY 1");
+            assert_eq!(parked, ["''new''", "''old''"], "RAISE({raise}) {writes}");
+            if raise == "ROLLBACK" {
+                // It is tried again once the schema has changed.
+                continue;
+            }
+            nodes.sql(0, "UPDATE t SET v = 'better'");
+            nodes.meet();
+            assert_eq!(nodes.query_all("SELECT k, v FROM t ORDER BY k").len(), 3, "RAISE({raise}) {writes}");
+        }
+    }
+}

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use driftless_protocol::{RowKey, Value};
-use rusqlite::Transaction;
+use rusqlite::{Transaction, ffi};
 
 use crate::apply::Touched;
 use crate::changes::ChangedRow;
@@ -411,8 +411,10 @@ impl<'a> Materializer<'a> {
                 }
                 Err(error) => error,
             };
-            // What a trigger would write here has come with the row, as a row of its own, and is in its way.
+            // What a trigger would write here has come with the row, as a row of its own, and is in its way. What a trigger
+            // refuses it refuses again, and RAISE(FAIL) leaves the row, so that it would be found to be there.
             if tracked.meddles
+                && !is_raised(&error)
                 && let Ok(wrote) = write::write(self.tx, tracked, key_values, state, new, ignore)
                 && wrote.effect != Effect::Ignored
             {
@@ -482,6 +484,11 @@ impl<'a> Materializer<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a trigger refused the write.
+fn is_raised(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_TRIGGER)
 }
 
 /// A damaged document holds nothing else up: the row stays as it is until it is written, or mended by `verify`.

@@ -56,14 +56,12 @@ impl Materializer<'_> {
         self.announce()?;
         for (table, key) in rows {
             let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else { continue };
-            let is_ahead = self.ahead.is_some_and(|ahead| ahead.contains(&(table, key.clone())));
-            if is_ahead && parked::is_listed(self.tx, table, &key)? {
-                // Its parent is still there, so it would fit; but it was taken out on purpose.
-                self.take_out(tracked, &key)?;
-            } else if documents::get(self.tx, table, key.as_bytes())?.is_some() {
+            let is_parked = parked::is_listed(self.tx, table, &key)?;
+            if !is_parked && documents::get(self.tx, table, key.as_bytes())?.is_some() {
                 touched.push(Touched::again(table, key));
-            } else if !parked::is_listed(self.tx, table, &key)? {
-                // A row that a trigger made, which nobody wrote.
+            } else {
+                // A row that a trigger made, which nobody wrote; or one that was taken out on purpose. That is not judged again: its
+                // parent may still be there, and a trigger that refused it may be switched off now.
                 self.take_out(tracked, &key)?;
             }
         }

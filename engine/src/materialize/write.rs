@@ -75,8 +75,10 @@ pub(super) fn write(
     if new {
         // A row without a document is not in its table: every row that is has been captured. Were it there after
         // all, with a NULL in its way or a mark that got lost, the insert says so and the row is looked at.
+        let changes_before = tx.total_changes();
         match insert(tx, tracked, &wanted, how) {
-            Err(error) if is_taken(&error) => {}
+            // A trigger that fails with RAISE(FAIL) leaves the row that it refuses.
+            Err(error) if is_taken(&error) && tx.total_changes() == changes_before => {}
             inserted => {
                 return inserted.map(|done| Wrote::new(if done { Effect::Came } else { Effect::Ignored }));
             }
