@@ -284,7 +284,7 @@ impl Always {
         let (name, vector) = (engine.replica_id(), engine.vector().map_err(unreadable)?);
         self.goes_on(n, name, vector.clone())?;
         if let Some(model) = &mut self.model {
-            model.settle(n, app)?;
+            model.after(n, app)?;
         }
         self.follows(n, &vector)?;
         let idle = self.is_watched(n, app)? && engine.is_idle().map_err(unreadable)?;

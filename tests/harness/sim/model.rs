@@ -298,6 +298,20 @@ impl Model {
         Ok(())
     }
 
+    /// The engine has done something.
+    pub(super) fn after(&mut self, n: usize, app: &Connection) -> Checked {
+        self.settle(n, app)?;
+        let Some(attempt) = self.nodes.get_mut(&n).and_then(|known| known.attempt.take()) else {
+            return Ok(());
+        };
+        // It found nothing to capture, and has more to do.
+        let look = self.snapshot(app)?;
+        if let Some(known) = self.nodes.get_mut(&n) {
+            known.keep_shown(&attempt, &look);
+        }
+        Ok(())
+    }
+
     /// Finds out what the engine has done since this was last asked.
     pub(super) fn settle(&mut self, n: usize, app: &Connection) -> Checked {
         let Some(known) = self.nodes.get(&n) else { return Ok(()) };
@@ -326,15 +340,18 @@ impl Model {
             (known.name, known.vector, known.attempt) = (Some(name), vector, None);
             self.nodes.insert(n, known);
             return Ok(());
-        } else if let Some(attempt) = known.attempt.take() {
+        }
+        let attempt = known.attempt.take();
+        if let Some(attempt) = &attempt {
             let decided = known.unwatched.as_ref().filter(|unwatched| unwatched.from < vector.get(name));
             let any_decided =
                 decided.is_some_and(|unwatched| unwatched.tables.values().any(|lost| !lost.undecided));
             if vector.get(name) > known.vector.get(name) || any_decided {
-                self.captured(&known, &attempt, (name, vector.get(name)), clean);
+                self.captured(&known, attempt, (name, vector.get(name)), clean);
             }
         }
-        let mut look = self.snapshot(app)?;
+        let now = self.snapshot(app)?;
+        let mut look = now.clone();
         if drained && waited && vector.get(name) == known.vector.get(name) && known.unwatched.is_some() {
             // All marks were captured and changed nothing, so later differences in watched tables come from other replicas.
             known.keep_lost(&mut look);
@@ -358,6 +375,9 @@ impl Model {
             }
         } else if known.since.is_none() {
             known.shown = look;
+        }
+        if let Some(attempt) = attempt.filter(|_| drained) {
+            known.keep_shown(&attempt, &now);
         }
         (known.name, known.vector) = (Some(name), vector);
         self.nodes.insert(n, known);
@@ -664,6 +684,17 @@ fn is_kept(unwatched: Option<&Unwatched>, table: &str) -> bool {
 }
 
 impl Known {
+    /// What the engine changes it has decided about, so that what shows then is no write of the app's: also in a table that is
+    /// compared over several turns, of which the others are to come.
+    fn keep_shown(&mut self, before: &Snapshot, after: &Snapshot) {
+        for row in difference(before, after) {
+            match after.get(&row) {
+                Some(values) => self.shown.insert(row, values.clone()),
+                None => self.shown.remove(&row),
+            };
+        }
+    }
+
     /// Keeps the known rows of tables that lost triggers.
     fn keep_lost(&self, look: &mut Snapshot) {
         let is_lost = |table: &str| {
