@@ -51,7 +51,6 @@ impl Drop for App {
     }
 }
 
-/// Not a test by itself: the other process of the tests below.
 /// The file and another, both online at a relay, in agreement.
 fn pair(folder: &tempfile::TempDir, file: &Path) -> (TestRelay, Node, Node) {
     let relay = TestRelay::in_memory();
@@ -64,6 +63,7 @@ fn pair(folder: &tempfile::TempDir, file: &Path) -> (TestRelay, Node, Node) {
     (relay, a, b)
 }
 
+/// Not a test by itself: the other process of the tests below.
 #[test]
 fn the_app() {
     let Some(file) = std::env::var_os("BUSY_APP_FILE") else { return };
@@ -134,6 +134,42 @@ fn what_comes_in_is_not_applied_while_the_app_has_a_transaction_open_and_is_as_s
         wrote && !applied
     });
     assert!(waited, "each time it was applied while the app had a transaction open");
+}
+
+/// Requests come when they like: one that begins while the engine writes was broken by the engine's commit.
+#[test]
+fn a_transaction_that_begins_while_a_turn_writes_makes_the_turn_give_way() {
+    let (folder, file) = folder();
+    let (_relay, a, b) = pair(&folder, &file);
+    // A trigger makes the turn last for some hundredths of a second.
+    a.sql(
+        "CREATE TABLE numbers (n INTEGER PRIMARY KEY);
+         WITH RECURSIVE up (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up WHERE n < 80)
+           INSERT INTO numbers SELECT n FROM up;
+         CREATE TRIGGER slow AFTER UPDATE ON notes WHEN NEW.id = 'one' BEGIN
+           SELECT count(*) FROM numbers x, numbers y, numbers z WHERE x.n + y.n + z.n > 3;
+         END",
+    );
+    let probe = connect(&file);
+    probe.busy_timeout(Duration::ZERO).expect("set");
+    let is_free = || probe.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+    let mut app = App::start(&file);
+    // A machine that halts this test at the wrong moment tells nothing: then again.
+    let gave_way = (1..=10).any(|n| {
+        b.sql(&format!("UPDATE notes SET n = {n} WHERE id = 'one'"));
+        b.sync_now();
+        eventually("the turn", || (!is_free()).then_some(()));
+        assert_eq!(app.run("BEGIN; SELECT * FROM notes"), "done");
+        let still = !is_free();
+        eventually("the end of the turn", || is_free().then_some(()));
+        let wrote = app.run("UPDATE notes SET n = n + 1 WHERE id = 'two'") == "done";
+        assert_eq!(app.run("COMMIT"), "done");
+        eventually("what came in", || {
+            (query(&file, "SELECT n FROM notes WHERE id = 'one'") == [n.to_string()]).then_some(())
+        });
+        still && wrote
+    });
+    assert!(gave_way, "each time the turn broke the transaction");
 }
 
 /// A backup, a report, a tool that holds a transaction open for good: the engine goes on beside it.

@@ -94,12 +94,20 @@ pub(crate) struct Turn {
     goes_on: bool,
 }
 
+impl Turn {
+    fn retreated() -> Self {
+        Self { more: true, retreated: true, ..Self::default() }
+    }
+}
+
 /// Why a turn must begin again: nothing has happened.
 enum Undone {
     /// A trigger of the user's rolled it back.
     RolledBack(RolledBack),
     /// These rows lose their parents, and more with them than one turn takes out. With SQLite's `schema_version`.
     TooMany(Vec<Orphan>, i64),
+    /// Another process has a transaction open; see [`Replica::retreats`].
+    Met,
 }
 
 /// One database file, opened by the engine.
@@ -133,7 +141,7 @@ pub(crate) struct Replica {
     partial_turns: u32,
     /// Tables that `track --all` is about to track.
     newcomers: Newcomers,
-    /// Whether the next turn gives the lock back if another process has a transaction open then.
+    /// Whether the next turn gives the lock back if another process has a transaction open.
     retreats: bool,
     /// Whether an app is at work, so that turns are to be short.
     beside_app: bool,
@@ -370,7 +378,8 @@ impl Replica {
     }
 
     /// For the next turn: whether it gives the lock back, and does nothing, if another process has a transaction open
-    /// when it has the lock; and whether it is to be short, for an app that is at work.
+    /// when it has the lock, or begins one before the turn commits: its first write would fail. And whether the turn is to
+    /// be short, for an app that is at work.
     pub(crate) fn retreats(&mut self, retreats: bool, beside_app: bool) {
         (self.retreats, self.beside_app) = (retreats, beside_app);
     }
@@ -463,6 +472,7 @@ impl Replica {
                     tracing::debug!("more rows lose their parents than one turn takes out");
                     self.cascade.begin(orphans, version);
                 }
+                Err(Undone::Met) => return Ok((Turn::retreated(), Vec::new(), Vec::new())),
             }
         }
     }
@@ -509,11 +519,9 @@ impl Replica {
         let limits = Limits { rows, bytes: self.config.changeset_bytes };
         let tx = begin(&mut self.connection)?;
         let begun = Instant::now();
-        if std::mem::take(&mut self.retreats) && driftless_wal::has_external_transaction(&tx).unwrap_or(false)
-        {
-            // Its first write would fail if this turn committed. Nothing is lost by giving the lock back.
-            let turn = Turn { more: true, retreated: true, ..Turn::default() };
-            return Ok(Ok((turn, Vec::new(), Vec::new())));
+        let retreats = std::mem::take(&mut self.retreats);
+        if retreats && driftless_wal::has_external_transaction(&tx).unwrap_or(false) {
+            return Ok(Err(Undone::Met));
         }
         // Read under the lock: a commit that comes after ours must be seen as one.
         let data_version = data_version(&tx)?;
@@ -565,6 +573,12 @@ impl Replica {
         captured.written.iter().for_each(|table| self.settling.touch(*table, now()));
         let settles_in = self.settling.due_in(now());
         let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in, ..Turn::default() };
+
+        // Longer work is not done twice.
+        let is_plain = !(moved || found.changed || settled) && self.cascade.is_over();
+        if retreats && is_plain && driftless_wal::has_external_transaction(&tx).unwrap_or(false) {
+            return Ok(Err(Undone::Met));
+        }
 
         // 3 apply and 4 materialize, never over an edit that is not captured yet
         let until = |time: Duration| (!is_virtual()).then(|| begun + time);
@@ -650,7 +664,12 @@ impl Replica {
         if !self.place.is_there(&self.path) {
             return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() });
         }
-        turn.met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
+        turn.met_another = (self.beside_app || retreats)
+            && wrote
+            && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
+        if retreats && is_plain && !renewed && turn.met_another {
+            return Ok(Err(Undone::Met));
+        }
         tx.commit().doing("committing a turn")?;
         if mark != self.mark {
             self.notes = Notes::default();

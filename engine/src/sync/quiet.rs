@@ -45,7 +45,7 @@ const REST: Duration = Duration::from_millis(250);
 const RESTS: usize = 4;
 /// How long before the end of a rest no turn is begun, at least: longer than a turn takes, and its wait for the disk.
 const EARLY: Duration = Duration::from_millis(5);
-/// How often one turn may give the lock back because somebody began to read just before it was taken.
+/// How often one turn may give the lock back because somebody began to read just before it was taken, or while it was held.
 const RETREATS: u32 = 3;
 
 /// What is due.
@@ -60,7 +60,8 @@ pub(crate) enum Due {
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Take a turn. With `retreat`, give the lock back if another process has a transaction open when it is taken.
+    /// Take a turn. With `retreat`, give the lock back if another process has a transaction open when it is taken, or begins
+    /// one before the turn commits.
     Go { retreat: bool },
     /// Look again after this.
     Wait(Duration),

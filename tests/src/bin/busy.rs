@@ -62,6 +62,10 @@ enum Begin {
 enum Pace {
     /// One transaction right after the other.
     Tight,
+    /// Each is followed by 2 ms of rest: an import, a queue that is worked off.
+    Two,
+    /// The same with 5 ms.
+    Five,
     /// Twenty a second: each is followed by 50 ms of rest.
     Twenty,
     /// Twenty a second on average, at random moments, as the requests of many users come.
@@ -73,6 +77,8 @@ impl Pace {
         let mean = Duration::from_millis(50);
         match self {
             Pace::Tight => Duration::ZERO,
+            Pace::Two => Duration::from_millis(2),
+            Pace::Five => Duration::from_millis(5),
             Pace::Twenty => mean,
             Pace::Random => mean.mul_f64(-(1.0 - fastrand::f64()).ln()),
         }
@@ -208,7 +214,13 @@ fn counts(app: Child) -> anyhow::Result<(u64, u64)> {
 
 fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{:<58} {:>9} {:>8} {:>12}", "the app's transactions", "a second", "failed", "per 1,000");
-    let paces = [(Pace::Tight, "tight loop"), (Pace::Twenty, "20 a second"), (Pace::Random, "20 at random")];
+    let paces = [
+        (Pace::Tight, "tight loop"),
+        (Pace::Two, "2 ms of rest"),
+        (Pace::Five, "5 ms of rest"),
+        (Pace::Twenty, "20 a second"),
+        (Pace::Random, "20 at random"),
+    ];
     for (begin, kind) in [(Begin::Deferred, "deferred"), (Begin::Immediate, "immediate")] {
         for (pace, often) in paces {
             for (apps, beside) in [(0, "no sidecar"), (1, "sidecar"), (2, "sidecar, both sides write")] {
