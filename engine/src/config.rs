@@ -151,6 +151,10 @@ pub struct SyncConfig {
     pub url: String,
     /// A token that grants access, where the relay asks for one.
     pub token: Option<String>,
+    /// Whether the space may have another name than the one that the file was last synced with. Else such an address counts as
+    /// mistyped: a file that belongs to a space opens it under another name only where a relay has it under that name; one
+    /// that belongs to none, since a backup from before it was tracked took its place, is refused. Default: no.
+    pub new_space: bool,
     /// The first wait after a connection fails; it doubles from there, with jitter. Default: 250 milliseconds.
     pub backoff_min: Duration,
     /// The longest wait. Default: 30 seconds.
@@ -167,6 +171,7 @@ impl SyncConfig {
         Self {
             url: url.into(),
             token: None,
+            new_space: false,
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
@@ -177,6 +182,13 @@ impl SyncConfig {
     /// Checks the address without connecting. Fails with [`Error::BadUrl`](crate::Error::BadUrl).
     pub fn check(&self) -> crate::Result<()> {
         crate::sync::address::Address::parse(&self.url).map(|_| ())
+    }
+
+    /// With [`new_space`](Self::new_space): the address may name another space than the last one, which is made if it does
+    /// not exist.
+    pub fn new_space(mut self, new_space: bool) -> Self {
+        self.new_space = new_space;
+        self
     }
 
     /// With a token.

@@ -100,8 +100,9 @@ impl Engine {
     }
 
     /// Starts syncing with the space at `config.url`, making the space if it does not exist. The file belongs to the
-    /// space from then on and refuses another. Fails with [`Error::BadUrl`]; everything else is
-    /// reported by [`Sync::state`] and [`Sync::sync_now`].
+    /// space from then on and refuses another. Where the file was synced before, a space is made only under the same name, on
+    /// whatever relay, or with [`SyncConfig::new_space`]. Fails with [`Error::BadUrl`]; everything else, of this
+    /// [`Error::OtherSpace`], is reported by [`Sync::state`] and [`Sync::sync_now`].
     pub fn sync(&self, config: SyncConfig) -> Result<Sync> {
         Sync::start(self.worker.clone(), config, true)
     }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::row_doc::RowDocError;
 use crate::schema::eligibility::Refusal;
 use crate::schema::space::LeftOut;
+use crate::shell;
 use crate::text_doc::TextDocError;
 
 /// Every error of the engine. Match on it; the texts are for people and may change.
@@ -173,6 +174,21 @@ pub enum Error {
         /// The space of the relay.
         theirs: SpaceId,
     },
+    /// The address names another space than the one that the file, or one of its path, was last synced with, and nobody said
+    /// that it is meant: see [`SyncConfig::new_space`](crate::SyncConfig). Nothing was made on the relay.
+    #[error("{}", other_space(path, last, url, meant, *why))]
+    OtherSpace {
+        /// The database.
+        path: PathBuf,
+        /// The address that it was last synced with.
+        last: String,
+        /// The address that was given.
+        url: String,
+        /// The same, with the name of the space that it was last synced with.
+        meant: String,
+        /// What is known of the space at the address.
+        why: OtherSpace,
+    },
     /// More than others can be let know of a replica.
     #[error("a presence of {length} bytes is too long: it may have {limit}")]
     PresenceTooLong {
@@ -279,15 +295,55 @@ fn first_reason(left_out: &[LeftOut]) -> String {
 }
 
 fn tracking_lost(path: &Path, url: Option<&str>) -> String {
-    let path = path.display();
-    let before = match url {
-        Some(url) => format!("was synced with {url} before"),
-        None => "was opened by Driftless before".to_owned(),
+    let (name, file) = (path.display(), path.to_string_lossy());
+    let file = shell::word(&file);
+    let (before, sync) = match url {
+        Some(url) => {
+            (format!("was synced with {url} before"), format!("driftless sync {file} {}", shell::word(url)))
+        }
+        None => ("was opened by Driftless before".to_owned(), "sync again".to_owned()),
     };
     format!(
-        "'{path}' {before}, and has none of Driftless's tables now: a backup from before `driftless track` took its place, or \
+        "'{name}' {before}, and has none of Driftless's tables now: a backup from before `driftless track` took its place, or \
          somebody dropped them. What is written to it does not travel. Put a later backup in its place, or go on with what it \
-         holds: driftless track '{path}' --all, and then sync again"
+         holds: driftless track {file} --all, and then {sync}"
+    )
+}
+
+/// What is known of the space at an address that names another space than the one that a file was last synced with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OtherSpace {
+    /// Nothing: the relay was not asked, because the file belongs to no space, so that it would join any.
+    Unknown,
+    /// The relay has no space of this name.
+    Missing,
+    /// The relay has a space of this name, and it is not the one that the file belongs to.
+    Foreign,
+}
+
+fn other_space(path: &Path, last: &str, url: &str, meant: &str, why: OtherSpace) -> String {
+    let word = |text: &str| shell::word(text).into_owned();
+    let file = word(&path.to_string_lossy());
+    let found = match why {
+        OtherSpace::Unknown => format!("{url} is another space"),
+        OtherSpace::Missing => format!("there is no space at {url}"),
+        OtherSpace::Foreign => format!("{url} is another space than the one that the file belongs to"),
+    };
+    let meant_all_the_same = match why {
+        OtherSpace::Unknown => {
+            format!("; if the other space is meant: driftless sync {file} {} --new-space", word(url))
+        }
+        // On the relay that has the space it would be the second name of one space, which no relay allows.
+        OtherSpace::Missing if last != meant => {
+            format!("; if it is to be made there: driftless sync {file} {} --new-space", word(url))
+        }
+        OtherSpace::Missing | OtherSpace::Foreign => String::new(),
+    };
+    format!(
+        "'{}' was last synced with {last}, and {found}; if the name is mistyped: driftless sync {file} {}{meant_all_the_same}",
+        path.display(),
+        word(meant)
     )
 }
 

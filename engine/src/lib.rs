@@ -77,6 +77,7 @@ mod reused_names;
 mod row_doc;
 mod schema;
 mod setup;
+mod shell;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim;
@@ -95,7 +96,7 @@ pub use config::{ColumnKind, Config, SyncConfig, TableOptions};
 pub use conflicts::{Conflict, Written, conflicts};
 pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
 pub use engine::Engine;
-pub use error::{Error, Result};
+pub use error::{Error, OtherSpace, Result};
 pub use json::to_json;
 pub use notice::{RunningConnection, RunningEngine};
 pub use parked::{Parked, parked};

@@ -9,6 +9,7 @@ use crate::error::{Doing, Error, Result};
 use crate::schema::column_changes;
 use crate::schema::definitions::{self, Definition};
 use crate::schema::{Table, introspect, reconcile};
+use crate::shell;
 use crate::store::dirty::Why;
 use crate::store::renames;
 use crate::store::tables::{self, Entry, State};
@@ -264,7 +265,7 @@ pub(crate) fn note_named_apart(tx: &Transaction<'_>, entry: &Entry, definition: 
     if entry.state != State::Unknown || fold(called) == definition.name {
         return Ok(());
     }
-    let word = column_changes::shell_word(called);
+    let word = shell::word(called);
     let namesake = definitions::find(tx, &fold(called))?;
     let note = if namesake.is_some_and(|known| known.retired) {
         format!(

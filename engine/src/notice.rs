@@ -116,6 +116,12 @@ impl Notice {
         Self(Arc::new(Mutex::new(open)))
     }
 
+    /// The address that a database of this path was last synced with.
+    pub(crate) fn last_url(&self) -> Option<String> {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.last_sync.as_ref().map(|last| last.url.clone())
+    }
+
     /// Writes nothing more: the lock is about to be let go.
     pub(crate) fn end(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).file = None;

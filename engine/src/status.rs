@@ -18,6 +18,7 @@ use crate::schema::definitions::{self, Definition};
 use crate::schema::eligibility::Refusal;
 use crate::schema::inventory::Inventory;
 use crate::schema::{Catalog, Table, column_changes, introspect, triggers};
+use crate::shell;
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 use crate::time::now;
@@ -296,7 +297,7 @@ fn elsewhere(entry: &Entry, untracked: &[(String, Option<Refusal>)], tracks_all:
     if entry.state != State::Unknown {
         return None;
     }
-    let word = column_changes::shell_word(&entry.spelled);
+    let word = shell::word(&entry.spelled);
     let is_here = untracked.iter().any(|(table, _)| fold(table) == fold(&entry.spelled));
     Some(match (is_here, tracks_all) {
         (true, _) => format!(

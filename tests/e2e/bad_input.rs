@@ -201,7 +201,7 @@ fn a_file_of_one_space_is_refused_by_another() {
     // Another space of this relay, and a space of the same name elsewhere.
     desk.sync_fails(&relay.url("two"), 6, "another space");
     let elsewhere = TestRelay::in_memory();
-    commands.succeed(["sync", other.file(), &elsewhere.url("one"), "--once"]);
+    commands.succeed(["sync", other.file(), &elsewhere.url("one"), "--once", "--new-space"]);
     desk.sync_fails(&elsewhere.url("one"), 6, "another space");
     commands.succeed(["sync", desk.file(), &relay.url("one"), "--once"]);
 }

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use driftless::{Config, Engine, Error, OtherSpace, SyncConfig, SyncState, TableOptions};
 use driftless_tests::{
-    Commands, Outcome, TestRelay, create_database, eventually, has_shell, query, shell, sql,
+    Commands, Outcome, PATIENCE, TestRelay, create_database, eventually, has_shell, query, shell, sql,
 };
 use tempfile::TempDir;
 
@@ -105,7 +106,8 @@ impl Scene {
         ] {
             assert_eq!(said.code, LOST, "{said:?}");
             assert!(said.stderr.contains(&format!("app.db' was synced with {url} before")), "{said:?}");
-            assert!(said.stderr.contains("driftless track '"), "it says what to do: {said:?}");
+            let what_to_do = format!("driftless track {file} --all, and then driftless sync {file} {url}");
+            assert!(said.stderr.contains(&what_to_do), "{said:?}");
         }
         assert_eq!(self.count_of_ours(), ["0"], "nothing was made in the file");
     }
@@ -159,6 +161,70 @@ fn a_backup_from_before_track_is_tracked_again_and_gets_back_what_others_did_sin
         assert_eq!(query(file, "SELECT * FROM notes ORDER BY id"), expected, "{file:?}");
         assert_eq!(driftless(["verify", text(file), &scene.url()]).code, Some(0));
     }
+}
+
+/// The file knows no space any more. A mistyped name made one, in which the file was alone for ever.
+#[test]
+fn a_file_that_lost_its_tracking_is_put_into_no_other_space_than_before_unless_that_is_said() {
+    let scene = Scene::new();
+    let file = text(&scene.file);
+    scene.copy_over();
+    Commands::get().succeed(["track", file, "--all"]);
+    let others = tempfile::tempdir().expect("a folder");
+    let others = others.path().join("app.db");
+    create_database(&others, NOTES);
+    Commands::get().succeed(["track", text(&others), "--all"]);
+    Commands::get().succeed(["sync", text(&others), &scene.relay.url("others"), "--once"]);
+    // One that is not there, and one that is somebody else's.
+    for name in ["ntoes", "others"] {
+        let url = scene.relay.url(name);
+        for refused in
+            [driftless(["sync", file, &url, "--once", "--timeout", "60"]), driftless(["sync", file, &url])]
+        {
+            assert_eq!(refused.code, Some(6), "{refused:?}");
+            let right = format!("app.db' was last synced with {}, and {url} is another space", scene.url());
+            assert!(refused.stderr.contains(&right), "{refused:?}");
+            for what_to_do in [scene.url(), format!("{url} --new-space")] {
+                let what_to_do = format!("driftless sync {file} {what_to_do}");
+                assert!(refused.stderr.contains(&what_to_do), "{refused:?}");
+            }
+        }
+    }
+    let absent = scene.folder.path().join("absent.db");
+    let clone = driftless(["clone", &scene.relay.url("ntoes"), text(&absent), "--timeout", "60"]);
+    assert_eq!(clone.code, Some(6), "the space was made all the same: {clone:?}");
+    assert_eq!(query(&scene.file, "SELECT count(*) FROM _driftless_meta WHERE name = 'space'"), ["0"]);
+    // The right one takes the file back, on another relay too; any other does when it is said.
+    scene.once();
+    assert_eq!(driftless(["verify", file, &scene.url()]).code, Some(0));
+    scene.drop_ours();
+    Commands::get().succeed(["track", file, "--all"]);
+    let meant = scene.relay.url("ntoes");
+    Commands::get().succeed(["sync", file, &meant, "--once", "--timeout", "60", "--new-space"]);
+    Commands::get().succeed(["sync", file, &meant, "--once", "--timeout", "60"]);
+}
+
+/// The same for an app that has the engine as a library.
+#[test]
+fn an_app_that_opens_a_backup_from_before_track_joins_another_space_only_when_it_says_so() {
+    let scene = Scene::new();
+    scene.copy_over();
+    let engine = Engine::open(&scene.file, Config::default()).expect("opened");
+    engine.track(&["notes"], TableOptions::default()).expect("tracked");
+    let other = SyncConfig::new(scene.relay.url("ntoes"));
+    let sync = engine.sync(other.clone()).expect("the address is good");
+    eventually("the refusal", || matches!(sync.state(), SyncState::Refused(_)).then_some(()));
+    // However late somebody asks, the first is told the very error.
+    match sync.sync_now(PATIENCE) {
+        Err(Error::OtherSpace { last, meant, why: OtherSpace::Unknown, .. }) => {
+            assert_eq!((last, meant), (scene.url(), scene.url()));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(sync.sync_now(PATIENCE), Err(Error::SyncEnded(_))));
+    sync.stop();
+    let sync = engine.sync(other.new_space(true)).expect("the address is good");
+    sync.sync_now(PATIENCE).expect("it is meant");
 }
 
 #[test]

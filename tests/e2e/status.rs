@@ -46,18 +46,50 @@ fn a_space_that_is_mistyped_is_refused_with_its_right_name_and_not_made() {
             "60",
         ]);
         assert_eq!(refused.code, Some(6), "{refused:?}");
-        assert!(refused.stderr.contains("did you mean 'notes'?"), "{}", refused.stderr);
+        let right = format!("driftless sync {} {}", text(&file), relay.url("notes"));
+        assert!(refused.stderr.ends_with(&right), "it says what to type: {}", refused.stderr);
         let copy = folder.path().join("copy.db");
         let clone = Commands::get().driftless(["clone", &relay.url("ntoes"), text(&copy), "--timeout", "60"]);
         assert_eq!(clone.code, Some(6), "the space was made all the same: {clone:?}");
         once(&file, &relay.url("notes"));
-        // A relay that has lost its data knows no id: it is refilled, under whatever name.
-        let empty = TestRelay::in_memory();
-        once(&file, &empty.url("ntoes"));
-        Commands::get().succeed(["clone", &empty.url("ntoes"), text(&copy)]);
-        assert_eq!(query(&copy, "SELECT title FROM notes"), ["'one'"]);
-        std::fs::remove_file(&copy).expect("removed");
     }
+}
+
+/// A relay that has lost its data, or is a new one, knows no id: a mistyped name made a space there.
+#[test]
+fn a_new_relay_is_filled_under_the_same_name_and_under_another_only_when_that_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let file = tracked(&folder, "app.db", NOTES);
+    once(&file, &relay.url("notes"));
+    let copy = folder.path().join("copy.db");
+    let clone = |url: &str| Commands::get().driftless(["clone", url, text(&copy), "--timeout", "60"]);
+    let empty = TestRelay::in_memory();
+    let mistyped = empty.url("ntoes");
+    let right = format!("driftless sync {} {}", text(&file), empty.url("notes"));
+    for refused in [
+        Commands::get().driftless(["sync", text(&file), &mistyped, "--once", "--timeout", "60"]),
+        Commands::get().driftless(["sync", text(&file), &mistyped]),
+    ] {
+        assert_eq!(refused.code, Some(6), "{refused:?}");
+        assert!(refused.stderr.contains(&relay.url("notes")), "it names the last address: {refused:?}");
+        assert!(refused.stderr.contains(&right), "it says what to type: {refused:?}");
+        let meant = format!("driftless sync {} {mistyped} --new-space", text(&file));
+        assert!(refused.stderr.contains(&meant), "{refused:?}");
+    }
+    assert_eq!(Commands::get().driftless(["verify", text(&file), &mistyped]).code, Some(6));
+    assert_eq!(clone(&mistyped).code, Some(6), "the space was made all the same");
+
+    // The relay has moved, or lost its data.
+    once(&file, &empty.url("notes"));
+    let another = TestRelay::in_memory();
+    let meant = another.url("memos");
+    Commands::get().succeed(["sync", text(&file), &meant, "--once", "--timeout", "60", "--new-space"]);
+    assert_eq!(clone(&meant).code, Some(0));
+    assert_eq!(query(&copy, "SELECT title FROM notes"), ["'one'"]);
+    // It is the same space there, under whatever name.
+    once(&file, &relay.url("notes"));
+    once(&file, &meant);
 }
 
 #[test]

@@ -16,6 +16,9 @@ use crate::time::now;
 pub(crate) struct Introduction {
     pub(crate) replica: ReplicaId,
     pub(crate) space: Option<SpaceId>,
+    /// The address that the file was last synced with: as it knows itself, or else, of a file of its path, as the lock file
+    /// beside it tells.
+    pub(crate) last_url: Option<String>,
     /// What the relay need not send.
     pub(crate) held: StateVector,
 }
@@ -34,11 +37,13 @@ pub(crate) enum Verdict {
 impl Replica {
     /// What to say to a relay.
     pub(crate) fn introduce(&mut self) -> Result<Introduction> {
+        let said = self.notice().last_url();
         self.write("introducing this file to a relay", |tx, found| {
             // Parts of a snapshot that an earlier connection left are sent again, whole.
             inbox::forget_snapshots(tx)?;
             let held = delivery::held(&progress::vector(tx)?, &inbox::list(tx)?);
-            Ok(Introduction { replica: found.replica, space: identity::space(tx)?, held })
+            let last_url = identity::contact(tx)?.map(|(_, url)| url).or(said);
+            Ok(Introduction { replica: found.replica, space: identity::space(tx)?, last_url, held })
         })
     }
 

@@ -51,7 +51,7 @@ use crate::tracking::rule::{self, Newcomers};
 use crate::{made_again, reused_names};
 
 use cascade::{Cascade, Progress};
-pub(crate) use conversation::Verdict;
+pub(crate) use conversation::{Introduction, Verdict};
 use durability::Durability;
 use mark::{Found, Mark};
 use notes::Notes;

@@ -5,10 +5,10 @@
 //! its place in it, so a column that stands where another stood is that one. Of other columns somebody has to say so
 //! (`rename-column`), and may do so at any later time.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::Table;
+use crate::shell;
 use crate::store::columns::KnownColumn;
 use crate::store::fold;
 use crate::store::renames::Renames;
@@ -392,12 +392,6 @@ pub(crate) fn deny(entry: &mut Entry, old: &str, new: &str) -> bool {
     asked.is_some_and(|known| known.was.take().is_some())
 }
 
-/// A name as one word for a shell.
-pub(crate) fn shell_word(name: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    if name.chars().all(is_plain) { name.into() } else { format!("'{}'", name.replace('\'', "'\\''")).into() }
-}
-
 /// Notes that the new column `new` may be `old` under another name; `status` asks.
 pub(super) fn ask(entry: &mut Entry, old: &str, new: &str) {
     for known in entry.columns.iter_mut().filter(|known| known.name == new) {
@@ -428,9 +422,9 @@ pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
         .filter(|known| known.place.is_some() && !renamed(&known.name))
         .filter_map(|known| Some((known.was.as_deref()?, &*known.name)))
         .collect();
-    let table = shell_word(table);
+    let table = shell::word(table);
     let sentences = asked.into_iter().map(|(went, came)| {
-        let (old, new) = (shell_word(went), shell_word(came));
+        let (old, new) = (shell::word(went), shell::word(came));
         if place(entry, went).is_some() {
             return format!(
                 "column '{came}' came with the place or the values that '{went}' had, and '{went}' has others now: if '{went}' \

@@ -35,6 +35,18 @@ impl Address {
         name.parse::<SpaceName>().map_err(|error| bad(error.to_string()))?;
         Ok(Self { url })
     }
+
+    /// The name of the space.
+    pub(crate) fn space(&self) -> &str {
+        self.url.path().trim_start_matches('/')
+    }
+
+    /// The address of the space of this name on the same relay.
+    pub(crate) fn with_space(&self, name: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(name);
+        url
+    }
 }
 
 #[cfg(test)]

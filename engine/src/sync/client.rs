@@ -1,5 +1,6 @@
 //! The tokio loop around connections: connect, drive the conversation until it ends, back off with jitter, again.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use driftless_protocol::message::MAX_FRAME_BYTES;
@@ -11,12 +12,13 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::SyncState;
 use super::address::Address;
 use super::connection::{Connection, Ended, Socket, again_while_busy};
+use super::opening::Opening;
 use super::presence::Others;
 use super::session::Session;
 use super::worker::Worker;
+use super::{Refusal, SyncState};
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 
@@ -40,6 +42,10 @@ pub(crate) struct Client {
     pub(crate) address: Address,
     /// Whether a space that does not exist is to be made.
     pub(crate) create: bool,
+    /// What the last attempt asked of the relay.
+    pub(super) opening: Opening,
+    /// Where the error stays that ended it, if nobody waits to be told.
+    pub(super) refusal: Refusal,
     pub(crate) control: mpsc::Receiver<Control>,
     pub(crate) state: watch::Sender<SyncState>,
     /// What the others are to be let know of this replica.
@@ -99,13 +105,15 @@ impl Client {
                     continue;
                 }
                 Ended::Refused(error) => {
+                    let error = self.opening.explain(error, self.worker.path(), &self.address);
                     tracing::info!(url = %self.config.url, %error, "sync ends");
-                    let text = self.answer_all(error);
+                    let (text, untold) = self.answer_all(error);
+                    *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = untold;
                     self.state.send_replace(SyncState::Refused(text));
                     return;
                 }
                 Ended::Failed(error) => {
-                    let text = self.answer_all(error);
+                    let (text, _) = self.answer_all(error);
                     format!("'{}': {text}", self.worker.path().display())
                 }
                 Ended::Broken(why) => why,
@@ -125,15 +133,15 @@ impl Client {
         self.state.send_replace(SyncState::Stopped);
     }
 
-    /// Gives everybody who waits an error, the first of them the very one. Returns its text.
-    fn answer_all(&mut self, error: Error) -> String {
+    /// Gives everybody who waits an error, the first of them the very one. Returns its text, and itself if nobody waits.
+    fn answer_all(&mut self, error: Error) -> (String, Option<Error>) {
         let text = error.to_string();
         let mut error = Some(error);
         for waiter in self.waiting.drain(..) {
             let error = error.take().unwrap_or_else(|| self.config.offline(&text));
             let _ = waiter.send(Err(error)); // it may have stopped waiting
         }
-        text
+        (text, error)
     }
 
     /// Waits, unless somebody wants to sync now. Returns whether to stop.
@@ -171,6 +179,10 @@ impl Client {
             Ok(introduced) => introduced,
             Err(error) => return Ended::by(error),
         };
+        self.opening = Opening::of(&self.address, &introduction, self.config.new_space);
+        if let Some(refusal) = self.opening.refusal(self.worker.path(), &self.address) {
+            return Ended::Refused(refusal);
+        }
         let connected = {
             let mut connecting = std::pin::pin!(connect(&self.config, &self.address));
             loop {
@@ -192,7 +204,7 @@ impl Client {
         let propose = (self.create && introduction.space.is_none()).then(SpaceId::random);
         let (mut session, hello) = Session::begin(
             introduction.replica,
-            introduction.space,
+            self.opening.known(introduction.space),
             propose,
             introduction.held,
             self.config.token.clone(),

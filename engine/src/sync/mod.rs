@@ -1,10 +1,12 @@
 //! Syncing with a relay: the only async part. `session` is the conversation without I/O, `connection` the socket around
-//! it, `patience` whether the relay still answers there, `presence` who else is connected, `client` what connects again and
-//! again, `worker` the thread that owns the file, `quiet` when it may write beside an app, `watch` what notices that others wrote to it.
+//! it, `opening` whether a space may be made at an address, `patience` whether the relay still answers there, `presence` who
+//! else is connected, `client` what connects again and again, `worker` the thread that owns the file, `quiet` when it may
+//! write beside an app, `watch` what notices that others wrote to it.
 
 pub(crate) mod address;
 mod client;
 mod connection;
+mod opening;
 mod patience;
 mod presence;
 mod quiet;
@@ -13,6 +15,7 @@ pub(crate) mod watch;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch as watch_channel};
 
 use self::address::Address;
 use self::client::{Client, Control};
+use self::opening::Opening;
 use self::presence::Others;
 use self::worker::Worker;
 use crate::config::SyncConfig;
@@ -47,6 +51,9 @@ pub enum SyncState {
     Stopped,
 }
 
+/// The error that ended a sync, until somebody is told.
+type Refusal = Arc<Mutex<Option<Error>>>;
+
 /// A running sync. It goes on in the background, connecting again whenever the connection breaks, until it is stopped
 /// or dropped.
 #[derive(Debug)]
@@ -55,6 +62,7 @@ pub struct Sync {
     state: watch_channel::Receiver<SyncState>,
     own: watch_channel::Sender<Presence>,
     others: watch_channel::Receiver<BTreeMap<ReplicaId, Vec<u8>>>,
+    refusal: Refusal,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -67,11 +75,14 @@ impl Sync {
         let (own_sender, own) = watch_channel::channel(Presence::none());
         let others = Others::default();
         let watched = others.watch();
+        let refusal = Refusal::default();
         let client = Client {
             worker,
             config,
             address,
             create,
+            opening: Opening::Make,
+            refusal: refusal.clone(),
             control: receiver,
             state: state_sender,
             own,
@@ -84,7 +95,7 @@ impl Sync {
             .name("driftless-sync".into())
             .spawn(move || runtime.block_on(client.run()))
             .map_err(io)?;
-        Ok(Self { control, state, own: own_sender, others: watched, thread: Some(thread) })
+        Ok(Self { control, state, own: own_sender, others: watched, refusal, thread: Some(thread) })
     }
 
     /// How the connection is now.
@@ -103,8 +114,9 @@ impl Sync {
     ///
     /// Fails with [`Error::Offline`] if an attempt to connect fails or the connection breaks meanwhile,
     /// [`Error::TimedOut`] after `timeout`, [`Error::Refused`] and [`Error::WrongSpace`] if the relay does not want
-    /// this file, [`Error::Stopped`] if the sync or the engine has been stopped. Whatever it returns, nothing is lost
-    /// and syncing goes on in the background.
+    /// this file, [`Error::OtherSpace`] if the address names another space than the last. After these three the sync has ended,
+    /// and a second call fails with [`Error::SyncEnded`]. [`Error::Stopped`] if the sync or the engine has been stopped.
+    /// Whatever it returns, nothing is lost, and syncing goes on in the background unless it has ended.
     pub fn sync_now(&self, timeout: Duration) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -118,8 +130,8 @@ impl Sync {
     pub async fn sync_now_async(&self, timeout: Duration) -> Result<()> {
         let (waiter, answer) = oneshot::channel();
         let asked = async {
-            self.control.send(Control::SyncNow(waiter)).await.map_err(|_| self.ended())?;
-            answer.await.map_err(|_| self.ended())?
+            self.control.send(Control::SyncNow(waiter)).await.map_err(|_| self.refused())?;
+            answer.await.map_err(|_| self.refused())?
         };
         tokio::time::timeout(timeout, asked).await.unwrap_or(Err(Error::TimedOut(timeout)))
     }
@@ -165,6 +177,12 @@ impl Sync {
     /// sent them: do not trust them.
     pub fn presence(&self) -> watch_channel::Receiver<BTreeMap<ReplicaId, Vec<u8>>> {
         self.others.clone()
+    }
+
+    /// Why it has ended: the very error, for the first who asks.
+    fn refused(&self) -> Error {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        refusal.unwrap_or_else(|| self.ended())
     }
 
     fn ended(&self) -> Error {

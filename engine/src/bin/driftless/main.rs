@@ -176,7 +176,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(Error::Locked { .. }) => 4,
         Some(Error::Offline { .. } | Error::TimedOut(_)) => 5,
         Some(Error::FileReplaced { .. } | Error::FileAway { .. }) => 8,
-        Some(Error::Refused { .. } | Error::WrongSpace { .. } | Error::SyncEnded(_)) => 6,
+        Some(
+            Error::Refused { .. } | Error::WrongSpace { .. } | Error::OtherSpace { .. } | Error::SyncEnded(_),
+        ) => 6,
         _ => 1,
     }
 }

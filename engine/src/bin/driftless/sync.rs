@@ -29,13 +29,17 @@ pub(crate) struct SyncArgs {
     /// A token that grants access, where the relay asks for one
     #[arg(long)]
     token: Option<String>,
+    /// The space may have another name than the one that this file was last synced with, and is made if it does not exist. Else
+    /// such an address is taken for mistyped
+    #[arg(long)]
+    new_space: bool,
     /// With --once: print JSON
     #[arg(long, requires = "once")]
     json: bool,
 }
 
 pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
-    let config = SyncConfig::new(&args.url).token(args.token.clone());
+    let config = SyncConfig::new(&args.url).token(args.token.clone()).new_space(args.new_space);
     config.check()?;
     // Once the engine has opened the file, it has the engine's tables again, and nobody can tell that they were lost.
     driftless::is_initialized(&args.file)?;
