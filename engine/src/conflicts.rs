@@ -42,7 +42,7 @@ pub struct Written {
 
 /// Reads the conflicts of a file: by table, key and column.
 ///
-/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::FileAway`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
 /// worked on the file.
 pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
     let path = path.as_ref();

@@ -244,7 +244,8 @@ pub enum Error {
     )]
     TimedOut(std::time::Duration),
     /// The database file, or its `-wal` or `-shm`, was replaced or removed while the engine had it open, and cannot be opened
-    /// again yet. The engine goes on trying for some seconds.
+    /// again yet. The engine goes on trying for some seconds. Or a file is to be read whose `-wal` was removed while another program
+    /// has it open.
     #[error("'{path}' {why}; it cannot be opened until then")]
     FileAway {
         /// The database.

@@ -82,6 +82,7 @@ mod shell;
 #[doc(hidden)]
 pub mod sim;
 mod snapshot;
+mod stale_log;
 mod status;
 mod store;
 mod sync;

@@ -36,7 +36,7 @@ pub struct Parked {
 
 /// Reads the parked rows of a file: by table and key.
 ///
-/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::FileAway`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
 /// worked on the file.
 pub fn parked(path: impl AsRef<Path>) -> Result<Vec<Parked>> {
     let path = path.as_ref();

@@ -151,7 +151,8 @@ pub struct Contact {
 
 /// Reads how a file is doing.
 ///
-/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::FileAway`] while another program uses a `-wal` that was
+/// removed, [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
 /// worked on the file.
 pub fn status(path: impl AsRef<Path>) -> Result<Status> {
     let path = path.as_ref();

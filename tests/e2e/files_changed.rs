@@ -394,6 +394,39 @@ fn a_sync_once_that_waits_for_a_relay_ends_when_its_file_is_deleted() {
     assert_eq!(outcome.code, FILE_GONE, "{outcome:?}");
 }
 
+/// `status` failed with "disk I/O error", and the lists were read without what was in the removed log.
+#[test]
+fn reading_commands_beside_a_removed_log_that_an_app_has_open_say_so_with_the_engines_exit_code() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("app.db");
+    create_database(&file, "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT)");
+    Commands::get().succeed(["track", text(&file), "--all"]);
+    let app = rusqlite::Connection::open(&file).expect("the file can be opened");
+    app.execute("INSERT INTO notes VALUES ('1', 'one')", []).expect("written");
+    fs::remove_file(beside(&file, "-wal")).expect("the log is there");
+    // The second time somebody may have made an empty log.
+    for _ in 0..2 {
+        for command in ["status", "conflicts", "parked", "verify", "untrack"] {
+            let all = if command == "untrack" { Some("--all") } else { None };
+            let said = Commands::get().driftless([command, text(&file)].into_iter().chain(all));
+            assert_eq!(said.code, FILE_GONE, "{command}: {said:?}");
+            assert!(said.stderr.contains("lost its -wal, which another program still has open"), "{said:?}");
+        }
+        let check = Commands::get().driftless(["status", text(&file), "--check"]);
+        assert_eq!(check.code, FILE_GONE, "{check:?}");
+        fs::File::create(beside(&file, "-wal")).expect("made");
+    }
+    // An app that goes on with a log that is there, empty or not, is no reason to refuse.
+    drop(app);
+    let app = rusqlite::Connection::open(&file).expect("the file can be opened");
+    for statement in ["INSERT INTO notes VALUES ('2', 'two')", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+        app.execute_batch(statement).expect("done");
+        for command in ["status", "conflicts", "parked"] {
+            Commands::get().succeed([command, text(&file)]);
+        }
+    }
+}
+
 #[test]
 fn a_file_that_is_moved_away_and_back_is_gone_on_with() {
     let scene = Scene::new();

@@ -40,6 +40,7 @@ use crate::notice::Notice;
 use crate::schema::reconcile::RowEvidence;
 use crate::schema::settling::Settling;
 use crate::schema::{Catalog, objects, reconcile, unchanged};
+use crate::stale_log;
 use crate::status::{self, Status};
 use crate::store::tables::Unjudged;
 use crate::store::{
@@ -234,7 +235,7 @@ impl Replica {
         })?;
         // Before anything of ours is written to it.
         let last_write = last_write(path);
-        if let Some(why) = place::stale_log_in_use(path) {
+        if let Some(why) = stale_log::in_use(path) {
             return Err(Error::FileAway { path: path.to_owned(), why: why.into() });
         }
         check_file(path, &config)?;

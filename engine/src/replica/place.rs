@@ -8,9 +8,6 @@
 //! again, as when it starts: the file may have become another replica. If there is nothing to be opened for some seconds,
 //! the engine ends with [`Error::FileReplaced`]; if what is there has none of our tables, with [`Error::TrackingLost`].
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +20,7 @@ use crate::error::{Doing, Error, Result};
 use crate::lock::{self, FileId};
 use crate::schema::Catalog;
 use crate::schema::settling::Settling;
+use crate::stale_log::{self, beside, is_used_by_others};
 use crate::store::{self, health};
 use crate::time::is_virtual;
 use crate::tracking::rule::Newcomers;
@@ -259,7 +257,7 @@ impl Replica {
                 if since.elapsed() < GIVE_UP_AFTER {
                     return Err(self.away(why));
                 }
-                let why = match stale_log_in_use(&self.path) {
+                let why = match stale_log::in_use(&self.path) {
                     Some(_) => format!("{why}, and start again"),
                     None => format!(
                         "{why} while Driftless had it open; put the database in its place and start again"
@@ -290,7 +288,7 @@ impl Replica {
         if found.len() == 0 && !beside(&path, "-wal").exists() {
             return Err(Error::NotADatabase(path));
         }
-        if let Some(why) = stale_log_in_use(&path) {
+        if let Some(why) = stale_log::in_use(&path) {
             return Err(self.away(why.into()));
         }
         super::check_file(&path, &self.config)?;
@@ -347,13 +345,6 @@ impl Drop for Replica {
     }
 }
 
-/// The file with something after its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// Why a file cannot be opened, in words that follow its name.
 fn why(error: &Error, path: &Path) -> String {
     match error {
@@ -381,73 +372,6 @@ fn set_aside(log: &Path) {
             tracing::error!(log = %log.display(), %error, "the log of a replaced file cannot be moved")
         }
     }
-}
-
-/// Why nobody should open the database just now: others go on with a log that was removed, or with an index of it that was.
-/// A new connection would share some of that with them, and a checkpoint would copy frames that are not there into the
-/// database. To be called while the engine itself has no connection to it, and before anything else opens it. Known on
-/// Linux only.
-pub(super) fn stale_log_in_use(path: &Path) -> Option<&'static str> {
-    let shm = beside(path, "-shm");
-    if maps_removed(&shm) {
-        return Some("lost its -shm while another connection of this process has it open: close that one");
-    }
-    // An index that nobody has open is made anew by the first who opens the database.
-    let in_use = FileId::of(&shm).and_then(is_used_by_others) == Some(true);
-    (in_use && lacks_log(path))
-        .then_some("lost its -wal, which another program still has open: end that program")
-}
-
-/// Whether the index of a log tells of frames that the log does not have. A log is written before its index says so, and
-/// cut after: https://www.sqlite.org/walformat.html.
-///
-/// The index stays open for as long as the process lives: to close it would end the locks that a connection of this
-/// process may have taken meanwhile, https://www.sqlite.org/howtocorrupt.html.
-fn lacks_log(path: &Path) -> bool {
-    const LOG_HEADER: u64 = 32;
-    const FRAME_HEADER: u64 = 24;
-    let Ok(index) = File::open(beside(path, "-shm")).map(ManuallyDrop::new) else { return false };
-    for _ in 0..3 {
-        let Some(header) = index_header(&index) else { return false };
-        let length = std::fs::metadata(beside(path, "-wal")).map_or(0, |wal| wal.len());
-        if index_header(&index).as_ref() != Some(&header) {
-            continue;
-        }
-        let page = u16::from_ne_bytes([header[14], header[15]]);
-        let page = if page == 1 { 65_536 } else { u64::from(page) };
-        let frames = u64::from(u32::from_ne_bytes([header[16], header[17], header[18], header[19]]));
-        return frames > 0 && length < LOG_HEADER + frames * (FRAME_HEADER + page);
-    }
-    false // it is being written to, so it is in use as it stands
-}
-
-/// The first of the two copies of the index's header; `None` if there is none yet.
-fn index_header(mut index: &File) -> Option<[u8; 48]> {
-    let mut header = [0; 48];
-    index.seek(SeekFrom::Start(0)).ok()?;
-    index.read_exact(&mut header).ok()?;
-    (header[12] != 0).then_some(header)
-}
-
-/// Whether this process still uses a file that has been removed.
-fn maps_removed(path: &Path) -> bool {
-    let removed = format!("{} (deleted)", path.display());
-    std::fs::read_to_string("/proc/self/maps")
-        .is_ok_and(|maps| maps.lines().any(|line| line.ends_with(&removed)))
-}
-
-/// Whether another process holds SQLite's lock on a database or the index of its log, as every connection does that has
-/// read from it in WAL mode. `None` where the system does not tell.
-fn is_used_by_others(file: FileId) -> Option<bool> {
-    let own = std::process::id().to_string();
-    let inode = format!(":{}", file.inode);
-    let is_others = |line: &str| {
-        // 1: POSIX  ADVISORY  READ 4242 fd:01:131 1073741826 1073742335
-        let mut words = line.split_whitespace().skip_while(|word| *word != "POSIX").skip(3);
-        matches!((words.next(), words.next()), (Some(pid), Some(place)) if pid != own && place.ends_with(&inode))
-    };
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    Some(locks.lines().any(is_others))
 }
 
 #[cfg(test)]

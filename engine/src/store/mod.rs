@@ -40,6 +40,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Doing, Error, Result};
+use crate::stale_log;
 
 /// What all side tables, triggers and views are named by.
 pub(crate) const PREFIX: &str = "_driftless_";
@@ -82,8 +83,10 @@ pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens an existing database to look at it. Works while an engine runs, and on files that cannot be written.
+/// Opens an existing database to look at it. Works while an engine runs, and on files that cannot be written. Fails with
+/// [`Error::FileAway`] while another program uses a log that was removed: what is read then lacks what is in that.
 pub(crate) fn open_to_read(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    stale_log::check(path)?;
     let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(busy_timeout).doing("opening the database")?;
     check_database(&connection, path)?;
