@@ -8,6 +8,7 @@ use driftless::{Config, Engine, Error, OtherSpace, SyncConfig, SyncState, TableO
 use driftless_tests::{
     Commands, Outcome, PATIENCE, TestRelay, create_database, eventually, has_shell, query, shell, sql,
 };
+use serde_json::Value as Json;
 use tempfile::TempDir;
 
 const NOTES: &str = "
@@ -108,6 +109,20 @@ impl Scene {
             assert!(said.stderr.contains(&format!("app.db' was synced with {url} before")), "{said:?}");
             let what_to_do = format!("driftless track {file} --all, and then driftless sync {file} {url}");
             assert!(said.stderr.contains(&what_to_do), "{said:?}");
+        }
+        for command in [
+            &["status", file][..],
+            &["status", file, "--check"],
+            &["verify", file],
+            &["conflicts", file],
+            &["parked", file],
+            &["sync", file, &url, "--once"],
+        ] {
+            let said = Commands::get().driftless(command.iter().copied().chain(["--json"]));
+            let json: Json = serde_json::from_str(&said.stdout).expect("JSON");
+            assert_eq!((said.code, &json["error"]["exit_code"]), (LOST, &Json::from(13)), "{command:?}");
+            let message = json["error"]["message"].as_str().expect("a text");
+            assert!(message.contains("has none of Driftless's tables now"), "{message}");
         }
         assert_eq!(self.count_of_ours(), ["0"], "nothing was made in the file");
     }

@@ -40,7 +40,7 @@ pub(crate) struct CloneArgs {
     timeout: u64,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// What is made only where somebody asks for it.

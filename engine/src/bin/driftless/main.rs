@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use driftless::Error;
+use serde_json::json;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,7 +31,8 @@ Two files in agreement, in four lines (and `driftless-relay` running in another 
 
 From then on write to either file with plain SQL, through any SQLite library.
 
-Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says more.
+Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says more. With --json, a command that
+fails prints {\"error\": {\"exit_code\": …, \"message\": …}} to stdout, too.
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is not fit for it,
 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
@@ -95,10 +97,10 @@ fn main() -> ExitCode {
         .init();
     let command = Cli::parse().command;
     let done = match &command {
-        Command::Verify(args) => return finish(&args.file, verify::run(args)),
-        Command::Track(args) => return finish(&args.file, track::track(args)),
-        Command::Status(args) => return finish(&args.file, status::run(args)),
-        Command::Clone(args) => return finish(&args.file, clone::run(args)),
+        Command::Verify(args) => return finish(&command, verify::run(args)),
+        Command::Track(args) => return finish(&command, track::track(args)),
+        Command::Status(args) => return finish(&command, status::run(args)),
+        Command::Clone(args) => return finish(&command, clone::run(args)),
         Command::SetKind(args) => track::set_kind(args),
         Command::RenameColumn(args) => track::rename_column(args),
         Command::Forget(args) => forget::run(args),
@@ -107,10 +109,23 @@ fn main() -> ExitCode {
         Command::Conflicts(args) => conflicts::run(&args.file, args.json),
         Command::Parked(args) => parked::run(&args.file, args.json),
     };
-    finish(command.file(), done.map(|()| ExitCode::SUCCESS))
+    finish(&command, done.map(|()| ExitCode::SUCCESS))
 }
 
 impl Command {
+    /// Whether its result is JSON.
+    fn prints_json(&self) -> bool {
+        match self {
+            Self::Track(args) => args.json,
+            Self::Sync(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Conflicts(args) | Self::Parked(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Clone(args) => args.json,
+            Self::SetKind(_) | Self::RenameColumn(_) | Self::Forget(_) | Self::Untrack(_) => false,
+        }
+    }
+
     /// The file that it works on.
     fn file(&self) -> &Path {
         match self {
@@ -128,22 +143,27 @@ impl Command {
     }
 }
 
-fn finish(file: &Path, done: anyhow::Result<ExitCode>) -> ExitCode {
-    match done {
-        Ok(code) => code,
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            match error.downcast_ref::<Error>() {
-                // Errors of the library that do not name the file; they say their causes themselves.
-                Some(error @ (Error::Sqlite { .. } | Error::Damaged { .. } | Error::Stopped)) => {
-                    eprintln!("driftless: '{}': {error}", file.display());
-                }
-                Some(error) => eprintln!("driftless: {error}"),
-                None => eprintln!("driftless: {error:#}"),
-            }
-            ExitCode::from(exit_code(&error))
+fn finish(command: &Command, done: anyhow::Result<ExitCode>) -> ExitCode {
+    let error = match done {
+        Ok(code) => return code,
+        Err(error) if output::is_broken_pipe(&error) => return ExitCode::SUCCESS,
+        Err(error) => error,
+    };
+    let text = match error.downcast_ref::<Error>() {
+        // Errors of the library that do not name the file; they say their causes themselves.
+        Some(error @ (Error::Sqlite { .. } | Error::Damaged { .. } | Error::Stopped)) => {
+            format!("'{}': {error}", command.file().display())
         }
+        Some(error) => error.to_string(),
+        None => format!("{error:#}"),
+    };
+    let code = exit_code(&error);
+    eprintln!("driftless: {text}");
+    if command.prints_json() {
+        // Where nobody reads stdout any more, stderr has it.
+        let _ = output::json(&json!({ "error": { "exit_code": code, "message": text } }));
     }
+    ExitCode::from(code)
 }
 
 /// The exit code when nothing of the file travels, though its user counts on that.

@@ -35,7 +35,7 @@ pub(crate) struct SyncArgs {
     new_space: bool,
     /// With --once: print JSON
     #[arg(long, requires = "once")]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {

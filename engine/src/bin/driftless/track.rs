@@ -41,7 +41,7 @@ pub(crate) struct TrackArgs {
     text: Vec<String>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

@@ -30,7 +30,7 @@ pub(crate) struct VerifyArgs {
     timeout: u64,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
