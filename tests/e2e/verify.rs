@@ -502,6 +502,34 @@ fn the_command_says_what_differs_with_an_exit_code_of_its_own() {
     assert!(commands.succeed(["verify", file, &pair.url]).ends_with("all is well"));
 }
 
+/// It spoke of "1 documents", of `_driftless_definitions`, and of tables under the names under which they travel.
+#[test]
+fn verify_speaks_of_tables_as_their_users_call_them_and_of_one_document_as_one() {
+    let mut pair = Pair::new();
+    pair.nodes[1].close();
+    sql(
+        pair.path(1),
+        "ALTER TABLE notes RENAME TO memos; CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
+         INSERT INTO notes VALUES ('new', 'another table')",
+    );
+    let file = pair.path(1).to_str().expect("text");
+    Commands::get().succeed(["track", file, "notes"]);
+    let well = Commands::get().succeed(["verify", file, &pair.url]);
+    let says = |line: &str| assert!(well.contains(line), "{line}: {well}");
+    says("\n  notes: 1 document, fingerprint");
+    says("\n  memos: 4 documents, fingerprint");
+    sql(
+        pair.path(1),
+        "UPDATE _driftless_documents SET body = x'00' WHERE id IN (SELECT doc FROM _driftless_rows WHERE tbl = 1);
+         INSERT INTO _driftless_documents (id, body) VALUES (1000, x'00')",
+    );
+    let found = Commands::get().driftless(["verify", file, &pair.url]);
+    assert_eq!(found.code, Some(7), "{found:?}");
+    assert!(found.stdout.contains("\n  1 document belongs to no row"), "{found:?}");
+    assert!(found.stdout.contains("\n  the space's definitions ['notes']: the document"), "{found:?}");
+    assert!(!found.stdout.contains("_driftless"), "{found:?}");
+}
+
 /// What `driftless parked` says, for comparison.
 fn parked(path: &Path) -> Vec<String> {
     let parked = driftless::parked(path).expect("the parked rows");

@@ -27,6 +27,8 @@ use repair::Remedy;
 
 /// So many differences of a check are told in words; all are counted.
 const SHOWN: usize = 20;
+/// What people are told instead of the name of the table in which the space's definitions are.
+const DEFINITIONS_CALLED: &str = "the space's definitions";
 
 /// What to verify, and what to do about it.
 #[derive(Debug, Clone)]
@@ -119,7 +121,8 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
-    /// The table, as it is called here.
+    /// The table, as it is called here, or in the space if it is not here; `the space's definitions` of what the space defines
+    /// (its tables, indexes and the like), with what is defined as the key.
     pub table: Option<String>,
     /// The primary key as SQL literals, with commas between.
     pub key: Option<String>,
@@ -336,10 +339,19 @@ fn sqlite(connection: &Connection, found: &mut Findings) -> Result<()> {
         found.remedies.push(Remedy::JudgeAgain);
     }
     if others > 0 {
-        let note = format!("{others} rows of tables that are not tracked refer to rows that are not there");
-        found.check("sqlite").notes.push(note);
+        let rows = plural(
+            others,
+            "row of a table that is not tracked refers",
+            "rows of tables that are not tracked refer",
+        );
+        found.check("sqlite").notes.push(format!("{rows} to rows that are not there"));
     }
     Ok(())
+}
+
+/// A number, and words that agree with it.
+fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// What the checks found so far.

@@ -16,11 +16,12 @@ use std::time::Duration;
 use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
-use super::{Check, VerifyOptions};
+use super::{Check, DEFINITIONS_CALLED, VerifyOptions, plural};
 use crate::config::{Config, SyncConfig};
 use crate::draft::Draft;
 use crate::engine::Engine;
 use crate::error::{Doing, Result};
+use crate::store::tables::{self, DEFINITIONS, Entry};
 use crate::store::{self, identity, progress, quarantine, texts, writers};
 use crate::sync::Sync;
 use crate::text_doc;
@@ -147,6 +148,8 @@ impl Download {
 #[derive(Debug, Default)]
 struct Compared {
     documents: u64,
+    /// What tables are called for people, by the names under which they travel.
+    called: BTreeMap<String, String>,
     rows: Vec<(Row, Side)>,
     notes: Vec<String>,
 }
@@ -176,7 +179,8 @@ impl Compared {
                 Side::Theirs => "this file lacks the document that the space has",
                 Side::Both => "the document of this file and that of the space differ",
             };
-            check.differs(Some(table.clone()), Some(key.to_string()), what.to_owned());
+            let called = self.called.get(table).unwrap_or(table).clone();
+            check.differs(Some(called), Some(key.to_string()), what.to_owned());
         }
         check
     }
@@ -194,16 +198,20 @@ fn compare(ours: &Path, theirs: &Path) -> Result<Option<Compared>> {
     let mut compared = Compared::default();
     let aside = quarantine::len(&theirs)?;
     if aside > 0 {
-        compared.notes.push(format!("the space holds {aside} changesets that no newcomer can apply"));
+        let changesets = plural(aside, "changeset", "changesets");
+        compared.notes.push(format!("the space holds {changesets} that no newcomer can apply"));
     }
-    let names: BTreeSet<String> = table_names(&ours)?.into_iter().chain(table_names(&theirs)?).collect();
-    for name in names {
+    compared.called = table_names(&theirs)?;
+    // Ours last: a table is called as this file calls it.
+    compared.called.extend(table_names(&ours)?);
+    for (name, called) in compared.called.clone() {
         let (here, there) = (ranges(&ours, &name)?, ranges(&theirs, &name)?);
         let documents: u64 = here.iter().map(|range| range.rows).sum();
         compared.documents += documents;
         if name != "_driftless_definitions" {
             let print = fingerprint(&here);
-            compared.notes.push(format!("{name}: {documents} documents, fingerprint {print}"));
+            let documents = plural(documents, "document", "documents");
+            compared.notes.push(format!("{called}: {documents}, fingerprint {print}"));
         }
         let one_sided = |one: &[Range], other: &[Range]| -> Vec<(Vec<u8>, Vec<u8>)> {
             let known: BTreeSet<&Range> = other.iter().collect();
@@ -229,10 +237,13 @@ fn compare(ours: &Path, theirs: &Path) -> Result<Option<Compared>> {
     Ok(Some(compared))
 }
 
-fn table_names(connection: &Connection) -> Result<Vec<String>> {
-    let doing = "reading _driftless_tables";
-    let mut statement = connection.prepare("SELECT name FROM _driftless_tables").doing(doing)?;
-    statement.query_map([], |row| row.get(0)).and_then(|rows| rows.collect()).doing(doing)
+/// The names under which tables travel, and what they are called.
+fn table_names(connection: &Connection) -> Result<BTreeMap<String, String>> {
+    let called = |entry: &Entry| match entry.id {
+        DEFINITIONS => DEFINITIONS_CALLED.to_owned(),
+        _ => entry.spelled.clone(),
+    };
+    Ok(tables::all(connection)?.into_iter().map(|entry| (entry.name.clone(), called(&entry))).collect())
 }
 
 /// A range of keys of one table: where it begins and ends, and what the documents in it are.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use driftless_protocol::{KeyError, RowKey, Value};
 use rusqlite::{Connection, Statement, params_from_iter};
 
-use super::Findings;
 use super::repair::Remedy;
+use super::{DEFINITIONS_CALLED, Findings};
 use crate::error::{Doing, Error, Result};
 use crate::materialize::wanted;
 use crate::row_doc;
@@ -30,13 +30,19 @@ pub(super) fn check(connection: &Connection, tell: &mut dyn FnMut(&str), found: 
         found,
     };
     for entry in tables::all(connection)? {
-        look.documents(entry.id, &entry.spelled, catalog.get(entry.id), tell)?;
+        let called = if entry.id == DEFINITIONS { DEFINITIONS_CALLED } else { &entry.spelled };
+        look.documents(entry.id, called, catalog.get(entry.id), tell)?;
     }
     for tracked in catalog.iter() {
-        tell(&format!("the rows of {}", tracked.table.spelled));
+        tell(&format!("the rows of {}", name_of(tracked)));
         look.rows(tracked)?;
     }
     look.leftovers(&catalog)
+}
+
+/// What a table is called for people.
+fn name_of(tracked: &Tracked) -> &str {
+    if tracked.id == DEFINITIONS { DEFINITIONS_CALLED } else { &tracked.table.spelled }
 }
 
 /// The tables as they are, without the engine's help: it may be running elsewhere.
@@ -167,7 +173,7 @@ impl Look<'_> {
     fn documents(
         &mut self,
         table: i64,
-        spelled: &str,
+        called: &str,
         tracked: Option<&Tracked>,
         tell: &mut dyn FnMut(&str),
     ) -> Result<()> {
@@ -184,23 +190,23 @@ impl Look<'_> {
         let mut count = 0;
         while let Some(row) = rows.next().doing(doing)? {
             if count % TELL_EVERY == 0 {
-                tell(&format!("the documents of {spelled}: {count}"));
+                tell(&format!("the documents of {called}: {count}"));
             }
             count += 1;
             let (Ok(bytes), Ok(body)) =
                 (row.get_ref(0).doing(doing)?.as_blob(), row.get_ref(1).doing(doing)?.as_blob())
             else {
-                self.unreadable(table, spelled, row.get_ref(0).doing(doing)?, "it is no blob");
+                self.unreadable(table, called, row.get_ref(0).doing(doing)?, "it is no blob");
                 continue;
             };
             let (key, lanes) = match (RowKey::from_bytes(bytes), row_doc::lanes(body)) {
                 (Ok(key), Ok(lanes)) => (key, lanes),
                 (Err(error), _) => {
-                    self.unreadable(table, spelled, row.get_ref(0).doing(doing)?, &error.to_string());
+                    self.unreadable(table, called, row.get_ref(0).doing(doing)?, &error.to_string());
                     continue;
                 }
                 (Ok(_), Err(error)) => {
-                    self.unreadable(table, spelled, row.get_ref(0).doing(doing)?, &error.to_string());
+                    self.unreadable(table, called, row.get_ref(0).doing(doing)?, &error.to_string());
                     continue;
                 }
             };
@@ -213,7 +219,7 @@ impl Look<'_> {
             }
             match texts::fill(self.connection, table, bytes, &mut state, |_| None) {
                 Err(Error::TextDoc(error)) => {
-                    self.unreadable(table, spelled, row.get_ref(0).doing(doing)?, &error.to_string());
+                    self.unreadable(table, called, row.get_ref(0).doing(doing)?, &error.to_string());
                     continue;
                 }
                 filled => filled?,
@@ -229,7 +235,7 @@ impl Look<'_> {
             let parked = self.parked.contains_key(&place);
             if let Some((what, remedy)) = shown.compare(tracked, &key, &state, parked)? {
                 let check = self.found.check("tables");
-                check.differs(Some(tracked.table.spelled.clone()), Some(key.to_string()), what);
+                check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what);
                 self.found.remedies.push(remedy);
             }
         }
@@ -237,11 +243,11 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn unreadable(&mut self, table: i64, spelled: &str, key: rusqlite::types::ValueRef<'_>, why: &str) {
+    fn unreadable(&mut self, table: i64, called: &str, key: rusqlite::types::ValueRef<'_>, why: &str) {
         let name = key.as_blob().ok().and_then(|bytes| RowKey::from_bytes(bytes).ok());
         let name = name.map(|key| key.to_string());
         let what = format!("the document cannot be read: {why}");
-        self.found.check("documents").differs(Some(spelled.to_owned()), name, what);
+        self.found.check("documents").differs(Some(called.to_owned()), name, what);
         self.found.remedies.push(Remedy::Forget { table, key: value(key).into_owned() });
     }
 
@@ -264,7 +270,7 @@ impl Look<'_> {
                 (_, true) => "it is listed as in conflict and is not",
                 _ => "other values are listed than those that stand",
             };
-            check.differs(Some(tracked.table.spelled.clone()), Some(key.to_string()), what.to_owned());
+            check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what.to_owned());
             self.found.remedies.push(Remedy::Show { table: tracked.id, key: key.clone() });
         }
     }
@@ -304,7 +310,7 @@ impl Look<'_> {
             }
             let what = "it is in the table, and there is no document of it".to_owned();
             let check = self.found.check("tables");
-            check.differs(Some(tracked.table.spelled.clone()), Some(key.to_string()), what);
+            check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what);
             self.found.remedies.push(Remedy::Look { table: tracked.id, key: values });
         }
         Ok(())
@@ -320,7 +326,7 @@ impl Look<'_> {
         let name = |bytes: &[u8]| RowKey::from_bytes(bytes).ok().map(|key| key.to_string());
         for (table, key) in self.conflicts.keys() {
             let Some(tracked) = catalog.get(*table) else { continue };
-            let (spelled, key_name) = (tracked.table.spelled.clone(), name(key));
+            let (spelled, key_name) = (name_of(tracked).to_owned(), name(key));
             let what = "it is listed as in conflict, and there is no document of it".to_owned();
             self.found.check("conflicts").differs(Some(spelled), key_name, what);
             self.found.remedies.push(Remedy::Unlist { table: *table, key: key.clone() });
@@ -330,7 +336,7 @@ impl Look<'_> {
             if !known.query_row((table, key), |row| row.get::<_, bool>(0)).doing(doing)? {
                 let what = "it is listed as parked, and there is no document of it".to_owned();
                 let check = self.found.check("parked");
-                check.differs(Some(tracked.table.spelled.clone()), name(key), what);
+                check.differs(Some(name_of(tracked).to_owned()), name(key), what);
                 self.found.remedies.push(Remedy::Unlist { table: *table, key: key.clone() });
             }
         }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use driftless_protocol::{Changeset, Part, ReplicaId, SnapshotPart};
 use rusqlite::Connection;
 
-use super::Findings;
 use super::repair::Remedy;
+use super::{Findings, plural};
 use crate::error::{Doing, Result};
 use crate::store::{health, identity, progress, quarantine};
 
@@ -72,14 +72,14 @@ fn rows_and_documents(connection: &Connection, found: &mut Findings) -> Result<(
     )?;
     let check = found.check("documents");
     check.looked_at = 0;
-    for (n, what) in [
-        (lost, "rows name a document that is not there"),
-        (nameless, "documents belong to no row"),
-        (shared, "documents belong to several rows"),
-        (strays, "documents are of a table that nobody knows"),
+    for (n, one, many) in [
+        (lost, "row names a document that is not there", "rows name documents that are not there"),
+        (nameless, "document belongs to no row", "documents belong to no row"),
+        (shared, "document belongs to several rows", "documents belong to several rows"),
+        (strays, "document is of a table that nobody knows", "documents are of tables that nobody knows"),
     ] {
         if n > 0 {
-            check.differs(None, None, format!("{n} {what}"));
+            check.differs(None, None, plural(n, one, many));
             check.differences += n - 1;
         }
     }

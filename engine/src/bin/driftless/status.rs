@@ -134,7 +134,7 @@ fn to_look_at(status: &Status) -> Vec<String> {
     }
     if status.quarantined > 0 {
         let aside = output::count(status.quarantined, "changeset");
-        sentences.push(format!("{aside} could not be applied and is set aside; see `driftless verify`"));
+        sentences.push(format!("set aside: {aside} that could not be applied; see `driftless verify`"));
     }
     if let Some(mended) = &status.mended {
         sentences.push(format!("side tables were damaged and are mended: {mended}; see `driftless verify`"));

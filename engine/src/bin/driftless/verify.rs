@@ -114,6 +114,16 @@ fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
     lines.join("\n")
 }
 
+/// What a check is called for people.
+fn called(name: &str) -> &str {
+    match name {
+        "sqlite" => "SQLite",
+        "quarantine" => "set aside",
+        "relay" => "space",
+        name => name,
+    }
+}
+
 fn checks(checks: &[Check]) -> Vec<String> {
     let mut lines = Vec::new();
     for check in checks {
@@ -123,9 +133,14 @@ fn checks(checks: &[Check]) -> Vec<String> {
         };
         let waiting = match check.waiting {
             0 => String::new(),
+            1 => ", 1 left out that waits to be captured or shown".to_owned(),
             n => format!(", {n} left out that wait to be captured or shown"),
         };
-        lines.push(format!("{:12}  {:>9} looked at{waiting}: {verdict}", check.name, check.looked_at));
+        lines.push(format!(
+            "{:12}  {:>9} looked at{waiting}: {verdict}",
+            called(check.name),
+            check.looked_at
+        ));
         for differs in &check.shown {
             let place = match (&differs.table, &differs.key) {
                 (Some(table), Some(key)) => format!("{table} [{key}]: "),
