@@ -33,10 +33,11 @@ pub struct Conflict {
 pub struct Written {
     /// The value.
     pub value: Value<'static>,
-    /// By the writer's clock, in milliseconds since 1970; `None` for a value that was there when the table was first
-    /// tracked.
+    /// By the writer's clock, in milliseconds since 1970; `None` for a value that Driftless found in the table and nobody
+    /// knows the time of: when the table was first tracked, in a column that had just come, as by a migration, or when the side
+    /// tables were made again.
     pub at: Option<i64>,
-    /// Which replica wrote it; `None` where that is not known, as for a value that was there before.
+    /// Which replica wrote it; `None` where that is not known, as for a value that was found.
     pub replica: Option<ReplicaId>,
 }
 

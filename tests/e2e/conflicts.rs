@@ -1,7 +1,7 @@
 //! Two replicas that wrote the same row while they were apart.
 
 use driftless::{Conflict, ReplicaId, TableOptions, Value};
-use driftless_tests::{Node, TestRelay, agree, later, query};
+use driftless_tests::{Commands, Node, TestRelay, agree, later, query};
 use tempfile::TempDir;
 
 const NOTES: &str = "
@@ -212,4 +212,28 @@ fn rows_that_both_found_when_they_tracked_the_same_table_are_not_in_conflict() {
     pair.meet();
     assert_eq!(pair.conflicts(), []);
     assert_eq!(pair.shown("SELECT DISTINCT title FROM notes"), "'edited'");
+}
+
+/// It said that such values had been there before the table was tracked.
+#[test]
+fn a_value_that_a_migration_wrote_into_a_new_column_is_said_to_be_found_and_not_to_be_older_than_track() {
+    let mut pair = Pair::apart(NOTES, TableOptions::default());
+    pair.a.sql("UPDATE notes SET title = 'new' WHERE id = 'n'");
+    pair.a.engine().capture().expect("captured");
+    for node in [&mut pair.a, &mut pair.b] {
+        node.close();
+        // Untold: another column, in which something stands that nobody was seen to write.
+        node.sql("ALTER TABLE notes RENAME COLUMN title TO head");
+        node.reopen();
+    }
+    pair.meet();
+    let conflicts = pair.conflicts();
+    let [conflict] = &conflicts[..] else { panic!("{conflicts:?}") };
+    assert_eq!((&*conflict.column, conflict.shown.at, conflict.kept[0].at), ("head", None, None));
+    let said = Commands::get().succeed(["conflicts", pair.a.path().to_str().expect("text")]);
+    for value in ["'new'", "'title'"] {
+        let found = format!("{value}   found in the table, written at an unknown time");
+        assert!(said.contains(&found), "{said}");
+    }
+    assert!(!said.contains("before"), "{said}");
 }

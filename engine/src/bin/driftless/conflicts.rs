@@ -27,9 +27,9 @@ pub(crate) fn run(file: &Path, as_json: bool) -> anyhow::Result<()> {
 
 fn describe(written: &Written) -> String {
     let value = output::short(&written.value);
-    let at = written
-        .at
-        .map_or("before the table was tracked".to_owned(), |at| format!("written {}", output::ago(at)));
+    let at = written.at.map_or("found in the table, written at an unknown time".to_owned(), |at| {
+        format!("written {}", output::ago(at))
+    });
     match written.replica {
         Some(replica) => format!("{value}   {at} on replica {}", replica.short()),
         None => format!("{value}   {at}"),
