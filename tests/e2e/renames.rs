@@ -737,65 +737,6 @@ fn a_given_up_column_that_is_made_again_in_one_step_is_the_new_one_where_that_is
     }
 }
 
-/// Machine 0 renames the column before the others do, and does not tell. Once it told, every row was in conflict: the values that
-/// stood in the renamed column counted as writes of their own, and later writes under the new name had replaced nothing.
-#[test]
-fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
-    let conflicts =
-        |circle: &Circle| circle.query_all("SELECT count(*) FROM driftless_conflicts WHERE shown = 0");
-    let mut circle = circle(3);
-    circle.sql(
-        1,
-        "UPDATE notes SET title = 'by 1' WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('c', 'three')",
-    );
-    circle.meet();
-    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
-    circle.settle();
-    circle.sql(0, "UPDATE notes SET head = 'first' WHERE id = 'a'");
-    circle.meet();
-    // Another opening of the engine goes on, which has another writer.
-    circle.close(0);
-    circle.reopen(0);
-    circle.sql(0, "UPDATE notes SET head = 'second' WHERE id = 'a'");
-    circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
-    circle.meet();
-    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
-    circle.settle();
-    let expected = ["'second'", "'TWO'", "'three'"];
-    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), expected);
-    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), expected);
-    assert_eq!(conflicts(&circle), ["0"]);
-    circle.sql(2, "UPDATE notes SET title = 'last' WHERE id = 'a'");
-    circle.meet();
-    assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'a'"), ["'last'"]);
-    assert_eq!(conflicts(&circle), ["0"]);
-    (0..3).for_each(|node| circle.assert_well(node));
-}
-
-#[test]
-fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_the_rename_is_told() {
-    for new_name_first in [true, false] {
-        let mut circle = circle(2);
-        circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
-        circle.settle();
-        let writes =
-            [(0, "UPDATE notes SET head = 'new'"), (1, "UPDATE notes SET title = 'old' WHERE id = 'b'")];
-        for turn in 0..2 {
-            let (node, write) = writes[(turn + usize::from(!new_name_first)) % 2];
-            circle.sql(node, write);
-            circle.settle();
-            later();
-        }
-        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
-        circle.settle();
-        let (shown, kept) = if new_name_first { ("'old'", "'new'") } else { ("'new'", "'old'") };
-        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'new'", shown]);
-        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", shown]);
-        let select = "SELECT value FROM driftless_conflicts WHERE shown = 0";
-        assert_eq!(circle.query_all(select), [kept], "{new_name_first}");
-    }
-}
-
 /// Machine 1 has not migrated and writes the old name, while machine 0 has a new column of that name. Once the rename was told,
 /// those writes were lost: the renamed column's values replaced them everywhere, and no conflict listed them.
 #[test]

@@ -13,7 +13,7 @@ use crate::fresh;
 use crate::row_doc::diff::{self, Current};
 use crate::row_doc::resolve::RowState;
 use crate::row_doc::{self, Lanes};
-use crate::schema::Tracked;
+use crate::schema::{Column, Tracked};
 use crate::store::dirty::{Mark, Why};
 use crate::store::parked::{Reason, Stage};
 use crate::store::tables::DEFINITIONS;
@@ -94,6 +94,14 @@ fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
     Ok(by_the_app && stage.is_some_and(|stage| stage != Stage::Local as i64))
 }
 
+/// What the document says of a column: if nothing yet, what it says of the column that this one may be under a new name.
+fn written_value<'s>(tracked: &Tracked, state: &'s RowState<'_>, column: &Column) -> Option<&'s Value<'s>> {
+    state.value(&column.name).or_else(|| {
+        let (_, other) = tracked.asked.iter().find(|(asked, _)| *asked == column.name)?;
+        state.value(other)
+    })
+}
+
 /// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.
 pub(super) fn capture_row(
     tx: &Transaction<'_>,
@@ -144,7 +152,7 @@ pub(super) fn capture_row(
                     value = Value::Integer(real as i64);
                 }
                 // A value that is other than it was written only because of the column's type was not written here.
-                if let Some(written) = state.as_ref().and_then(|state| state.value(&column.name))
+                if let Some(written) = state.as_ref().and_then(|state| written_value(tracked, state, column))
                     && *written != value
                     && column.shows_for(tx, written, &value)?
                 {

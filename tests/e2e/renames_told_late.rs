@@ -1,0 +1,110 @@
+//! A column that is renamed without a word, and told later: what nobody wrote apart is no conflict then, and nothing is lost.
+
+use driftless::TableOptions;
+use driftless_tests::{Circle, later};
+
+const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
+    INSERT INTO notes VALUES ('a', 'one', 1), ('b', 'two', 2)";
+
+fn circle(count: usize) -> Circle {
+    Circle::new(count, NOTES, &["notes"], &TableOptions::default().counter("stars"))
+}
+
+/// Machine 0 renames the column before the others do, and does not tell. Once it told, every row was in conflict: the values that
+/// stood in the renamed column counted as writes of their own, and later writes under the new name had replaced nothing.
+#[test]
+fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
+    let conflicts =
+        |circle: &Circle| circle.query_all("SELECT count(*) FROM driftless_conflicts WHERE shown = 0");
+    let mut circle = circle(3);
+    circle.sql(
+        1,
+        "UPDATE notes SET title = 'by 1' WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('c', 'three')",
+    );
+    circle.meet();
+    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.settle();
+    circle.sql(0, "UPDATE notes SET head = 'first' WHERE id = 'a'");
+    circle.meet();
+    // Another opening of the engine goes on, which has another writer.
+    circle.close(0);
+    circle.reopen(0);
+    circle.sql(0, "UPDATE notes SET head = 'second' WHERE id = 'a'");
+    circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+    circle.meet();
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.settle();
+    let expected = ["'second'", "'TWO'", "'three'"];
+    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), expected);
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), expected);
+    assert_eq!(conflicts(&circle), ["0"]);
+    circle.sql(2, "UPDATE notes SET title = 'last' WHERE id = 'a'");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'a'"), ["'last'"]);
+    assert_eq!(conflicts(&circle), ["0"]);
+    (0..3).for_each(|node| circle.assert_well(node));
+}
+
+#[test]
+fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_the_rename_is_told() {
+    for new_name_first in [true, false] {
+        let mut circle = circle(2);
+        circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+        circle.settle();
+        let writes =
+            [(0, "UPDATE notes SET head = 'new'"), (1, "UPDATE notes SET title = 'old' WHERE id = 'b'")];
+        for turn in 0..2 {
+            let (node, write) = writes[(turn + usize::from(!new_name_first)) % 2];
+            circle.sql(node, write);
+            circle.settle();
+            later();
+        }
+        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+        circle.settle();
+        let (shown, kept) = if new_name_first { ("'old'", "'new'") } else { ("'new'", "'old'") };
+        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'new'", shown]);
+        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", shown]);
+        let select = "SELECT value FROM driftless_conflicts WHERE shown = 0";
+        assert_eq!(circle.query_all(select), [kept], "{new_name_first}");
+    }
+}
+
+/// The value in a column of another type was not the same as what the document said under the old name, so that every row was in
+/// conflict once the rename was told.
+#[test]
+fn a_rename_that_is_told_late_makes_no_conflict_of_values_that_changed_only_their_type() {
+    let retype = |name: &str, from: &str| {
+        format!(
+            "BEGIN; CREATE TABLE new_notes (id TEXT PRIMARY KEY, title TEXT, {name} TEXT DEFAULT '0');
+             INSERT INTO new_notes SELECT id, title, {from} FROM notes; DROP TABLE notes;
+             ALTER TABLE new_notes RENAME TO notes; COMMIT;"
+        )
+    };
+    let rename = "ALTER TABLE notes RENAME COLUMN stars TO likes;";
+    for steps in [
+        vec![retype("stars", "stars"), rename.to_owned()],
+        vec![rename.to_owned(), retype("likes", "likes")],
+        vec![retype("likes", "stars")],
+    ] {
+        let mut circle = Circle::new(3, NOTES, &["notes"], &TableOptions::default());
+        for node in [0, 1] {
+            for step in &steps {
+                circle.sql(node, step);
+                circle.settle();
+            }
+        }
+        circle.sql(2, "UPDATE notes SET stars = 5 WHERE id = 'b'");
+        circle.settle();
+        driftless::rename_column(circle.path(0), "notes", "stars", "likes").expect("told");
+        circle.settle();
+        assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{steps:?}");
+        for (node, select, expected) in [
+            (0, "SELECT likes FROM notes ORDER BY id", ["'1'", "'5'"]),
+            (1, "SELECT likes FROM notes ORDER BY id", ["'1'", "'5'"]),
+            (2, "SELECT stars FROM notes ORDER BY id", ["1", "5"]),
+        ] {
+            assert_eq!(circle.query(node, select), expected, "{node} {steps:?}");
+        }
+        (0..3).for_each(|node| circle.assert_well(node));
+    }
+}
