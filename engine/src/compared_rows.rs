@@ -10,7 +10,6 @@ use crate::error::{Doing, Error, Result};
 use crate::row_doc;
 use crate::row_doc::resolve::RowState;
 use crate::schema::{Table, Tracked, column_changes};
-use crate::store::renames::Renames;
 use crate::store::tables::Entry;
 use crate::store::{Bind, backlog, dirty, documents, texts, value};
 
@@ -33,12 +32,7 @@ pub(crate) fn each(
     table: &Table,
     mut tell: impl FnMut(&Compared<'_>) -> Result<bool>,
 ) -> Result<()> {
-    let renames: Renames = entry
-        .renames
-        .iter()
-        .filter(|(now, name)| !column_changes::is_named_apart(now, name))
-        .cloned()
-        .collect();
+    let renames = column_changes::merging(&entry.renames);
     let marked = marked(tx, entry, table)?;
     // Rows that wait to be captured may differ from their documents without a mark.
     let waits = !backlog::is_empty(tx)?;

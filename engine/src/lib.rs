@@ -65,6 +65,7 @@ mod made_again;
 mod materialize;
 mod mending;
 mod merge;
+mod moved_names;
 mod names;
 mod naming;
 mod notice;

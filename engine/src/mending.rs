@@ -225,7 +225,10 @@ fn regain_tables(tx: &Transaction<'_>) -> Result<()> {
             tables::regain(tx, id, name, &spelled, options)?;
             if let (Some(mut entry), Some(definition)) = (tables::find(tx, name)?, definition) {
                 entry.options.kinds = definition.kinds();
-                entry.renames = definition.renames();
+                entry.renames = match introspect::table(tx, &spelled)? {
+                    Some(Ok(table)) => definition.renames_of(&table),
+                    _ => definition.renames(),
+                };
                 tables::update(tx, &entry)?;
             }
         }

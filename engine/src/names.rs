@@ -8,10 +8,11 @@ use rusqlite::Transaction;
 use crate::error::{Doing, Error, Result};
 use crate::schema::column_changes;
 use crate::schema::definitions::{self, Definition};
+use crate::schema::moved_names::{self, Move};
 use crate::schema::{Table, introspect, reconcile};
 use crate::shell;
 use crate::store::dirty::Why;
-use crate::store::renames;
+use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, Entry, State};
 use crate::store::{backlog, fold, quote};
 
@@ -67,6 +68,15 @@ fn look(tx: &Transaction<'_>, name: &str) -> Result<Table> {
 pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &str, now: i64) -> Result<()> {
     let (mut entry, mut table) = tracked(tx, name)?;
     let (from, to) = (fold(old), fold(new));
+    if let Some(moves) = moved_names::asked(&entry).into_iter().find(|moves| is_among(moves, &from, &to)) {
+        moved_names::tell(&mut entry, &moves);
+        return recapture(tx, &entry, table, now);
+    }
+    if moved_names::tell_first(&mut entry, &from, &to) {
+        // What was written under the name that it travelled by until now shows, and so does what others wrote under the first.
+        backlog::refresh_table(tx, entry.id)?;
+        return put_renames(tx, &entry, table, now);
+    }
     check_rename(&entry, &table, old, new)?;
     if table.called(&from).is_some() && table.called(&to).is_some() {
         return tell_reused_name(tx, entry, table, &from, &to, now);
@@ -96,17 +106,9 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     {
         column.name = to;
     }
-    tables::update(tx, &entry)?;
-    table.rename(&entry.renames);
-    let definition = Definition {
-        renames: Some(renames::to_text(&entry.renames)),
-        ..Definition::of(&entry.name, &table, &entry.options)
-    };
     // What was written under one of the names shows under the other.
     backlog::refresh_table(tx, entry.id)?;
-    definitions::put(tx, &definition, now)?;
-    // A running engine looks at its tables again when the schema has changed.
-    reconcile::install(tx, entry.id, &table, false)
+    put_renames(tx, &entry, table, now)
 }
 
 /// Tells that the column `new` is not `old` under another name, where `status` asks. Nothing changes but that it asks no more:
@@ -131,7 +133,7 @@ const NO_KNOWN_TIME: i64 = 0;
 fn tell_reused_name(
     tx: &Transaction<'_>,
     mut entry: Entry,
-    mut table: Table,
+    table: Table,
     from: &str,
     to: &str,
     now: i64,
@@ -143,16 +145,55 @@ fn tell_reused_name(
         definitions::find(tx, &entry.name)?.map(|known| known.retired_columns()).unwrap_or_default();
     column_changes::reuse_name(&mut entry, from, to, None, &retired);
     column_changes::answer(&mut entry, from, to);
-    tables::update(tx, &entry)?;
+    recapture(tx, &entry, table, now)
+}
+
+fn is_among(moves: &[Move], old: &str, new: &str) -> bool {
+    moves.iter().any(|one| one.old == old && one.new == new)
+}
+
+/// Tells the space which columns are which, as `entry` has it now, and captures the rows of this file again: until now columns
+/// were taken for each other.
+fn recapture(tx: &Transaction<'_>, entry: &Entry, table: Table, now: i64) -> Result<()> {
+    reconcile::look_because(tx, entry.id, &table, Why::Told, NO_KNOWN_TIME)?;
+    put_renames(tx, entry, table, now)
+}
+
+/// Tells the space which columns are which, as `entry` has it now.
+fn put_renames(tx: &Transaction<'_>, entry: &Entry, mut table: Table, now: i64) -> Result<()> {
+    tables::update(tx, entry)?;
     table.rename(&entry.renames);
     let definition = Definition {
         renames: Some(renames::to_text(&entry.renames)),
         ..Definition::of(&entry.name, &table, &entry.options)
     };
-    reconcile::look_because(tx, entry.id, &table, Why::Told, NO_KNOWN_TIME)?;
     definitions::put(tx, &definition, now)?;
     // A running engine looks at its tables again when the schema has changed.
     reconcile::install(tx, entry.id, &table, false)
+}
+
+/// Takes over what the space says of columns that this file asks about, where names of others were taken over. `said`: the
+/// renames of the space.
+pub(crate) fn adopt_moved(tx: &Transaction<'_>, entry: &mut Entry, said: &Renames, now: i64) -> Result<()> {
+    for moves in moved_names::asked(entry) {
+        if moved_names::are_in_space(entry, &moves, said)
+            && let Some(Ok(table)) = introspect::table(tx, &entry.spelled)?
+        {
+            moved_names::tell(entry, &moves);
+            recapture(tx, entry, table, now)?;
+        }
+    }
+    for (old, new) in column_changes::open(entry) {
+        let is_said = said.iter().any(|(now, travels)| *now == new && *travels == old);
+        if is_said
+            && moved_names::tell_first(entry, &old, &new)
+            && let Some(Ok(table)) = introspect::table(tx, &entry.spelled)?
+        {
+            backlog::refresh_table(tx, entry.id)?;
+            put_renames(tx, entry, table, now)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether it is known that a column is called `to` now, and that the one called `from` is another.

@@ -184,7 +184,7 @@ fn track_one(
     let defined = definitions::find(tx, &folded)?;
     let renames = match (&known, &defined) {
         (Some(entry), _) if !entry.renames.is_empty() => entry.renames.clone(),
-        (_, Some(definition)) => definition.renames(),
+        (_, Some(definition)) => definition.renames_of(&table),
         _ => Renames::new(),
     };
     let retired = defined.as_ref().map(Definition::retired_columns).unwrap_or_default();

@@ -26,6 +26,7 @@ mod renames_told_late;
 mod schema_rollout;
 mod soak;
 mod status;
+mod swapped_names;
 mod texts;
 mod three_replicas;
 mod transactions_whole;

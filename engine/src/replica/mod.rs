@@ -49,7 +49,7 @@ use crate::store::{
 use crate::time::{is_virtual, now};
 use crate::tracking;
 use crate::tracking::rule::{self, Newcomers};
-use crate::{made_again, reused_names};
+use crate::{made_again, moved_names, reused_names};
 
 use cascade::{Cascade, Progress};
 pub(crate) use conversation::{Introduction, Verdict};
@@ -694,6 +694,7 @@ impl Replica {
 /// The questions about rows that a look at the tables asks.
 const ROW_EVIDENCE: RowEvidence = RowEvidence {
     find_reused: reused_names::find,
+    find_moved: moved_names::find,
     is_new_table: made_again::table,
     is_new_column: made_again::column,
 };

@@ -12,7 +12,7 @@ use crate::names;
 use crate::schema::definitions::{self, Defined, Definition, Type};
 use crate::schema::making::{self, Gate, Making};
 use crate::schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
-use crate::schema::{column_changes, introspect, objects, sql_text};
+use crate::schema::{column_changes, introspect, moved_names, objects, sql_text};
 use crate::store::limits::Bounds;
 use crate::store::renames::Renames;
 use crate::store::tables::State;
@@ -387,6 +387,7 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<()> {
             entry.options.kinds.clone_from(&kinds);
             tables::update(tx, &entry)?;
         }
+        names::adopt_moved(tx, &mut entry, &renames, now())?;
         // A column that has been here all along is still the one that others have given up.
         let known = |now: &str| entry.columns.iter().any(|known| known.name == now && known.place.is_some());
         // Unless another column here is what that one is called now.
@@ -397,14 +398,23 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<()> {
                     && (travels == name || column_changes::is_named_apart(name, travels))
             })
         };
+        // Where a column took over the name of another elsewhere, this file may have that other one still: it finds out when it
+        // has not.
+        let taken_over = moved_names::taken_over(&renames);
         let own = |(now, travels): &&(String, String)| {
             let rename = entry.renames.iter().any(|(known, name)| known == now && name == travels);
-            rename || !column_changes::is_named_apart(now, travels) || !known(now) || is_called_otherwise(now)
+            let is_taken_over = || taken_over.iter().any(|(name, known)| name == now && known == travels);
+            rename
+                || !known(now)
+                || is_called_otherwise(now) && column_changes::is_named_apart(now, travels)
+                || !column_changes::is_named_apart(now, travels) && !is_taken_over()
         };
         let mut here: Renames = renames.iter().filter(own).cloned().collect();
         // It goes on under the name that it has had here, whichever that was.
-        let kept = entry.renames.iter().filter(|(now, travels)| {
-            column_changes::is_named_apart(now, travels)
+        let taken_over_here = moved_names::taken_over(&entry.renames);
+        let kept = entry.renames.iter().filter(|rename| {
+            let (now, travels) = rename;
+            (column_changes::is_named_apart(now, travels) || taken_over_here.contains(rename))
                 && known(now)
                 && here.iter().all(|(other, _)| other != now)
         });

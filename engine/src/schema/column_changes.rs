@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Table;
+use super::{Table, moved_names};
 use crate::shell;
 use crate::store::columns::KnownColumn;
 use crate::store::fold;
@@ -31,13 +31,45 @@ impl Change {
     }
 }
 
+/// The renames that hold in a table. One does not while the table has a column of the first name as well, unless that one
+/// travels by another name itself, or while an earlier one gives another column the same name to travel by. `has`: whether
+/// the table has a column that is called so.
+pub(crate) fn in_force(renames: &Renames, has: impl Fn(&str) -> bool) -> Renames {
+    let mut holding = renames.clone();
+    loop {
+        let travels_elsewhere = |name: &str| holding.iter().any(|(now, _)| now == name);
+        let taken =
+            holding.iter().position(|(now, travels)| has(now) && has(travels) && !travels_elsewhere(travels));
+        let taken_twice = || {
+            (1..holding.len()).find(|at| {
+                let (now, travels) = &holding[*at];
+                has(now) && holding[..*at].iter().any(|(other, known)| known == travels && has(other))
+            })
+        };
+        match taken.or_else(taken_twice) {
+            Some(at) => holding.remove(at),
+            None => return holding,
+        };
+    }
+}
+
+/// Those of the renames by which what was written under the name now is what the column of the first name has: not those that
+/// only set a column apart from one of its name that is gone for good, nor those whose name now is another column's first.
+pub(crate) fn merging(renames: &Renames) -> Renames {
+    let is_a_first_name = |name: &str| renames.iter().any(|(now, travels)| travels == name && now != name);
+    let merges = |(now, travels): &&(String, String)| !is_named_apart(now, travels) && !is_a_first_name(now);
+    renames.iter().filter(merges).cloned().collect()
+}
+
 /// The name by which a column travels that the table called so at the last look.
 pub(crate) fn travels<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
-    let has = |name: &str| place(entry, name).is_some() && !has_another_name(&entry.renames, name);
-    match entry.renames.iter().find(|(now, _)| now == name) {
-        Some((_, travels)) if !has(travels) => travels,
-        _ => name,
-    }
+    let has = |name: &str| entry.columns.iter().any(|known| known.place.is_some() && known.name == name);
+    let Some((_, travels)) = entry.renames.iter().find(|(now, _)| now == name) else { return name };
+    // Nearly always the table has no column of that name, or one that is named apart.
+    let holds = !has(travels)
+        || has_another_name(&entry.renames, travels)
+        || in_force(&entry.renames, has).iter().any(|(now, _)| now == name);
+    if holds { travels } else { name }
 }
 
 /// The place of a column that the table had at the last look, by its folded name.
@@ -260,6 +292,11 @@ pub(crate) fn nth_name(name: &str, n: u32) -> String {
     if n <= 1 { name.to_owned() } else { format!("{name}#{n}") }
 }
 
+/// A name that no column has, for the first column of a name that another has now.
+pub(super) fn first_of_name(name: &str) -> String {
+    format!("{name}#1")
+}
+
 /// Whether a column travels as `name#2` or the like: an older column has its name in the space, and was forgotten or renamed.
 pub(crate) fn is_named_apart(now: &str, travels: &str) -> bool {
     let number = travels.strip_prefix(now).and_then(|rest| rest.strip_prefix('#'));
@@ -385,11 +422,32 @@ pub(crate) fn answer(entry: &mut Entry, old: &str, new: &str) {
     }
 }
 
-/// It was told that a column is not another under a new name: that is not asked again. Returns whether it was asked.
+/// It was told that a column is not another under a new name: that is not asked again, nor about columns that may have been
+/// renamed together with it. The older one may be called by the name that it travels by. Returns whether it was asked.
 pub(crate) fn deny(entry: &mut Entry, old: &str, new: &str) -> bool {
-    let is_asked = |known: &&mut KnownColumn| known.name == new && known.was.as_deref() == Some(old);
-    let asked = entry.columns.iter_mut().find(is_asked);
-    asked.is_some_and(|known| known.was.take().is_some())
+    let is_old = |was: &str| was == old || travels(entry, was) == old;
+    let pair = open(entry).into_iter().find(|(was, name)| name == new && is_old(was));
+    let Some((was, _)) = pair else { return false };
+    let together = moved_names::asked(entry)
+        .into_iter()
+        .find(|moves| moves.iter().any(|one| one.old == was && one.new == new));
+    let names: Vec<String> = match together {
+        Some(moves) => moves.into_iter().map(|one| one.new).collect(),
+        None => vec![new.to_owned()],
+    };
+    for known in entry.columns.iter_mut().filter(|known| names.contains(&known.name)) {
+        known.was = None;
+    }
+    true
+}
+
+/// The columns of which it is asked whether they are others under new names: the others, and these.
+pub(crate) fn open(entry: &Entry) -> Vec<(String, String)> {
+    let present = entry.columns.iter().filter(|known| known.place.is_some());
+    present
+        .filter_map(|known| Some((known.was.clone()?, known.name.clone())))
+        .filter(|(was, name)| travels(entry, name) != *was)
+        .collect()
 }
 
 /// Notes that the new column `new` may be `old` under another name; `status` asks.
@@ -415,15 +473,13 @@ pub(super) fn asked(entry: &Entry) -> Renames {
 
 /// What to ask the user about columns that may have been renamed.
 pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
-    let renamed = |now: &str| entry.renames.iter().any(|(known, _)| known == now);
-    let asked: Vec<(&str, &str)> = entry
-        .columns
-        .iter()
-        .filter(|known| known.place.is_some() && !renamed(&known.name))
-        .filter_map(|known| Some((known.was.as_deref()?, &*known.name)))
-        .collect();
+    let asked = open(entry);
+    let moved = moved_names::asked(entry);
+    let is_moved =
+        |went: &str, came: &str| moved.iter().flatten().any(|one| one.old == went && one.new == came);
+    let together = moved.iter().map(|moves| moved_names::question(moves, table));
     let table = shell::word(table);
-    let sentences = asked.into_iter().map(|(went, came)| {
+    let sentences = asked.iter().filter(|(went, came)| !is_moved(went, came)).map(|(went, came)| {
         let (old, new) = (shell::word(went), shell::word(came));
         if place(entry, went).is_some() {
             return format!(
@@ -439,7 +495,7 @@ pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
              {table} {old} {new} --no`"
         )
     });
-    sentences.collect()
+    together.chain(sentences).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{Table, column_changes};
+use super::{Table, column_changes, moved_names, sql_text};
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
 use crate::store::kinds::{self, Kinds};
@@ -38,6 +38,8 @@ pub(crate) struct Definition {
     pub(crate) retired: bool,
     /// The columns that are gone for good, as they are written down; `None` while there are none.
     pub(crate) retired_columns: Option<String>,
+    /// The columns of the table that `sql` describes which travel by other names, where a file states that. Not written down.
+    pub(crate) own: Renames,
 }
 
 impl Definition {
@@ -58,6 +60,7 @@ impl Definition {
             renames: None,
             retired: false,
             retired_columns: None,
+            own: moved_names::renamed(table),
         }
     }
 
@@ -86,6 +89,27 @@ impl Definition {
     /// The columns that were renamed.
     pub(crate) fn renames(&self) -> Renames {
         renames::from_text(self.renames.as_deref().unwrap_or(""))
+    }
+
+    /// The columns that were renamed, as far as that holds for a table of which nothing else is known. Where columns took over
+    /// the names of others, a table in which they stand as in the statement is of after that, and another one of before.
+    pub(crate) fn renames_of(&self, table: &Table) -> Renames {
+        let mut renames = self.renames();
+        let taken_over = moved_names::taken_over(&renames);
+        let places: Vec<(Option<usize>, Option<usize>)> = taken_over
+            .iter()
+            .map(|(now, _)| {
+                let sql = self.sql.as_deref().unwrap_or_default();
+                (table.called(now), sql_text::column_place(sql, now))
+            })
+            .collect();
+        let (mut here, mut there) = (places.clone(), places);
+        here.sort();
+        there.sort_by_key(|(_, there)| *there);
+        if here != there {
+            renames.retain(|rename| !taken_over.contains(rename));
+        }
+        renames
     }
 
     /// The columns that are no registers.
@@ -148,6 +172,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Definition> {
         renames: text(7)?,
         retired: flag(8)?,
         retired_columns: text(9)?,
+        own: Renames::new(),
     })
 }
 
@@ -204,6 +229,7 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
 pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Result<()> {
     let before = find(tx, &definition.name)?;
     let mut definition = definition.clone();
+    let states_renames = definition.renames.is_some();
     if definition.kinds.is_none() {
         definition.kinds = before.as_ref().and_then(|before| before.kinds.clone());
     }
@@ -225,6 +251,16 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
         definition.retired |= before.retired;
         let columns = &definition.retired_columns() | &before.retired_columns();
         definition.retire_columns(&columns);
+    }
+    let own = std::mem::take(&mut definition.own);
+    if !states_renames && before.as_ref().is_some_and(|before| before.sql != definition.sql) {
+        // Whoever makes the table from this statement has the columns as this file has them.
+        let mut renames = definition.renames();
+        let others = moved_names::taken_over(&renames);
+        if others.iter().any(|rename| !own.contains(rename)) {
+            renames.retain(|rename| !others.contains(rename) || own.contains(rename));
+            definition.renames = Some(renames::to_text(&renames));
+        }
     }
     if let Some(indexes) = before.as_ref().and_then(|before| before.indexes.clone()) {
         definition.indexes = Some(indexes);

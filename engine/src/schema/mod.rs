@@ -11,6 +11,7 @@ pub(crate) mod introspect;
 pub(crate) mod inventory;
 mod keys;
 pub(crate) mod making;
+pub(crate) mod moved_names;
 pub(crate) mod objects;
 pub(crate) mod passing_names;
 pub(crate) mod rebuilt;
@@ -136,31 +137,19 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Lets renamed columns travel by their first names. A rename does not count while the table has columns of both
-    /// names, unless the one of the first name travels apart, or another column that travels by the same. Returns those by which what was written under the one name is the
-    /// other's: not those that only set a column apart from one of its name that is gone for good.
+    /// Lets renamed columns travel by their first names, as far as the renames hold in this table: see
+    /// [`column_changes::in_force`]. Returns those by which what was written under the one name is the other's.
     pub(crate) fn rename(&mut self, renames: &Renames) -> Renames {
         let has = |name: &str| self.columns.iter().any(|column| fold(&column.spelled) == name);
-        let is_apart = |name: &str| column_changes::has_another_name(renames, name);
-        let mut counting = Renames::new();
-        for (now, travels) in renames {
-            let taken = || {
-                has(travels) && !is_apart(travels)
-                    || counting.iter().any(|(other, known)| known == travels && has(other))
-            };
-            if !has(now) || !taken() {
-                counting.push((now.clone(), travels.clone()));
-            }
-        }
+        let holding = column_changes::in_force(renames, has);
         for column in &mut self.columns {
             let spelled = fold(&column.spelled);
-            column.name = match counting.iter().find(|(now, _)| *now == spelled) {
+            column.name = match holding.iter().find(|(now, _)| *now == spelled) {
                 Some((_, travels)) => travels.clone(),
                 None => spelled,
             };
         }
-        counting.retain(|(now, travels)| !column_changes::is_named_apart(now, travels));
-        counting
+        column_changes::merging(&holding)
     }
 
     /// The column of that folded name, as it is called here.

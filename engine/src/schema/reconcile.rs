@@ -15,6 +15,7 @@ use super::definitions::{self, Definition};
 use super::eligibility::{self, Refusal};
 use super::introspect::{self, Look};
 use super::inventory::Inventory;
+use super::moved_names::{self, Move, Moved};
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
 use super::{Catalog, Column, Table, Tracked};
@@ -52,12 +53,25 @@ pub(crate) struct Reused {
     pub(crate) is_certain: bool,
 }
 
+/// What rows say of columns that may have been renamed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// They were.
+    Renamed,
+    /// They were not.
+    NotRenamed,
+    /// Neither.
+    Unclear,
+}
+
 /// Questions about a table that comparing its rows with their documents answers. Documents are read above this layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowEvidence {
     /// Looks among the columns of a table that has new ones for those whose names others have now. `true`: our triggers saw
     /// every write since the last look.
     pub(crate) find_reused: fn(&Transaction<'_>, &Entry, &Table, bool) -> Result<Vec<Reused>>,
+    /// What the rows of a table that kept our triggers say of columns that may have been renamed together.
+    pub(crate) find_moved: fn(&Transaction<'_>, &Entry, &Table, &Moved) -> Result<Answer>,
     /// Whether a table that lost our triggers has nothing of the one that had its name.
     pub(crate) is_new_table: fn(&Transaction<'_>, &Entry, &Table) -> Result<bool>,
     /// Whether the column at that place, of a table that kept our triggers, has nothing of the one that had its name.
@@ -310,10 +324,12 @@ impl Renewal<'_> {
         if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, &entry.options) {
             return self.lose(entry, State::Unfit, &refusal.to_string());
         }
+        let (moved, doubtful) = self.find_moved(&mut entry, &table, ours)?;
         let reused = self.find_reused(&mut entry, &table, ours)?;
         self.part_from_given_up(&mut entry, &table, ours)?;
-        let renamed_apart =
-            self.name_new_columns(&mut entry, &table) || reused.iter().any(|reused| reused.is_certain);
+        let renamed_apart = self.name_new_columns(&mut entry, &table)
+            || moved
+            || reused.iter().any(|reused| reused.is_certain);
         let mut renames = table.rename(&entry.renames);
         let key = column_changes::of_key(&entry, &table);
         match &key {
@@ -370,6 +386,7 @@ impl Renewal<'_> {
         for reused in reused.into_iter().filter(|reused| !reused.is_certain) {
             column_changes::ask(&mut entry, &reused.old, &reused.new);
         }
+        doubtful.iter().for_each(|moves| moved_names::ask(&mut entry, moves));
         if entry.rebuilt.is_some() {
             self.compare_if_settled(&mut entry, &table, lost)?;
         } else if !change.is_none() {
@@ -393,6 +410,35 @@ impl Renewal<'_> {
         }
         definitions::put(tx, &definition, self.now)?;
         Ok(Some(tracked(entry, table, watched, renames)))
+    }
+
+    /// Finds columns that were renamed together, so that one has the name of another, and records those of which that is
+    /// certain: by what they hold, or because the space says so. Returns whether there are any, and those to ask about.
+    fn find_moved(
+        &self,
+        entry: &mut Entry,
+        table: &Table,
+        ours: &[(&str, &Trigger)],
+    ) -> Result<(bool, Vec<Vec<Move>>)> {
+        if entry.columns.is_empty() || !kept_triggers(entry, ours) {
+            return Ok((false, Vec::new()));
+        }
+        let (mut any, mut doubtful) = (false, Vec::new());
+        let said = self.definitions.get(&entry.name).map(Definition::renames).unwrap_or_default();
+        for found in moved_names::since_last_look(entry, table) {
+            let is_told = || moved_names::are_in_space(entry, &found.moves, &said);
+            match (self.rows.find_moved)(self.tx, entry, table, &found)? {
+                Answer::NotRenamed => {}
+                Answer::Unclear if !found.is_only_explanation => {}
+                Answer::Unclear if !is_told() => doubtful.push(found.moves),
+                Answer::Unclear | Answer::Renamed => {
+                    tracing::warn!(table = %table.spelled, moves = ?found.moves, "columns took over the names of others");
+                    moved_names::record(entry, &found.moves);
+                    any = true;
+                }
+            }
+        }
+        Ok((any, doubtful))
     }
 
     /// Finds columns whose names others have now, and records those of which that is certain: because the space says so, or

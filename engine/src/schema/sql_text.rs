@@ -104,6 +104,14 @@ pub(crate) fn column_definition<'a>(sql: &'a str, column: &str) -> Option<&'a st
     })
 }
 
+/// Where a column stands among the columns of a CREATE TABLE statement.
+pub(crate) fn column_place(sql: &str, column: &str) -> Option<usize> {
+    list(&mut Tokens { sql, at: 0 })?.into_iter().position(|definition| {
+        let first = Tokens { sql: definition, at: 0 }.next();
+        first.is_some_and(|first| unquoted(first).eq_ignore_ascii_case(column))
+    })
+}
+
 /// Whether a CREATE TABLE statement says the same of a column as another says of one that has another name there, as
 /// `RENAME COLUMN` leaves it. A CHECK that names the column makes the two differ.
 pub(crate) fn same_but_name(sql: &str, column: &str, other_sql: &str, other: &str) -> bool {

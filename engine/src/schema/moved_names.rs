@@ -1,0 +1,245 @@
+//! Columns that took over the names of other columns, as when two swap theirs: `RENAME a TO x; RENAME b TO a; RENAME x TO b`.
+//! By its names such a table has the columns that it had, in another order, and other values in them. `ALTER TABLE` leaves a
+//! renamed column where it stood, so the places tell which column may be which; its rows tell whether it is
+//! ([`RowEvidence::find_moved`](super::reconcile::RowEvidence)), because another column may have been dropped and added again.
+
+use super::{Table, column_changes};
+use crate::shell;
+use crate::store::fold;
+use crate::store::renames::Renames;
+use crate::store::tables::Entry;
+
+/// A column that has another name than at the last look, by its place. Names are folded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Move {
+    /// Its place among the columns.
+    pub(crate) at: usize,
+    /// Its name before.
+    pub(crate) old: String,
+    /// Its name now.
+    pub(crate) new: String,
+}
+
+/// Columns that were renamed together, so that at least one has the name that another had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) moves: Vec<Move>,
+    /// Whether nothing but these renames can have made such a table of the one before, without making it anew.
+    pub(crate) is_only_explanation: bool,
+}
+
+/// The names that may have moved in a table since the last look at it. The table must not have been made anew since.
+pub(super) fn since_last_look(entry: &Entry, table: &Table) -> Vec<Moved> {
+    let before = before(entry);
+    let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
+    let renamed = before.iter().filter_map(|(at, old)| {
+        let new = fold(&table.columns.get(*at)?.spelled);
+        (new != *old && !in_key(*at)).then(|| Move { at: *at, old: (*old).to_owned(), new })
+    });
+    let mut left: Vec<Move> = renamed.collect();
+    // A table that has fewer columns than before has lost some, and the others stand elsewhere.
+    if table.columns.len() < before.len() {
+        return Vec::new();
+    }
+    let is_only_explanation = !may_be_dropped_and_added(entry, table);
+    let mut moved = Vec::new();
+    while let Some(first) = left.pop() {
+        let mut moves = vec![first];
+        while let Some(at) = left.iter().position(|one| moves.iter().any(|other| are_linked(one, other))) {
+            moves.push(left.swap_remove(at));
+        }
+        moves.sort_by_key(|one| one.at);
+        if moves.iter().any(|one| is_taken_over(entry, one)) {
+            moved.push(Moved { moves, is_only_explanation });
+        }
+    }
+    moved
+}
+
+/// The columns at the last look: places and names, in the order of the table.
+fn before(entry: &Entry) -> Vec<(usize, &str)> {
+    let mut before: Vec<(usize, &str)> =
+        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
+    before.sort_unstable();
+    before
+}
+
+fn are_linked(one: &Move, other: &Move) -> bool {
+    one.old == other.new || one.new == other.old
+}
+
+/// Whether another column has, or had, the name that this one has now. One that gets back a name which it perhaps had, and
+/// which no other column has, takes nothing over.
+fn is_taken_over(entry: &Entry, one: &Move) -> bool {
+    if column_changes::place(entry, &one.new).is_some() {
+        return true;
+    }
+    let was = entry.columns.iter().find(|known| known.name == one.old).and_then(|known| known.was.as_deref());
+    let is_its_own = column_changes::travels(entry, &one.old) == one.new || was == Some(&*one.new);
+    let is_known = entry.columns.iter().any(|known| known.name == one.new)
+        || entry.renames.iter().any(|(now, travels)| *travels == one.new && *now != one.new);
+    is_known && !is_its_own
+}
+
+/// Whether `DROP COLUMN` and `ADD COLUMN` alone may have made this table: what stayed is in the order that it had, and what is
+/// new stands behind it.
+fn may_be_dropped_and_added(entry: &Entry, table: &Table) -> bool {
+    let before: Vec<&str> = before(entry).into_iter().map(|(_, name)| name).collect();
+    let now: Vec<String> = table.columns.iter().map(|column| fold(&column.spelled)).collect();
+    let stayed: Vec<&str> = now.iter().map(String::as_str).filter(|name| before.contains(name)).collect();
+    let in_order: Vec<&str> = before.iter().copied().filter(|name| stayed.contains(name)).collect();
+    let first_new = now.iter().position(|name| !before.contains(&name.as_str())).unwrap_or(now.len());
+    stayed == in_order && stayed.len() == first_new
+}
+
+/// Records that columns were renamed together since the last look: each goes on travelling under the name that it had.
+pub(super) fn record(entry: &mut Entry, moves: &[Move]) {
+    set_renames(entry, moves);
+    // Those that are gone and had one of these names are not told apart from the ones that have it now.
+    entry.columns.retain(|known| known.place.is_some() || moves.iter().all(|one| one.new != known.name));
+    for known in entry.columns.iter_mut().filter(|known| known.place.is_some()) {
+        if let Some(one) = moves.iter().find(|one| one.old == known.name) {
+            known.name.clone_from(&one.new);
+        }
+    }
+    // Of a column that is asked about, the name before may be another's now: what that one was is kept, so that the two are told
+    // apart when the answer comes.
+    let asked: Vec<String> = column_changes::open(entry).into_iter().map(|(was, _)| was).collect();
+    for one in moves.iter().filter(|one| asked.contains(&one.new)) {
+        column_changes::ask(entry, &one.old, &one.new);
+    }
+}
+
+/// It was told that columns which have their new names already were renamed together.
+pub(crate) fn tell(entry: &mut Entry, moves: &[Move]) {
+    set_renames(entry, moves);
+    for known in entry.columns.iter_mut().filter(|known| moves.iter().any(|one| one.new == known.name)) {
+        known.was = None;
+    }
+}
+
+fn set_renames(entry: &mut Entry, moves: &[Move]) {
+    let travels: Vec<String> =
+        moves.iter().map(|one| column_changes::travels(entry, &one.old).to_owned()).collect();
+    let is_moved = |name: &str| moves.iter().any(|one| one.old == name || one.new == name);
+    entry.renames.retain(|(now, _)| !is_moved(now));
+    for (one, travels) in moves.iter().zip(travels) {
+        if one.new != travels {
+            entry.renames.push((one.new.clone(), travels));
+        }
+    }
+    for one in moves {
+        let is_a_first_name = entry.renames.iter().any(|(_, travels)| *travels == one.new);
+        let is_known = entry.columns.iter().any(|known| known.name == one.new && known.place.is_none());
+        if is_known && !is_a_first_name {
+            // What was written under this name is not this column's, wherever the one is now whose it is.
+            entry.renames.push((column_changes::first_of_name(&one.new), one.new.clone()));
+        }
+    }
+    entry.renames.sort();
+}
+
+/// Tells that a column `new` is the one that was called `old` and asked about, before yet another column, which is there under
+/// the name `old` now, took that over. Returns whether it is so.
+pub(crate) fn tell_first(entry: &mut Entry, old: &str, new: &str) -> bool {
+    let was = |name: &str| entry.columns.iter().find(|known| known.name == name)?.was.clone();
+    let is_taken_over = was(old).is_some_and(|first| column_changes::travels(entry, old) == first);
+    if !is_taken_over || was(new).as_deref() != Some(old) {
+        return false;
+    }
+    let travelled = column_changes::travels(entry, new).to_owned();
+    entry.renames.retain(|(now, _)| now != new);
+    entry.renames.push((new.to_owned(), old.to_owned()));
+    if travelled != new && travelled != old {
+        // It is not this column's name any more, and what was written under it is this column's.
+        entry.renames.push((travelled, old.to_owned()));
+    }
+    entry.renames.sort();
+    column_changes::answer(entry, old, new);
+    true
+}
+
+/// Notes that columns may have been renamed together; `status` asks.
+pub(super) fn ask(entry: &mut Entry, moves: &[Move]) {
+    for one in moves {
+        column_changes::ask(entry, &one.old, &one.new);
+    }
+}
+
+/// The columns of which it is asked whether they were renamed together: columns that are there, of which at least one has the
+/// name that another may have had.
+pub(crate) fn asked(entry: &Entry) -> Vec<Vec<Move>> {
+    let present = entry.columns.iter().filter_map(|known| {
+        let (at, was) = (known.place?, known.was.clone()?);
+        // That is known, and kept for another column's sake.
+        if column_changes::travels(entry, &known.name) == was {
+            return None;
+        }
+        Some(Move { at, old: was, new: known.name.clone() })
+    });
+    let mut left: Vec<Move> = present.collect();
+    let mut asked = Vec::new();
+    while let Some(first) = left.pop() {
+        let mut moves = vec![first];
+        while let Some(at) = left.iter().position(|one| moves.iter().any(|other| are_linked(one, other))) {
+            moves.push(left.swap_remove(at));
+        }
+        moves.sort_by_key(|one| one.at);
+        if moves.len() > 1 {
+            asked.push(moves);
+        }
+    }
+    asked.sort_by_key(|moves| moves[0].at);
+    asked
+}
+
+/// The question about columns that may have been renamed together, and the names by which it is answered.
+pub(super) fn question(moves: &[Move], table: &str) -> String {
+    let word = shell::word;
+    let (first, table) = (&moves[0], word(table));
+    let (old, new) = (word(&first.old), word(&first.new));
+    let pairs: Vec<String> = moves.iter().map(|one| format!("'{}' became '{}'", one.old, one.new)).collect();
+    format!(
+        "columns stand where others of their names stood: if they were renamed ({}), say so with `driftless rename-column \
+         FILE {table} {old} {new}`, which tells it of all of these; if not, with `driftless rename-column FILE {table} {old} {new} --no`",
+        pairs.join(", ")
+    )
+}
+
+/// Whether the space knows these renames: its definition of the table was written by a file that had them.
+pub(crate) fn are_in_space(entry: &Entry, moves: &[Move], said: &Renames) -> bool {
+    moves.iter().all(|one| {
+        let travels = column_changes::travels(entry, &one.old);
+        said.iter().any(|(now, known)| *now == one.new && known == travels)
+    })
+}
+
+/// Those of the renames by which a column has the name that was another's first. A file may have that other one under this name
+/// still, so that they hold only where it is known that they do.
+pub(crate) fn taken_over(renames: &Renames) -> Renames {
+    let is_anothers = |name: &str| renames.iter().any(|(now, travels)| travels == name && now != name);
+    let is_apart = |(now, travels): &(String, String)| column_changes::is_named_apart(now, travels);
+    renames.iter().filter(|rename| is_anothers(&rename.0) && !is_apart(rename)).cloned().collect()
+}
+
+/// The columns of a table that have other names to travel by: the names now, and those.
+pub(super) fn renamed(table: &Table) -> Renames {
+    let renamed = table.columns.iter().map(|column| (fold(&column.spelled), column.name.clone()));
+    renamed.filter(|(now, travels)| now != travels).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_another_column_travels_by_is_taken_over() {
+        let renames = |text: &str| -> Renames {
+            let pairs = text.split(' ').filter_map(|pair| pair.split_once('>'));
+            pairs.map(|(now, travels)| (now.to_owned(), travels.to_owned())).collect()
+        };
+        assert_eq!(taken_over(&renames("a>b b>a c>d")), renames("a>b b>a"));
+        assert_eq!(taken_over(&renames("a>b c>a")), renames("a>b"));
+        assert_eq!(taken_over(&renames("a>a#2 b>a c>d")), Renames::new());
+    }
+}
