@@ -133,7 +133,8 @@ pub enum Error {
     },
     /// Nobody asks whether a column is another one under a new name, so there is nothing to answer.
     #[error(
-        "nobody asks whether column '{new}' of table '{table}' was called '{old}' before; `driftless status` lists what is asked"
+        "nobody asks whether column '{new}' of table '{table}' was called '{old}' before; {}",
+        open_questions(asked)
     )]
     NothingAsked {
         /// The table.
@@ -142,6 +143,8 @@ pub enum Error {
         old: String,
         /// The newer column, as the caller named it.
         new: String,
+        /// What is asked about the table's columns: the older and the newer column of each question.
+        asked: Vec<(String, String)>,
     },
     /// A table or a column cannot be given up for the whole space.
     #[error("{what} cannot be forgotten: {why}")]
@@ -402,6 +405,15 @@ impl Error {
     pub(crate) fn blames_input(&self) -> bool {
         matches!(self, Error::Frame(_) | Error::RowDoc(_) | Error::TextDoc(_))
     }
+}
+
+/// What is asked about a table's columns, for [`Error::NothingAsked`].
+fn open_questions(asked: &[(String, String)]) -> String {
+    if asked.is_empty() {
+        return "nothing is asked about its columns".to_owned();
+    }
+    let pairs: Vec<String> = asked.iter().map(|(old, new)| format!("whether '{new}' was '{old}'")).collect();
+    format!("what is asked is {}", pairs.join(", and "))
 }
 
 #[cfg(test)]

@@ -116,7 +116,12 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
 pub(crate) fn deny_rename(tx: &Transaction<'_>, name: &str, old: &str, new: &str) -> Result<()> {
     let (mut entry, mut table) = tracked(tx, name)?;
     if !column_changes::deny(&mut entry, &fold(old), &fold(new)) {
-        return Err(Error::NothingAsked { table: entry.spelled, old: old.to_owned(), new: new.to_owned() });
+        return Err(Error::NothingAsked {
+            asked: column_changes::open(&entry),
+            table: entry.spelled,
+            old: old.to_owned(),
+            new: new.to_owned(),
+        });
     }
     tables::update(tx, &entry)?;
     table.rename(&entry.renames);

@@ -763,3 +763,39 @@ fn what_others_wrote_before_a_reused_name_was_told_is_kept() {
         (0..2).for_each(|node| circle.assert_well(node));
     }
 }
+
+/// After a column's name had been given to a new one, the next question named the new column instead of the renamed one, and the
+/// answer with the true names was refused.
+#[test]
+fn a_rename_after_a_name_was_reused_is_asked_about_by_the_names_of_its_own_columns() {
+    for answer in ["yes", "no"] {
+        let mut circle = circle(2);
+        circle.sql(0, REUSE);
+        circle.settle();
+        circle.sql(0, "ALTER TABLE notes RENAME COLUMN head TO heading");
+        circle.settle();
+        let question = circle.warning("notes").expect("a question");
+        assert!(question.contains("`driftless rename-column FILE notes head heading`"), "{question}");
+        let refused =
+            driftless::deny_rename(circle.path(0), "notes", "stars", "heading").expect_err("refused");
+        assert!(refused.to_string().contains("what is asked is whether 'heading' was 'head'"), "{refused}");
+        if answer == "yes" {
+            driftless::rename_column(circle.path(0), "notes", "head", "heading").expect("told");
+            circle.settle();
+            circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+            circle.meet();
+            assert_eq!(
+                circle.query(0, "SELECT heading, title FROM notes ORDER BY id"),
+                ["'one', 'x'", "'TWO', 'x'"]
+            );
+            (0..2).for_each(|node| circle.assert_well(node));
+        } else {
+            driftless::deny_rename(circle.path(0), "notes", "head", "heading").expect("answered");
+            let refused =
+                driftless::deny_rename(circle.path(0), "notes", "head", "heading").expect_err("refused");
+            assert!(refused.to_string().contains("nothing is asked about its columns"), "{refused}");
+        }
+        circle.settle();
+        assert_eq!(circle.warning("notes"), None);
+    }
+}

@@ -249,17 +249,16 @@ pub(super) fn record(entry: &mut Entry, table: &Table) {
     let pairs =
         pairs(&recorded(entry), &table.columns.iter().map(|column| &*column.name).collect::<Vec<_>>());
     let was = |travels: &str| pairs.iter().find(|(came, _)| came == travels).map(|(_, went)| went.clone());
+    let present_before = entry.columns.iter().filter(|known| known.place.is_some());
+    let called: Vec<(String, String)> =
+        present_before.map(|known| (travels(entry, &known.name).to_owned(), known.name.clone())).collect();
     let before = std::mem::take(&mut entry.columns);
     let first = before.is_empty();
     let latest = before.iter().flat_map(|known| [Some(known.came), known.went]).flatten().max().unwrap_or(-1);
     let present: BTreeSet<String> = table.columns.iter().map(|column| fold(&column.spelled)).collect();
     let local = |travels: String| -> String {
-        let renamed = entry.renames.iter().find(|(now, known)| *known == travels && !present.contains(now));
-        let known = before.iter().find(|known| known.name == travels);
-        match (known, renamed) {
-            (None, Some((now, _))) => now.clone(),
-            _ => travels,
-        }
+        let known = called.iter().find(|(known, _)| *known == travels);
+        known.map_or(travels, |(_, name)| name.clone())
     };
     for (at, column) in table.columns.iter().enumerate() {
         let name = fold(&column.spelled);
