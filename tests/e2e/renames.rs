@@ -799,3 +799,31 @@ fn a_rename_after_a_name_was_reused_is_asked_about_by_the_names_of_its_own_colum
         assert_eq!(circle.warning("notes"), None);
     }
 }
+
+/// The new column took the place of the renamed one, whose values its default replaced on machines that had not migrated.
+#[test]
+fn a_new_column_that_gets_the_name_of_one_whose_rename_was_told_is_another() {
+    let mut circle = circle(3);
+    let add = "ALTER TABLE notes ADD COLUMN title TEXT DEFAULT 'x'";
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("renamed");
+    circle.settle();
+    circle.sql(0, add);
+    circle.settle();
+    assert_eq!(circle.query(2, "SELECT title FROM notes ORDER BY id"), ["'one'", "'two'"]);
+    circle.sql(2, "UPDATE notes SET title = 'ONE' WHERE id = 'a'");
+    circle.sql(0, "UPDATE notes SET title = 'new' WHERE id = 'a'");
+    circle.settle();
+    // One machine migrates with the engine looking in between, the other in one go.
+    circle.sql(1, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.settle();
+    circle.sql(1, add);
+    circle.settle();
+    circle.sql(2, REUSE);
+    circle.settle();
+    assert_eq!(circle.query_all("SELECT head, title FROM notes ORDER BY id"), ["'ONE', 'new'", "'two', 'x'"]);
+    circle.sql(1, "UPDATE notes SET head = 'TWO', title = 'y' WHERE id = 'b'");
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT head, title FROM notes ORDER BY id"), ["'ONE', 'new'", "'TWO', 'y'"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+    (0..3).for_each(|node| circle.assert_well(node));
+}

@@ -379,7 +379,9 @@ impl Renewal<'_> {
             entry.rebuilt = Some(entry.rebuilt.map_or(unseen, |before| before.max(unseen)));
             entry.state = State::Tracked;
         }
-        if !change.is_none() || key != Key::Same || entry.columns.is_empty() {
+        let is_listed = |column: &Column| column_changes::place(&entry, &fold(&column.spelled)).is_some();
+        let same_names = table.columns.iter().all(is_listed);
+        if !change.is_none() || key != Key::Same || !same_names {
             column_changes::record(&mut entry, &table);
             entry.fresh.extend(change.came.iter().cloned());
         }
@@ -494,7 +496,8 @@ impl Renewal<'_> {
         Ok(())
     }
 
-    /// Gives columns that have come, and have the name of one that is gone from the space for good, another to travel by.
+    /// Gives columns that have come, and have the name of one that is gone from the space for good or is called otherwise now,
+    /// another to travel by.
     /// Returns whether there are any.
     fn name_new_columns(&self, entry: &mut Entry, table: &Table) -> bool {
         let is_known = |name: &str| {
@@ -505,7 +508,10 @@ impl Renewal<'_> {
         }
         let Some(definition) = self.definitions.get(&entry.name) else { return false };
         let before = entry.renames.clone();
-        let retired = definition.retired_columns();
+        let mut retired = definition.retired_columns();
+        // A column that was here before and is called otherwise now travels by that name.
+        let renamed = entry.renames.iter().filter(|(now, travels)| is_known(now) && !is_known(travels));
+        retired.extend(renamed.map(|(_, travels)| travels.clone()));
         entry.renames = column_changes::rename_apart(table, &retired, Some(entry), before.clone());
         entry.renames != before
     }
