@@ -10,7 +10,8 @@ use super::{Materializer, Step};
 use crate::apply::Touched;
 use crate::error::{Doing, Result};
 use crate::schema::rebuilt;
-use crate::store::{dirty, documents, parked};
+use crate::store::parked::{self, Stage};
+use crate::store::{dirty, documents};
 
 impl Materializer<'_> {
     /// Brings the rows back to their documents that the user's triggers have written while we wrote others: what they
@@ -45,10 +46,15 @@ impl Materializer<'_> {
 
     /// Returns whether they were on.
     pub(super) fn switch_triggers(&self, on: bool) -> Result<bool> {
-        let doing = "switching the triggers";
-        let were_on = self.tx.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).doing(doing)?;
-        self.tx.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on).doing(doing)?;
+        let were_on = self.triggers_run()?;
+        self.tx
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on)
+            .doing("switching the triggers")?;
         Ok(were_on)
+    }
+
+    fn triggers_run(&self) -> Result<bool> {
+        self.tx.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER).doing("asking whether triggers run")
     }
 
     pub(super) fn restore(&mut self, rows: BTreeSet<(i64, RowKey)>) -> Step<()> {
@@ -56,13 +62,19 @@ impl Materializer<'_> {
         self.announce()?;
         for (table, key) in rows {
             let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else { continue };
-            let is_parked = parked::is_listed(self.tx, table, &key)?;
-            if !is_parked && documents::get(self.tx, table, key.as_bytes())?.is_some() {
-                touched.push(Touched::again(table, key));
-            } else {
-                // A row that a trigger made, which nobody wrote; or one that was taken out on purpose. That is not judged again: its
-                // parent may still be there, and a trigger that refused it may be switched off now.
+            let is_ahead = self.ahead.is_some_and(|ahead| ahead.contains(&(table, key.clone())));
+            let stays_out = match parked::waits(self.tx, table, &key)? {
+                // Its parent is still there, so it would fit; but it was taken out on purpose.
+                Some(_) if is_ahead => true,
+                // A trigger may have refused it that is switched off now.
+                Some((stage, _)) => !self.triggers_run()? && stage == Stage::Itself as i64,
+                // A row that a trigger made, which nobody wrote.
+                None => documents::get(self.tx, table, key.as_bytes())?.is_none(),
+            };
+            if stays_out {
                 self.take_out(tracked, &key)?;
+            } else if documents::get(self.tx, table, key.as_bytes())?.is_some() {
+                touched.push(Touched::again(table, key));
             }
         }
         self.renounce()?;
