@@ -521,7 +521,7 @@ impl Replica {
         let tx = begin(&mut self.connection)?;
         let begun = Instant::now();
         let retreats = std::mem::take(&mut self.retreats);
-        if retreats && driftless_wal::has_external_transaction(&tx).unwrap_or(false) {
+        if retreats && meets_transaction(&tx) {
             return Ok(Err(Undone::Met));
         }
         // Read under the lock: a commit that comes after ours must be seen as one.
@@ -570,14 +570,17 @@ impl Replica {
         }
 
         // 2 capture
+        // Longer work than that is not done twice.
+        let gives_way = retreats && !(moved || found.changed || settled) && self.cascade.is_over();
+        if gives_way && meets_transaction(&tx) {
+            return Ok(Err(Undone::Met));
+        }
         let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
         captured.written.iter().for_each(|table| self.settling.touch(*table, now()));
         let settles_in = self.settling.due_in(now());
         let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in, ..Turn::default() };
 
-        // Longer work is not done twice.
-        let is_plain = !(moved || found.changed || settled) && self.cascade.is_over();
-        if retreats && is_plain && driftless_wal::has_external_transaction(&tx).unwrap_or(false) {
+        if gives_way && meets_transaction(&tx) {
             return Ok(Err(Undone::Met));
         }
 
@@ -665,12 +668,10 @@ impl Replica {
         if !self.place.is_there(&self.path) {
             return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() });
         }
-        turn.met_another = (self.beside_app || retreats)
-            && wrote
-            && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
-        if retreats && is_plain && !renewed && turn.met_another {
+        if gives_way && wrote && !renewed && meets_transaction(&tx) {
             return Ok(Err(Undone::Met));
         }
+        turn.met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
         tx.commit().doing("committing a turn")?;
         if mark != self.mark {
             self.notes = Notes::default();
@@ -689,6 +690,20 @@ impl Replica {
         turn.more |= !self.cascade.is_over();
         Ok(Ok((turn, captured.changed, changed)))
     }
+}
+
+/// Whether another process has a transaction open, and for longer than a query takes: an app that asks often would be met again
+/// and again, and whoever only reads is not harmed by a commit.
+fn meets_transaction(tx: &Transaction<'_>) -> bool {
+    const QUERY: Duration = Duration::from_micros(60);
+    let begun = Instant::now();
+    while driftless_wal::has_external_transaction(tx).unwrap_or(false) {
+        if begun.elapsed() >= QUERY {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    false
 }
 
 /// The questions about rows that a look at the tables asks.

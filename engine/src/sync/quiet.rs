@@ -15,7 +15,7 @@
 use std::time::{Duration, Instant};
 
 /// How long no commit may have followed the last one.
-const QUIET: Duration = Duration::from_millis(2);
+const QUIET: Duration = Duration::from_millis(1);
 /// Between two looks. A look costs some microseconds.
 const LOOK: Duration = Duration::from_micros(400);
 /// How long to wait for the end of others' transactions while nobody commits.
@@ -45,6 +45,12 @@ const REST: Duration = Duration::from_millis(250);
 const RESTS: usize = 4;
 /// How long before the end of a rest no turn is begun, at least: longer than a turn takes, and its wait for the disk.
 const EARLY: Duration = Duration::from_millis(5);
+/// A rest is long if it is that much longer than a quiet moment and two turns. Then each one has room for a turn.
+const MARGIN: Duration = Duration::from_millis(2);
+/// How far apart turns are in the rests of an app whose rests are short: some meet its next transaction.
+const SELDOM: Duration = Duration::from_millis(100);
+/// How much longer such a turn waits for the next rest to begin.
+const GRACE: Duration = Duration::from_millis(20);
 /// How often one turn may give the lock back because somebody began to read just before it was taken, or while it was held.
 const RETREATS: u32 = 3;
 
@@ -65,6 +71,17 @@ pub(crate) enum Step {
     Go { retreat: bool },
     /// Look again after this.
     Wait(Duration),
+}
+
+/// How long the app rests between its transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rests {
+    /// For much longer than a turn takes.
+    Long,
+    /// For about as long: a turn that is begun early in a rest mostly fits in.
+    Short,
+    /// A turn does not fit in.
+    None,
 }
 
 /// What is known of the app's commits and of our own turns.
@@ -127,14 +144,24 @@ impl Quiet {
         let waited = now.saturating_duration_since(due);
         let since = self.last.map(|last| now.saturating_duration_since(last));
         self.read_for_long &= others;
-        if waited >= self.most(what, since) {
+        let most = self.most(what, since);
+        let is_at_work = since.is_some_and(|since| since < AT_WORK);
+        if waited >= most {
             self.read_for_long |= others;
+            if what == Due::Work && is_at_work && self.rests() == Rests::Short {
+                if !others && since.is_some_and(|since| since >= QUIET) {
+                    return Step::Go { retreat: self.retreats < RETREATS };
+                }
+                if waited < most + GRACE {
+                    return Step::Wait(LOOK);
+                }
+            }
             return Step::Go { retreat: false };
         }
         match since {
             Some(since) if since < QUIET => Step::Wait((QUIET - since).min(LOOK)),
             _ if others => Step::Wait(LOOK),
-            Some(since) if since < AT_WORK && self.rests_briefly() => Step::Wait(LOOK),
+            _ if is_at_work && self.rests() != Rests::Long => Step::Wait(LOOK),
             Some(since) if self.expects_another(since) && waited < REST => Step::Wait(LOOK),
             _ => Step::Go { retreat: self.retreats < RETREATS },
         }
@@ -144,6 +171,7 @@ impl Quiet {
     fn most(&self, what: Due, since: Option<Duration>) -> Duration {
         match what {
             Due::Rest => READERS.min(self.held * 4),
+            Due::Work if since.is_some_and(|since| since < AT_WORK) && self.rests() == Rests::Short => SELDOM,
             Due::Work if since.is_some_and(|since| since < AT_WORK) && self.breaks_transactions() => {
                 (self.held * RARELY).clamp(RARELY_AT_LEAST, RARELY_AT_MOST)
             }
@@ -162,11 +190,18 @@ impl Quiet {
         met > MET_AT_MOST || known.count() < TURNS_TO_KNOW
     }
 
-    /// Whether the app's rests, all but one at most, are too short for a turn: one that is begun in them meets the next
-    /// transaction. Such an app is one that never rests.
-    fn rests_briefly(&self) -> bool {
-        let long_enough = QUIET + self.held.max(EARLY);
-        self.rests.iter().flatten().filter(|rest| **rest < long_enough).count() >= RESTS - 1
+    /// How long the app's rests are, all but one at most.
+    fn rests(&self) -> Rests {
+        let are_shorter_than = |length: Duration| {
+            self.rests.iter().flatten().filter(|rest| **rest < length).count() >= RESTS - 1
+        };
+        if !are_shorter_than(QUIET + self.held * 2 + MARGIN) {
+            Rests::Long
+        } else if !are_shorter_than(QUIET + self.held + self.held / 4) {
+            Rests::Short
+        } else {
+            Rests::None
+        }
     }
 
     /// Whether the app rests and is expected to write again soon, and no longer has just begun to rest. Not once it has
@@ -220,26 +255,63 @@ mod tests {
         begin + apart * (commits - 1)
     }
 
-    #[test]
-    fn rests_that_are_shorter_than_a_turn_are_none() {
-        let (mut quiet, begun) = (Quiet::default(), Instant::now());
-        let at = app(&mut quiet, begun, 20, ms(5));
-        // Nobody has a transaction open, and the next is begun in a moment.
-        let (waited, how) = turn(&mut quiet, at, Due::Work, |_| false);
-        assert!(how == GO && (AT_WORK..=AT_WORK + ms(10)).contains(&waited), "it has stopped: {waited:?}");
-        quiet.turned(ms(1), true);
-        let mut at = app(&mut quiet, at + ms(5), 20, ms(5));
+    /// Goes on committing that far apart, and steps once in each rest, after two thirds of it, until a turn is due. Returns after
+    /// how long it is, and how it is to be taken.
+    fn turn_beside(quiet: &mut Quiet, mut at: Instant, apart: Duration) -> (Duration, Step) {
         let due = at;
-        while quiet.step(at + ms(3), Due::Work, false) != AT_ALL_COSTS {
-            at += ms(5);
+        loop {
+            match quiet.step(at + apart * 2 / 3, Due::Work, false) {
+                Step::Wait(_) => {}
+                go => return (at - due, go),
+            }
+            at += apart;
             quiet.committed(at);
             assert!(at < due + RARELY_AT_MOST, "no turn is ever taken");
         }
-        assert!(at + ms(10) >= due + RARELY_AT_LEAST, "{:?}", at - due);
-        // There is time for a turn in longer ones.
+    }
+
+    #[test]
+    fn rests_that_are_shorter_than_a_turn_are_none() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        quiet.turned(ms(4), true);
+        let at = app(&mut quiet, begun, 20, ms(3));
+        // Nobody has a transaction open, and the next is begun in a moment.
+        let (waited, how) = turn(&mut quiet, at, Due::Work, |_| false);
+        assert!(how == GO && (AT_WORK..=AT_WORK + ms(10)).contains(&waited), "it has stopped: {waited:?}");
+        quiet.turned(ms(4), true);
+        let at = app(&mut quiet, at + ms(3), 20, ms(3));
+        let (waited, how) = turn_beside(&mut quiet, at, ms(3));
+        assert!(how == AT_ALL_COSTS && waited >= RARELY_AT_LEAST, "{waited:?}");
+    }
+
+    #[test]
+    fn short_rests_are_used_seldom_and_from_their_beginning() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
+        quiet.turned(ms(1), false);
+        let at = app(&mut quiet, begun, 20, ms(3));
+        let (waited, how) = turn_beside(&mut quiet, at, ms(3));
+        assert!(how == GO && (SELDOM - ms(3)..SELDOM + ms(3)).contains(&waited), "{waited:?}");
+
+        quiet.turned(ms(1), false);
+        let mut at = app(&mut quiet, at + waited, 20, ms(3));
+        let due = at;
+        quiet.step(due, Due::Work, true);
+        while at < due + SELDOM {
+            at += ms(3);
+            quiet.committed(at);
+        }
+        assert_eq!(quiet.step(at, Due::Work, false), Step::Wait(LOOK), "it has just committed");
+        assert_eq!(quiet.step(at + ms(2), Due::Work, true), Step::Wait(LOOK), "it has a transaction open");
+        assert_eq!(quiet.step(at + ms(2), Due::Work, false), GO);
+        assert_eq!(quiet.step(at + ms(2) + GRACE, Due::Work, true), AT_ALL_COSTS, "no rest begins");
+    }
+
+    #[test]
+    fn long_rests_are_used_each_time() {
+        let (mut quiet, begun) = (Quiet::default(), Instant::now());
         quiet.turned(ms(1), true);
-        let at = app(&mut quiet, at, 20, ms(20));
-        assert_eq!(turn(&mut quiet, at, Due::Work, |_| false).1, GO);
+        let at = app(&mut quiet, begun, 20, ms(6));
+        assert_eq!(turn(&mut quiet, at, Due::Work, |_| false), (QUIET, GO));
     }
 
     #[test]
@@ -249,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_commit_is_captured_two_milliseconds_later() {
+    fn a_single_commit_is_captured_a_millisecond_later() {
         let (mut quiet, now) = (Quiet::default(), Instant::now());
         quiet.committed(now);
         assert_eq!(turn(&mut quiet, now, Due::Work, |_| false), (QUIET, GO));
