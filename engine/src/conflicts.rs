@@ -54,11 +54,9 @@ pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
     }
     let mut statement = connection
         .prepare(
-            "SELECT t.spelled, c.pk, coalesce(o.name, n.name, c.col), c.shown, c.value, c.at, w.replica
+            "SELECT t.spelled, c.pk, coalesce(n.name, c.col), c.shown, c.value, c.at, w.replica
              FROM _driftless_conflicts c JOIN _driftless_tables t ON t.id = c.tbl
-             LEFT JOIN _driftless_columns o ON o.tbl = c.tbl AND o.name = c.col AND o.place IS NOT NULL
-             LEFT JOIN _driftless_columns n
-               ON o.name IS NULL AND n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
+             LEFT JOIN _driftless_columns n ON n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
              LEFT JOIN _driftless_writers w ON w.writer = c.writer
              WHERE c.tbl <> 1 ORDER BY t.id, c.key, c.col, c.shown DESC, c.at DESC, c.writer DESC",
         )

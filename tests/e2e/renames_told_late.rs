@@ -108,3 +108,27 @@ fn a_rename_that_is_told_late_makes_no_conflict_of_values_that_changed_only_thei
         (0..3).for_each(|node| circle.assert_well(node));
     }
 }
+
+/// Beside the copy that another machine had found in its new column, the written value was taken for a copy, too, and was gone
+/// once somebody told.
+#[test]
+fn what_an_app_writes_as_soon_as_it_has_made_the_table_anew_is_not_lost_when_the_rename_is_told() {
+    const ANEW: &str = "CREATE TABLE x (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0);
+        INSERT INTO x SELECT id, title, stars FROM notes; DROP TABLE notes; ALTER TABLE x RENAME TO notes";
+    for teller in 0..2 {
+        let mut circle = circle(2);
+        circle.sql(0, ANEW);
+        circle.settle();
+        circle.meet();
+        circle.sql(1, &format!("{ANEW}; UPDATE notes SET head = 'mine' WHERE id = 'a'"));
+        circle.settle();
+        circle.meet();
+        driftless::rename_column(circle.path(teller), "notes", "title", "head").expect("told");
+        circle.settle();
+        circle.meet();
+        let stands = circle
+            .query_all("SELECT head FROM notes WHERE id = 'a' UNION SELECT value FROM driftless_conflicts");
+        assert!(stands.contains(&"'mine'".to_owned()), "{teller}: {stands:?}");
+        assert_eq!(circle.query_all("SELECT head FROM notes WHERE id = 'b'"), ["'two'"], "{teller}");
+    }
+}

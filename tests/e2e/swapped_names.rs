@@ -221,3 +221,26 @@ fn names_that_are_swapped_while_a_sync_looks_on_are_asked_about_and_lose_no_valu
         }
     }
 }
+
+/// They were listed under the name that the column had at first, which is another column's now: whoever settled one as told
+/// overwrote that.
+#[test]
+fn conflicts_are_listed_and_settled_under_the_names_that_the_columns_have_now() {
+    let mut circle = circle(2);
+    circle.sql(0, "UPDATE people SET first = 'Anna' WHERE id = 'a'");
+    circle.sql(1, "UPDATE people SET first = 'Anne' WHERE id = 'a'");
+    circle.meet();
+    for node in 0..2 {
+        circle.sql(node, SWAP);
+        circle.settle();
+    }
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT DISTINCT \"column\" FROM driftless_conflicts"), ["'last'"]);
+    let listed = driftless::conflicts(circle.path(0)).expect("read");
+    assert_eq!(listed.iter().map(|conflict| &*conflict.column).collect::<Vec<_>>(), ["last"]);
+    circle.sql(0, "DELETE FROM driftless_conflicts WHERE \"table\" = 'people' AND \"column\" = 'last'");
+    circle.settle();
+    circle.meet();
+    assert_eq!(conflicts(&circle), ["0"]);
+    assert_eq!(circle.query_all("SELECT first FROM people WHERE id = 'a'"), ["'Archer'"]);
+}

@@ -165,11 +165,19 @@ impl<'a> Lanes<'a> {
     /// `column` may be another column under a new name. A cell of `column` with that content names these cells of the other one as
     /// seen: those whose value it or a cell that it replaces has, since its author saw that value; and those that the replaced cells
     /// named. Later writes in the other column never showed in `column`, so they are not named. `own`: the lane that is written.
-    pub(crate) fn seen_elsewhere(&self, own: &Lane<'_>, column: &str, content: &Content<'_>) -> Vec<Seen> {
+    /// `replaces`: whether it replaces cells of that writer; what is written beside others' replaces none of theirs.
+    pub(crate) fn seen_elsewhere(
+        &self,
+        own: &Lane<'_>,
+        column: &str,
+        content: &Content<'_>,
+        replaces: impl Fn(WriterId) -> bool,
+    ) -> Vec<Seen> {
         let Some((_, other)) = self.asked.iter().find(|(asked, _)| asked == column) else {
             return Vec::new();
         };
-        let present = self.present.iter().filter_map(|(_, lane)| lane.cell(column));
+        let present = self.present.iter().filter(|(name, _)| replaces(name.writer));
+        let present = present.filter_map(|(_, lane)| lane.cell(column));
         let replaced: Vec<&Cell<'_>> = present.chain(own.cell(column)).collect();
         let is_copied = |cell: &Cell<'_>| {
             matches!(cell.content, Content::Value(_))
@@ -315,7 +323,7 @@ impl<'a> Lanes<'a> {
                     Some(Seen { writer: other.writer, large: other.column.is_some(), number })
                 })
                 .collect();
-            seen.extend(self.seen_elsewhere(&lane, &column, &content));
+            seen.extend(self.seen_elsewhere(&lane, &column, &content, |writer| sight.sees(writer)));
             in_order(&mut seen);
             let cell = Cell { column, content, time, number, seen };
             match lane.cells.binary_search_by(|known| known.column.cmp(&cell.column)) {

@@ -137,7 +137,7 @@ pub(crate) fn seen_elsewhere(
     let lanes = lanes(document)?.renamed(names.renames).asking(names.asked);
     let seen = changes.iter().flat_map(|change| match change {
         Change::Set { column, value } => {
-            lanes.seen_elsewhere(&Lane::default(), column, &Content::Value(value.clone()))
+            lanes.seen_elsewhere(&Lane::default(), column, &Content::Value(value.clone()), |_| false)
         }
         Change::SetText { .. } | Change::Add { .. } => Vec::new(),
     });

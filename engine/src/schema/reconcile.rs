@@ -434,7 +434,9 @@ impl Renewal<'_> {
                 Answer::Unclear if !found.is_only_explanation => {}
                 Answer::Unclear if !is_told() => doubtful.push(found.moves),
                 Answer::Unclear | Answer::Renamed => {
-                    tracing::warn!(table = %table.spelled, moves = ?found.moves, "columns took over the names of others");
+                    let names: Vec<String> =
+                        found.moves.iter().map(|one| format!("'{}' is '{}' now", one.old, one.new)).collect();
+                    tracing::info!(table = %table.spelled, "columns took over the names of others: {}", names.join(", "));
                     moved_names::record(entry, &found.moves);
                     any = true;
                 }

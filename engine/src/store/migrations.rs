@@ -262,14 +262,13 @@ VALUES (1, '_driftless_definitions', '_driftless_definitions', 'tracked');
 -- table or a column, and the ALTER TABLE fails.
 CREATE VIEW driftless_conflicts AS
 SELECT t.spelled AS \"table\", c.pk AS \"key\",
-       coalesce(o.name, n.name, c.col) AS \"column\",
+       coalesce(n.name, c.col) AS \"column\",
        c.value AS value, c.shown AS shown,
        CASE WHEN c.at <= 0 THEN NULL ELSE strftime('%Y-%m-%dT%H:%M:%fZ', c.at / 1000.0, 'unixepoch') END AS written_at,
        lower(hex(w.replica)) AS replica
 FROM _driftless_conflicts c
 JOIN _driftless_tables t ON t.id = c.tbl
-LEFT JOIN _driftless_columns o ON o.tbl = c.tbl AND o.name = c.col AND o.place IS NOT NULL
-LEFT JOIN _driftless_columns n ON o.name IS NULL AND n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
+LEFT JOIN _driftless_columns n ON n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
 LEFT JOIN _driftless_writers w ON w.writer = c.writer
 WHERE c.tbl <> 1;
 
@@ -277,9 +276,8 @@ WHERE c.tbl <> 1;
 CREATE TRIGGER driftless_settle INSTEAD OF DELETE ON driftless_conflicts BEGIN
   INSERT OR IGNORE INTO _driftless_settled (tbl, key, col)
   SELECT c.tbl, c.key, c.col FROM _driftless_conflicts c JOIN _driftless_tables t ON t.id = c.tbl
-  LEFT JOIN _driftless_columns o ON o.tbl = c.tbl AND o.name = c.col AND o.place IS NOT NULL
-  LEFT JOIN _driftless_columns n ON o.name IS NULL AND n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
-  WHERE t.spelled = OLD.\"table\" AND c.pk = OLD.\"key\" AND coalesce(o.name, n.name, c.col) = OLD.\"column\";
+  LEFT JOIN _driftless_columns n ON n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
+  WHERE t.spelled = OLD.\"table\" AND c.pk = OLD.\"key\" AND coalesce(n.name, c.col) = OLD.\"column\";
 END;
 
 CREATE VIEW driftless_parked AS

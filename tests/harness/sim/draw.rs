@@ -10,8 +10,8 @@ use super::unwatched::{self, is_witness};
 use super::world::World;
 
 /// Only seeds below this one draw tables that are made anew, triggers that are dropped and files that are restored under an
-/// engine. One such seed in some thousands still breaks a rule of the engine's or of the oracle's (69178223742684 with all seeds
-/// let in), so every change must stand seeds from beyond, and campaigns from 1 on look for these.
+/// engine. The last one known to break a rule, the oracle's, was one of some thousands (69178223742684 with all seeds let in). Until
+/// more have held, every change must stand seeds from beyond, and campaigns from 1 on look for these.
 const UNWATCHED_BELOW: u64 = 1_000_000;
 /// For how long tables must be left alone, in milliseconds: longer than a run without waits.
 const QUIET: i64 = 10_000_000;
