@@ -78,6 +78,14 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
         return put_renames(tx, &entry, table, now);
     }
     check_rename(&entry, &table, old, new)?;
+    if table.called(&from).is_none() && is_given_up(tx, &entry, &from)? {
+        return Err(Error::CannotRename {
+            table: entry.spelled,
+            old: old.to_owned(),
+            new: new.to_owned(),
+            why: format!("the space has given '{old}' up for good (`driftless forget`)"),
+        });
+    }
     if table.called(&from).is_some() && table.called(&to).is_some() {
         return tell_reused_name(tx, entry, table, &from, &to, now);
     }
@@ -109,6 +117,14 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     // What was written under one of the names shows under the other.
     backlog::refresh_table(tx, entry.id)?;
     put_renames(tx, &entry, table, now)
+}
+
+/// Whether the space has given up the column of that name for good.
+fn is_given_up(tx: &Transaction<'_>, entry: &Entry, name: &str) -> Result<bool> {
+    let retired =
+        definitions::find(tx, &entry.name)?.map(|known| known.retired_columns()).unwrap_or_default();
+    let travels = column_changes::travels(entry, name);
+    Ok(retired.iter().any(|known| known == travels))
 }
 
 /// Tells that the column `new` is not `old` under another name, where `status` asks. Nothing changes but that it asks no more:

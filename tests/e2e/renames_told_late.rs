@@ -132,3 +132,20 @@ fn what_an_app_writes_as_soon_as_it_has_made_the_table_anew_is_not_lost_when_the
         assert_eq!(circle.query_all("SELECT head FROM notes WHERE id = 'b'"), ["'two'"], "{teller}");
     }
 }
+
+/// The column that is there became a part of what was given up, and reached nobody any more.
+#[test]
+fn no_column_can_be_told_to_be_one_that_the_space_has_given_up() {
+    let mut circle = circle(2);
+    circle.sql(0, "ALTER TABLE notes DROP COLUMN title");
+    circle.settle();
+    driftless::forget(circle.path(0), "notes", Some("title")).expect("forgotten");
+    circle.settle();
+    circle.sql(0, "ALTER TABLE notes ADD COLUMN head TEXT");
+    circle.settle();
+    let refused = driftless::rename_column(circle.path(0), "notes", "title", "head").expect_err("refused");
+    assert!(refused.to_string().contains("given 'title' up for good"), "{refused}");
+    circle.sql(1, "ALTER TABLE notes ADD COLUMN head TEXT; UPDATE notes SET head = 'one' WHERE id = 'a'");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'one'", "NULL"]);
+}

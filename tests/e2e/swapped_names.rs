@@ -244,3 +244,27 @@ fn conflicts_are_listed_and_settled_under_the_names_that_the_columns_have_now() 
     assert_eq!(conflicts(&circle), ["0"]);
     assert_eq!(circle.query_all("SELECT first FROM people WHERE id = 'a'"), ["'Archer'"]);
 }
+
+/// Machine 1 swaps the columns of an empty table, where no row tells, and shows what comes under the old names. When it heard from the
+/// other that they were swapped, it took what it showed for its own and turned the other's columns back.
+#[test]
+fn a_swap_that_is_asked_about_on_one_machine_does_not_undo_it_on_the_other() {
+    let mut circle = circle(2);
+    circle.sql(0, "DELETE FROM people");
+    circle.settle();
+    circle.sql(1, SWAP);
+    circle.settle();
+    let question = |circle: &Circle| {
+        let status = driftless::status(circle.path(1)).expect("a status");
+        status.tables.into_iter().find_map(|known| known.reason)
+    };
+    assert!(question(&circle).expect("a question").contains("rename-column"));
+    circle.sql(0, "INSERT INTO people (id, first, last) VALUES ('c', 'Cid', 'Cook')");
+    circle.settle();
+    circle.sql(0, SWAP);
+    circle.settle();
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT first, last FROM people"), ["'Cook', 'Cid'"]);
+    assert_eq!(question(&circle), None);
+    (0..2).for_each(|node| circle.assert_well(node));
+}

@@ -104,8 +104,8 @@ pub(super) fn take_told<'a>(
 
 /// The other column of the table that has the name by which this one travels.
 fn namesake<'t>(tracked: &'t Tracked, travels: &str) -> Option<&'t Column> {
-    tracked.renames.iter().find(|(_, name)| name == travels)?;
-    tracked.table.called(travels).map(|at| &tracked.table.columns[at])
+    let called = &tracked.table.columns[tracked.table.called(travels)?];
+    (called.name != travels).then_some(called)
 }
 
 /// The writers at other replicas of values that stand in a column and cannot come from this file: it does not show them, did not
