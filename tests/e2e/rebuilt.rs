@@ -196,6 +196,28 @@ fn an_import_half_way_deletes_nothing_anywhere_and_shows_nothing_of_others() {
     sim::set_clock(None);
 }
 
+/// The rename asks for all rows to be shown anew, and rows that wait to be shown were taken for rows that the table does not lack.
+#[test]
+fn a_deleted_row_stays_deleted_though_a_rename_is_heard_of_before_the_table_is_compared() {
+    let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
+    let anew = "CREATE TABLE anew (id TEXT PRIMARY KEY, title TEXT, qty INTEGER);
+        INSERT INTO anew SELECT id, name, qty FROM items; DROP TABLE items; ALTER TABLE anew RENAME TO items";
+    circle.sql(0, anew);
+    circle.capture(0);
+    leave_alone();
+    circle.capture(0);
+    driftless::rename_column(circle.path(0), "items", "name", "title").expect("told");
+    circle.sql(1, &format!("DELETE FROM items WHERE id = '2'; {anew}"));
+    circle.capture(1);
+    circle.fetch(1, 0);
+    assert!(driftless::status(circle.path(1)).expect("a status").tables[0].settling);
+    sim::set_clock(Some(NOON + 3 * QUIET.as_millis() as i64));
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT id, title FROM items ORDER BY id"), ["'1', 'one'", "'3', 'three'"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+    sim::set_clock(None);
+}
+
 /// What others wrote while a table was in the making its app has not seen: theirs was once taken for seen, and was gone.
 #[test]
 fn what_two_write_while_a_table_is_in_the_making_is_in_conflict() {

@@ -32,10 +32,12 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
         .doing("reading the backlog")
 }
 
-/// Asks for every document of a table to be materialized anew.
+/// Asks for every document of a table to be materialized anew. Not of one that was rebuilt and is yet to be compared: that asks for
+/// it itself, and takes rows that wait to be shown for rows that the table does not lack.
 pub(crate) fn refresh_table(tx: &Transaction<'_>, table: i64) -> Result<()> {
     tx.execute(
-        "INSERT INTO _driftless_refresh (tbl, key) SELECT tbl, key FROM _driftless_rows WHERE tbl = ?1",
+        "INSERT INTO _driftless_refresh (tbl, key) SELECT tbl, key FROM _driftless_rows WHERE tbl = ?1
+         AND NOT EXISTS (SELECT 1 FROM _driftless_tables WHERE id = ?1 AND rebuilt IS NOT NULL)",
         [table],
     )
     .doing("asking for a table to be materialized anew")?;

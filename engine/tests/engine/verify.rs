@@ -177,11 +177,11 @@ fn a_damaged_document_holds_up_neither_its_row_nor_others() {
 #[test]
 fn row_keys_and_documents_that_lost_each_other_are_tidied_up() {
     for (sql, words) in [
-        ("DELETE FROM _driftless_documents WHERE id = 3", "1 rows name a document that is not there"),
-        ("DELETE FROM _driftless_rows WHERE doc = 3", "1 documents belong to no row"),
-        ("UPDATE _driftless_rows SET doc = 3 WHERE doc = 4", "1 documents belong to several rows"),
+        ("DELETE FROM _driftless_documents WHERE id = 3", "1 row names a document that is not there"),
+        ("DELETE FROM _driftless_rows WHERE doc = 3", "1 document belongs to no row"),
+        ("UPDATE _driftless_rows SET doc = 3 WHERE doc = 4", "1 document belongs to several rows"),
         ("UPDATE _driftless_rows SET key = x'99' WHERE doc = 3", "the document cannot be read"),
-        ("UPDATE _driftless_rows SET tbl = 99 WHERE doc = 3", "documents are of a table that nobody knows"),
+        ("UPDATE _driftless_rows SET tbl = 99 WHERE doc = 3", "1 document is of a table that nobody knows"),
     ] {
         let file = file();
         let before = file.rows("notes");
@@ -211,7 +211,7 @@ fn what_tables_that_are_not_tracked_lack_is_a_note_and_no_difference() {
     );
     let found = look(&file);
     assert!(found.is_well(), "{:#?}", differences(&found));
-    assert!(check(&found, "sqlite").notes[0].starts_with("1 rows of tables that are not tracked refer to"));
+    assert!(check(&found, "sqlite").notes[0].starts_with("1 row of a table that is not tracked refers to"));
 }
 
 #[test]
