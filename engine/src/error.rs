@@ -143,7 +143,7 @@ pub enum Error {
         old: String,
         /// The newer column, as the caller named it.
         new: String,
-        /// What is asked about the table's columns: the older and the newer column of each question.
+        /// The open questions about the table's columns: the older and the newer column of each.
         asked: Vec<(String, String)>,
     },
     /// A table or a column cannot be given up for the whole space.
@@ -189,7 +189,7 @@ pub enum Error {
         url: String,
         /// The same, with the name of the space that it was last synced with.
         meant: String,
-        /// What is known of the space at the address.
+        /// Why the address was refused.
         why: OtherSpace,
     },
     /// More than others can be let know of a replica.
@@ -314,11 +314,11 @@ fn tracking_lost(path: &Path, url: Option<&str>) -> String {
     )
 }
 
-/// What is known of the space at an address that names another space than the one that a file was last synced with.
+/// Why a file was not let into a space of another name than the one that it was last synced with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherSpace {
-    /// Nothing: the relay was not asked, because the file belongs to no space, so that it would join any.
+    /// The file belongs to no space, so that it would join any. The relay was not asked.
     Unknown,
     /// The relay has no space of this name.
     Missing,
@@ -407,7 +407,7 @@ impl Error {
     }
 }
 
-/// What is asked about a table's columns, for [`Error::NothingAsked`].
+/// Lists the open questions about a table's columns, for [`Error::NothingAsked`].
 fn open_questions(asked: &[(String, String)]) -> String {
     if asked.is_empty() {
         return "nothing is asked about its columns".to_owned();

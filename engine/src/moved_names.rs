@@ -12,14 +12,14 @@ use crate::schema::reconcile::Answer;
 use crate::schema::{Table, column_changes};
 use crate::store::tables::Entry;
 
-/// What the rows say.
+/// How many rows speak for a rename, and how many against it.
 #[derive(Default)]
 struct Votes {
     agree: u32,
     disagree: u32,
 }
 
-/// What the rows of a table, which our triggers watched, say of columns that may have been renamed together.
+/// Judges by the rows of a table, which our triggers watched, whether columns were renamed together.
 pub(crate) fn find(
     tx: &Transaction<'_>,
     entry: &Entry,

@@ -73,18 +73,18 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
         return recapture(tx, &entry, table, now);
     }
     if moved_names::tell_first(&mut entry, &from, &to) {
-        // What was written under the name that it travelled by until now shows, and so does what others wrote under the first.
+        // The column now also shows what others wrote under its first name.
         backlog::refresh_table(tx, entry.id)?;
         return put_renames(tx, &entry, table, now);
     }
     check_rename(&entry, &table, old, new)?;
     if table.called(&from).is_none() && is_given_up(tx, &entry, &from)? {
-        return Err(Error::CannotRename {
-            table: entry.spelled,
-            old: old.to_owned(),
-            new: new.to_owned(),
-            why: format!("the space has given '{old}' up for good (`driftless forget`)"),
-        });
+        return cannot_rename(
+            &entry,
+            old,
+            new,
+            format!("the space has given '{old}' up for good (`driftless forget`)"),
+        );
     }
     if table.called(&from).is_some() && table.called(&to).is_some() {
         return tell_reused_name(tx, entry, table, &from, &to, now);
@@ -228,16 +228,14 @@ fn is_reused(entry: &Entry, from: &str, to: &str) -> bool {
             .any(|(now, name)| now == to && (name == from || column_changes::is_named_apart(from, name)))
 }
 
+fn cannot_rename(entry: &Entry, old: &str, new: &str, why: String) -> Result<()> {
+    let table = entry.spelled.clone();
+    Err(Error::CannotRename { table, old: old.to_owned(), new: new.to_owned(), why })
+}
+
 /// Whether it can be told that the column `old` is called `new`.
 fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()> {
-    let cannot = |why: String| {
-        Err(Error::CannotRename {
-            table: entry.spelled.clone(),
-            old: old.to_owned(),
-            new: new.to_owned(),
-            why,
-        })
-    };
+    let cannot = |why: String| cannot_rename(entry, old, new, why);
     let (from, to) = (fold(old), fold(new));
     if from == to {
         return cannot("that is the same name".to_owned());

@@ -3,10 +3,12 @@
 use driftless::{Selection, TableOptions};
 use driftless_tests::{Circle, eventually, later};
 
-const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
+pub(crate) const NOTES: &str =
+    "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
     INSERT INTO notes VALUES ('a', 'one', 1), ('b', 'two', 2)";
 
-fn circle(count: usize) -> Circle {
+/// So many files with two notes in agreement.
+pub(crate) fn circle(count: usize) -> Circle {
     Circle::new(count, NOTES, &["notes"], &TableOptions::default().counter("stars"))
 }
 

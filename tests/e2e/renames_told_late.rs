@@ -3,12 +3,7 @@
 use driftless::TableOptions;
 use driftless_tests::{Circle, later};
 
-const NOTES: &str = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, stars INTEGER DEFAULT 0);
-    INSERT INTO notes VALUES ('a', 'one', 1), ('b', 'two', 2)";
-
-fn circle(count: usize) -> Circle {
-    Circle::new(count, NOTES, &["notes"], &TableOptions::default().counter("stars"))
-}
+use crate::renames::{NOTES, circle};
 
 /// Machine 0 renames the column before the others do, and does not tell. Once it told, every row was in conflict: the values that
 /// stood in the renamed column counted as writes of their own, and later writes under the new name had replaced nothing.

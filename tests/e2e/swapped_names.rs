@@ -222,8 +222,8 @@ fn names_that_are_swapped_while_a_sync_looks_on_are_asked_about_and_lose_no_valu
     }
 }
 
-/// They were listed under the name that the column had at first, which is another column's now: whoever settled one as told
-/// overwrote that.
+/// Conflicts were listed under the name that the column had at first. Another column has that name now, and whoever settled a
+/// conflict as told overwrote that other column.
 #[test]
 fn conflicts_are_listed_and_settled_under_the_names_that_the_columns_have_now() {
     let mut circle = circle(2);

@@ -94,7 +94,8 @@ fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
     Ok(by_the_app && stage.is_some_and(|stage| stage != Stage::Local as i64))
 }
 
-/// What the document says of a column: if nothing yet, what it says of the column that this one may be under a new name.
+/// The value that the document has for a column. If it has none yet, the value of the column that this one may be under a new
+/// name.
 fn written_value<'s>(tracked: &Tracked, state: &'s RowState<'_>, column: &Column) -> Option<&'s Value<'s>> {
     state.value(&column.name).or_else(|| {
         let (_, other) = tracked.asked.iter().find(|(asked, _)| *asked == column.name)?;

@@ -31,29 +31,35 @@ pub(crate) struct Moved {
 /// The names that may have moved in a table since the last look at it. The table must not have been made anew since.
 pub(super) fn since_last_look(entry: &Entry, table: &Table) -> Vec<Moved> {
     let before = before(entry);
+    // A table that has fewer columns than before has lost some, and the others stand elsewhere.
+    if table.columns.len() < before.len() {
+        return Vec::new();
+    }
     let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
     let renamed = before.iter().filter_map(|(at, old)| {
         let new = fold(&table.columns.get(*at)?.spelled);
         (new != *old && !in_key(*at)).then(|| Move { at: *at, old: (*old).to_owned(), new })
     });
-    let mut left: Vec<Move> = renamed.collect();
-    // A table that has fewer columns than before has lost some, and the others stand elsewhere.
-    if table.columns.len() < before.len() {
-        return Vec::new();
-    }
+    let mut together = together(renamed.collect());
+    together.retain(|moves| moves.iter().any(|one| is_taken_over(entry, one)));
     let is_only_explanation = !may_be_dropped_and_added(entry, table);
-    let mut moved = Vec::new();
+    together.into_iter().map(|moves| Moved { moves, is_only_explanation }).collect()
+}
+
+/// Puts those moves together of which one took the name that another gave up, each group in the order of the table.
+fn together(mut left: Vec<Move>) -> Vec<Vec<Move>> {
+    let are_linked = |one: &Move, other: &Move| one.old == other.new || one.new == other.old;
+    let mut groups = Vec::new();
     while let Some(first) = left.pop() {
         let mut moves = vec![first];
         while let Some(at) = left.iter().position(|one| moves.iter().any(|other| are_linked(one, other))) {
             moves.push(left.swap_remove(at));
         }
         moves.sort_by_key(|one| one.at);
-        if moves.iter().any(|one| is_taken_over(entry, one)) {
-            moved.push(Moved { moves, is_only_explanation });
-        }
+        groups.push(moves);
     }
-    moved
+    groups.sort_by_key(|moves| moves[0].at);
+    groups
 }
 
 /// The columns at the last look: places and names, in the order of the table.
@@ -64,12 +70,8 @@ fn before(entry: &Entry) -> Vec<(usize, &str)> {
     before
 }
 
-fn are_linked(one: &Move, other: &Move) -> bool {
-    one.old == other.new || one.new == other.old
-}
-
-/// Whether another column has, or had, the name that this one has now. One that gets back a name which it perhaps had, and
-/// which no other column has, takes nothing over.
+/// Whether another column has, or had, the name that this one has now. A column that gets back a name of its own, which no other
+/// column has, takes nothing over.
 fn is_taken_over(entry: &Entry, one: &Move) -> bool {
     if column_changes::place(entry, &one.new).is_some() {
         return true;
@@ -102,8 +104,8 @@ pub(super) fn record(entry: &mut Entry, moves: &[Move]) {
             known.name.clone_from(&one.new);
         }
     }
-    // Of a column that is asked about, the name before may be another's now: what that one was is kept, so that the two are told
-    // apart when the answer comes.
+    // A column may be asked about whose earlier name another column has now. That other column's own earlier name is kept, so
+    // that the answer tells the two apart.
     let asked: Vec<String> = column_changes::open(entry).into_iter().map(|(was, _)| was).collect();
     for one in moves.iter().filter(|one| asked.contains(&one.new)) {
         column_changes::ask(entry, &one.old, &one.new);
@@ -132,7 +134,8 @@ fn set_renames(entry: &mut Entry, moves: &[Move]) {
         let is_a_first_name = entry.renames.iter().any(|(_, travels)| *travels == one.new);
         let is_known = entry.columns.iter().any(|known| known.name == one.new && known.place.is_none());
         if is_known && !is_a_first_name {
-            // What was written under this name is not this column's, wherever the one is now whose it is.
+            // An earlier column of this name wrote under it. This entry keeps those values apart from the column that has the name
+            // now.
             entry.renames.push((column_changes::first_of_name(&one.new), one.new.clone()));
         }
     }
@@ -171,26 +174,15 @@ pub(super) fn ask(entry: &mut Entry, moves: &[Move]) {
 pub(crate) fn asked(entry: &Entry) -> Vec<Vec<Move>> {
     let present = entry.columns.iter().filter_map(|known| {
         let (at, was) = (known.place?, known.was.clone()?);
-        // That is known, and kept for another column's sake.
+        // This rename is known already; the name before is kept only for another column that is asked about.
         if column_changes::travels(entry, &known.name) == was {
             return None;
         }
         Some(Move { at, old: was, new: known.name.clone() })
     });
-    let mut left: Vec<Move> = present.collect();
-    let mut asked = Vec::new();
-    while let Some(first) = left.pop() {
-        let mut moves = vec![first];
-        while let Some(at) = left.iter().position(|one| moves.iter().any(|other| are_linked(one, other))) {
-            moves.push(left.swap_remove(at));
-        }
-        moves.sort_by_key(|one| one.at);
-        if moves.len() > 1 {
-            asked.push(moves);
-        }
-    }
-    asked.sort_by_key(|moves| moves[0].at);
-    asked
+    let mut together = together(present.collect());
+    together.retain(|moves| moves.len() > 1);
+    together
 }
 
 /// The question about columns that may have been renamed together, and the names by which it is answered.

@@ -53,14 +53,14 @@ pub(crate) struct Reused {
     pub(crate) is_certain: bool,
 }
 
-/// What rows say of columns that may have been renamed together.
+/// Whether columns were renamed together, judged by the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// They were.
+    /// The columns were renamed together.
     Renamed,
-    /// They were not.
+    /// The columns were not renamed together.
     NotRenamed,
-    /// Neither.
+    /// The rows do not tell.
     Unclear,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct RowEvidence {
     /// Looks among the columns of a table that has new ones for those whose names others have now. `true`: our triggers saw
     /// every write since the last look.
     pub(crate) find_reused: fn(&Transaction<'_>, &Entry, &Table, bool) -> Result<Vec<Reused>>,
-    /// What the rows of a table that kept our triggers say of columns that may have been renamed together.
+    /// Judges by the rows of a table that kept our triggers whether columns were renamed together.
     pub(crate) find_moved: fn(&Transaction<'_>, &Entry, &Table, &Moved) -> Result<Answer>,
     /// Whether a table that lost our triggers has nothing of the one that had its name.
     pub(crate) is_new_table: fn(&Transaction<'_>, &Entry, &Table) -> Result<bool>,

@@ -42,9 +42,9 @@ pub(crate) struct Client {
     pub(crate) address: Address,
     /// Whether a space that does not exist is to be made.
     pub(crate) create: bool,
-    /// What the last attempt asked of the relay.
+    /// How the last attempt asked the relay to open the space.
     pub(super) opening: Opening,
-    /// Where the error stays that ended it, if nobody waits to be told.
+    /// Holds the error that ended the sync, if nobody was waiting to be told.
     pub(super) refusal: Refusal,
     pub(crate) control: mpsc::Receiver<Control>,
     pub(crate) state: watch::Sender<SyncState>,

@@ -18,19 +18,20 @@ use super::address::Address;
 use crate::error::{Error, OtherSpace};
 use crate::replica::Introduction;
 
-/// What a file asks of the relay at an address.
+/// How a file asks the relay at an address to open the space.
 #[derive(Debug, Clone)]
 pub(super) enum Opening {
-    /// To open its space, and to make it if it is not there.
+    /// It opens the space, and the relay makes it if it is not there.
     Make,
-    /// To open the space if it is there. It has another name than the one that was last synced with, at this address.
+    /// It opens the space only if it is there, because the last sync, with this address, was with a space of another name.
     IfThere(Address),
-    /// Nothing: the file belongs to no space, and was last synced with one of another name, at this address.
+    /// It does not ask: the file belongs to no space, and the last sync, with this address, was with a space of another name.
     Refused(Address),
 }
 
 impl Opening {
-    /// Of an address, by a file that introduces itself so. `new_space`: another name than the last is meant.
+    /// Decides how a file that introduces itself so opens the space at `address`. `new_space`: the user says that another name
+    /// than the last is meant.
     pub(super) fn of(address: &Address, introduction: &Introduction, new_space: bool) -> Self {
         // Whatever cannot be read is no address that anybody was synced with.
         let last = introduction.last_url.as_deref().and_then(|url| Address::parse(url).ok());
@@ -46,7 +47,7 @@ impl Opening {
         space.filter(|_| matches!(self, Self::Make))
     }
 
-    /// What a refusal of the relay's, or of the replica's, means for this file at `path`.
+    /// Turns a refusal, the relay's or the replica's, into one that names the address that was probably meant. `path`: the file.
     pub(super) fn explain(&self, error: Error, path: &Path, address: &Address) -> Error {
         let Self::IfThere(last) = self else { return error };
         let why = match &error {

@@ -7,7 +7,7 @@
 //! and none is about to begin:
 //!
 //! - a moment after a commit, when no other follows: not after each commit of a burst, and early in the rest that an app
-//!   with a rhythm takes until its next;
+//!   with a rhythm takes until its next. Of rests that are hardly longer than a turn only some are used;
 //! - not while another process has a transaction open;
 //! - after a bounded wait all the same. The wait follows the length of our turns, so that an app that never rests finds the lock
 //!   taken in a small and constant share of its time.
@@ -144,8 +144,8 @@ impl Quiet {
         let waited = now.saturating_duration_since(due);
         let since = self.last.map(|last| now.saturating_duration_since(last));
         self.read_for_long &= others;
-        let most = self.most(what, since);
-        let is_at_work = since.is_some_and(|since| since < AT_WORK);
+        let is_at_work = self.is_at_work(now);
+        let most = self.most(what, is_at_work);
         if waited >= most {
             self.read_for_long |= others;
             if what == Due::Work && is_at_work && self.rests() == Rests::Short {
@@ -167,17 +167,15 @@ impl Quiet {
         }
     }
 
-    /// The longest that a turn waits. `since`: how long ago the last commit was.
-    fn most(&self, what: Due, since: Option<Duration>) -> Duration {
+    /// The longest that a turn waits. `is_at_work`: whether the app has committed a moment ago.
+    fn most(&self, what: Due, is_at_work: bool) -> Duration {
         match what {
             Due::Rest => READERS.min(self.held * 4),
-            Due::Work if since.is_some_and(|since| since < AT_WORK) && self.rests() == Rests::Short => SELDOM,
-            Due::Work if since.is_some_and(|since| since < AT_WORK) && self.breaks_transactions() => {
+            Due::Work if is_at_work && self.rests() == Rests::Short => SELDOM,
+            Due::Work if is_at_work && self.breaks_transactions() => {
                 (self.held * RARELY).clamp(RARELY_AT_LEAST, RARELY_AT_MOST)
             }
-            Due::Work if since.is_some_and(|since| since < AT_WORK) => {
-                (self.held * OFTEN).clamp(OFTEN_AT_LEAST, RARELY_AT_MOST)
-            }
+            Due::Work if is_at_work => (self.held * OFTEN).clamp(OFTEN_AT_LEAST, RARELY_AT_MOST),
             Due::Work if self.read_for_long => LONG_READERS,
             Due::Work => READERS.max(REST),
         }

@@ -27,7 +27,7 @@ use repair::Remedy;
 
 /// So many differences of a check are told in words; all are counted.
 const SHOWN: usize = 20;
-/// What people are told instead of the name of the table in which the space's definitions are.
+/// Stands in reports for the name of our own table that holds the space's definitions.
 const DEFINITIONS_CALLED: &str = "the space's definitions";
 
 /// What to verify, and what to do about it.

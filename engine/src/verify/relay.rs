@@ -148,7 +148,7 @@ impl Download {
 #[derive(Debug, Default)]
 struct Compared {
     documents: u64,
-    /// What tables are called for people, by the names under which they travel.
+    /// The names of tables in reports, by the names under which the tables travel.
     called: BTreeMap<String, String>,
     rows: Vec<(Row, Side)>,
     notes: Vec<String>,

@@ -40,7 +40,7 @@ pub(super) fn check(connection: &Connection, tell: &mut dyn FnMut(&str), found: 
     look.leftovers(&catalog)
 }
 
-/// What a table is called for people.
+/// The name of a table in reports.
 fn name_of(tracked: &Tracked) -> &str {
     if tracked.id == DEFINITIONS { DEFINITIONS_CALLED } else { &tracked.table.spelled }
 }

@@ -684,7 +684,7 @@ fn is_kept(unwatched: Option<&Unwatched>, table: &str) -> bool {
 }
 
 impl Known {
-    /// What the engine changes it has decided about, so that what shows then is no write of the app's: also in a table that is
+    /// The engine has decided about the rows that it changes, so their new values are no writes of the app's: also in a table that is
     /// compared over several turns, of which the others are to come.
     fn keep_shown(&mut self, before: &Snapshot, after: &Snapshot) {
         for row in difference(before, after) {

@@ -160,7 +160,7 @@ fn finish(command: &Command, done: anyhow::Result<ExitCode>) -> ExitCode {
     let code = exit_code(&error);
     eprintln!("driftless: {text}");
     if command.prints_json() {
-        // Where nobody reads stdout any more, stderr has it.
+        // If nobody reads stdout any more, the message is still on stderr.
         let _ = output::json(&json!({ "error": { "exit_code": code, "message": text } }));
     }
     ExitCode::from(code)

@@ -114,7 +114,7 @@ fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
     lines.join("\n")
 }
 
-/// What a check is called for people.
+/// The name of a check in the text output.
 fn called(name: &str) -> &str {
     match name {
         "sqlite" => "SQLite",
