@@ -829,3 +829,49 @@ fn a_new_column_that_gets_the_name_of_one_whose_rename_was_told_is_another() {
     assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
     (0..3).for_each(|node| circle.assert_well(node));
 }
+
+/// The second name was taken for a new column's, which travelled apart from then on; and machines that had the column under that
+/// name lost it by that.
+#[test]
+fn a_column_renamed_twice_is_the_same_where_the_engine_looks_in_between() {
+    let mut circle = circle(3);
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("renamed");
+    circle.settle();
+    driftless::rename_column(circle.path(0), "notes", "head", "name").expect("renamed");
+    circle.settle();
+    for (old, new) in [("title", "head"), ("head", "name")] {
+        circle.sql(1, &format!("ALTER TABLE notes RENAME COLUMN {old} TO {new}"));
+        circle.settle();
+    }
+    circle.sql(1, "UPDATE notes SET name = 'ONE' WHERE id = 'a'");
+    circle.sql(0, "UPDATE notes SET name = 'TWO' WHERE id = 'b'");
+    circle.meet();
+    let expected = ["'a', 'ONE'", "'b', 'TWO'"];
+    assert_eq!(circle.query(0, "SELECT id, name FROM notes ORDER BY id"), expected);
+    assert_eq!(circle.query(1, "SELECT id, name FROM notes ORDER BY id"), expected);
+    assert_eq!(circle.query(2, "SELECT id, title FROM notes ORDER BY id"), expected);
+    (0..3).for_each(|node| circle.assert_well(node));
+}
+
+/// Two machines each have a column `name`: a renamed one, and a new one beside that. Where the space said that `name` is a new
+/// column, the renamed one was neither.
+#[test]
+fn a_column_goes_on_as_what_it_is_where_another_machine_adds_one_of_its_new_name() {
+    let mut circle = circle(3);
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("renamed");
+    circle.settle();
+    circle.sql(1, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.settle();
+    driftless::rename_column(circle.path(0), "notes", "head", "name").expect("renamed");
+    circle.settle();
+    circle.sql(1, "ALTER TABLE notes ADD COLUMN name TEXT DEFAULT 'new'");
+    circle.settle();
+    circle.sql(1, "UPDATE notes SET head = 'ONE' WHERE id = 'a'");
+    circle.sql(0, "UPDATE notes SET name = 'TWO' WHERE id = 'b'");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT id, name FROM notes ORDER BY id"), ["'a', 'ONE'", "'b', 'TWO'"]);
+    let both = circle.query(1, "SELECT id, head, name FROM notes ORDER BY id");
+    assert_eq!(both, ["'a', 'ONE', 'new'", "'b', 'TWO', 'new'"]);
+    assert_eq!(circle.query(2, "SELECT id, title FROM notes ORDER BY id"), ["'a', 'ONE'", "'b', 'TWO'"]);
+    (0..3).for_each(|node| circle.assert_well(node));
+}

@@ -412,9 +412,14 @@ pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<()> {
         let mut here: Renames = renames.iter().filter(own).cloned().collect();
         // It goes on under the name that it has had here, whichever that was.
         let taken_over_here = moved_names::taken_over(&entry.renames);
+        let is_another_there = |name: &str| {
+            renames.iter().any(|(now, travels)| now == name && column_changes::is_named_apart(now, travels))
+        };
         let kept = entry.renames.iter().filter(|rename| {
             let (now, travels) = rename;
-            (column_changes::is_named_apart(now, travels) || taken_over_here.contains(rename))
+            (column_changes::is_named_apart(now, travels)
+                || taken_over_here.contains(rename)
+                || is_another_there(now))
                 && known(now)
                 && here.iter().all(|(other, _)| other != now)
         });

@@ -499,8 +499,7 @@ impl Renewal<'_> {
     }
 
     /// Gives columns that have come, and have the name of one that is gone from the space for good or is called otherwise now,
-    /// another to travel by.
-    /// Returns whether there are any.
+    /// another to travel by. Returns whether there are any.
     fn name_new_columns(&self, entry: &mut Entry, table: &Table) -> bool {
         let is_known = |name: &str| {
             entry.columns.iter().any(|known| known.place.is_some() && known.name.eq_ignore_ascii_case(name))
@@ -512,7 +511,8 @@ impl Renewal<'_> {
         let before = entry.renames.clone();
         let mut retired = definition.retired_columns();
         // A column that was here before and is called otherwise now travels by that name.
-        let renamed = entry.renames.iter().filter(|(now, travels)| is_known(now) && !is_known(travels));
+        let stays = |name: &str| is_known(name) && table.called(name).is_some();
+        let renamed = entry.renames.iter().filter(|(now, travels)| stays(now) && !is_known(travels));
         retired.extend(renamed.map(|(_, travels)| travels.clone()));
         entry.renames = column_changes::rename_apart(table, &retired, Some(entry), before.clone());
         entry.renames != before
