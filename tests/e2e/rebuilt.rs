@@ -196,6 +196,53 @@ fn an_import_half_way_deletes_nothing_anywhere_and_shows_nothing_of_others() {
     sim::set_clock(None);
 }
 
+/// What triggers did for a merged row was taken for the app's when the table was compared: it counted once more, and a row that
+/// REPLACE had evicted was deleted everywhere.
+#[test]
+fn what_triggers_do_to_a_rebuilt_table_for_merged_rows_is_undone_before_it_is_compared() {
+    const POST: &str = "(k TEXT PRIMARY KEY, likes INTEGER DEFAULT 0)";
+    const LAST: &str = "(id TEXT PRIMARY KEY COLLATE NOCASE, post TEXT, day, UNIQUE (post, day))";
+    let schema = format!(
+        "CREATE TABLE liked (k TEXT PRIMARY KEY, post TEXT); CREATE TABLE post {POST}; CREATE TABLE last {LAST};
+         CREATE UNIQUE INDEX by_day ON last (lower(day) || 'x') WHERE day IS NOT NULL;
+         CREATE TRIGGER counts AFTER INSERT ON liked BEGIN
+           UPDATE post SET likes = likes + 1 WHERE k = NEW.post;
+           INSERT OR REPLACE INTO last VALUES (hex(randomblob(4)), NEW.post, 'MONDAY');
+           INSERT INTO last VALUES ('THIRD', NULL, NULL) ON CONFLICT DO UPDATE SET id = 'third', day = 3;
+           UPDATE OR REPLACE last SET post = 'q', day = 4 WHERE id = 'fourth';
+           DELETE FROM last WHERE id = 'FIFTH';
+         END;
+         INSERT INTO post VALUES ('p', 0);
+         INSERT INTO last VALUES ('first', 'p', 'Monday'), ('second', 'q', 4), ('Third', 't', 1), ('fourth', 'r', 4.5), ('Fifth', 'v', 5)"
+    );
+    let anew = |table: &str, columns: &str| {
+        format!(
+            "PRAGMA legacy_alter_table = 1; BEGIN; CREATE TABLE anew {columns};
+             INSERT INTO anew SELECT * FROM {table}; DROP TABLE {table}; ALTER TABLE anew RENAME TO {table};
+             COMMIT; PRAGMA legacy_alter_table = 0;"
+        )
+    };
+    let mut circle = waiting_circle(2, &schema, &["liked", "post", "last"]);
+    let all = "SELECT * FROM last ORDER BY id";
+    let before = circle.query(0, all);
+    circle.sql(0, &format!("{} {}", anew("post", POST), anew("last", LAST)));
+    circle.sql(0, "CREATE UNIQUE INDEX by_day ON last (lower(day) || 'x') WHERE day IS NOT NULL");
+    circle.capture(0);
+    circle.sql(1, "INSERT INTO liked VALUES ('l1', 'p')");
+    circle.fetch(0, 1);
+    assert_eq!(circle.query(0, "SELECT k FROM liked"), ["'l1'"], "it is shown");
+    assert_eq!(circle.query(0, "SELECT likes FROM post"), ["0"]);
+    assert_eq!(circle.query(0, all), before);
+    leave_alone();
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT likes FROM post"), ["1"]);
+    let after = circle.query_all("SELECT post, day FROM last ORDER BY post");
+    assert_eq!(after, ["'p', 'MONDAY'", "'q', 4", "'t', 3"], "as its author has it");
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_parked"), ["0"]);
+    sim::set_clock(None);
+}
+
 /// The rename asks for all rows to be shown anew, and rows that wait to be shown were taken for rows that the table does not lack.
 #[test]
 fn a_deleted_row_stays_deleted_though_a_rename_is_heard_of_before_the_table_is_compared() {

@@ -14,6 +14,7 @@
 
 mod ahead;
 mod doomed;
+mod kept;
 mod limit;
 mod park;
 mod references;
@@ -108,6 +109,8 @@ pub(crate) struct Materializer<'a> {
     hopeless: HashSet<(i64, RowKey)>,
     /// Rows that are looked at again in a later turn, whatever becomes of them in this one.
     again: BTreeSet<(i64, RowKey)>,
+    /// Whether rows of tables in the making are kept, to undo what triggers do to them.
+    keeps_rows: bool,
     /// Rows that are parked ahead of those that they refer to.
     pub(crate) ahead: Option<&'a HashSet<(i64, RowKey)>>,
     /// Whether parked rows fit now that were left for a later turn.
@@ -141,6 +144,7 @@ impl<'a> Materializer<'a> {
             expelling: false,
             hopeless: HashSet::new(),
             again: BTreeSet::new(),
+            keeps_rows: false,
             ahead: None,
             left_some: false,
             changed: Vec::new(),
@@ -195,11 +199,15 @@ impl<'a> Materializer<'a> {
         if planted!(TriggerCountsTwice) {
             return Ok(());
         }
-        if self.catalog.iter().any(|table| table.watched) { self.undo_effects() } else { Ok(()) }
+        if self.catalog.iter().any(|table| table.watched) {
+            self.undo_effects()?;
+        }
+        self.put_back()
     }
 
     /// Tells the triggers that it is us who write.
-    fn announce(&self) -> Result<()> {
+    fn announce(&mut self) -> Result<()> {
+        self.keep_rows()?;
         let doing = "announcing our own writes to the triggers";
         self.tx.execute("INSERT INTO _driftless_applying (one) VALUES (1)", []).doing(doing)?;
         Ok(())

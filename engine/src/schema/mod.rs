@@ -170,7 +170,7 @@ impl Table {
     }
 
     /// The same, for a key whose columns, from 0, are named so.
-    fn key_equals(&self, name: impl Fn(usize) -> String) -> String {
+    pub(crate) fn key_equals(&self, name: impl Fn(usize) -> String) -> String {
         let terms = self.key.iter().enumerate().map(|(n, key)| {
             let column = quote(&self.columns[key.at].spelled);
             // A rowid alias compares integers, and a collation would hide that from the query planner.
@@ -200,6 +200,15 @@ impl Table {
             quote(&reference.parent),
             equal.collect::<Vec<_>>().join(" AND "),
         )
+    }
+
+    /// The key's columns as terms of an index that serves [`Self::key_equals`].
+    pub(crate) fn key_terms(&self) -> String {
+        let terms = self.key.iter().map(|key| {
+            let column = quote(&self.columns[key.at].spelled);
+            if self.integer_key { column } else { format!("{column} COLLATE {}", key.collation.name()) }
+        });
+        terms.collect::<Vec<_>>().join(", ")
     }
 
     /// The key's columns, quoted, with commas between.

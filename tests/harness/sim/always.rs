@@ -398,9 +398,20 @@ impl Always {
         (self.skewed, self.went_back) = (true, true);
     }
 
+    /// The power of a node is about to fail.
+    pub(super) fn power_fails(&mut self) {
+        if let Some(model) = &mut self.model {
+            model.power_fails();
+        }
+    }
+
     /// A file lost what had not reached the disk.
-    pub(super) fn lost_power(&mut self, durable: bool) {
-        self.witnesses.forgetful |= !durable;
+    pub(super) fn lost_power(&mut self, n: usize, node: &Node) -> Checked {
+        self.witnesses.forgetful |= !node.spec.durable;
+        match (&mut self.model, &node.app) {
+            (Some(model), Some(app)) => model.lost_power(n, app),
+            _ => Ok(()),
+        }
     }
 
     /// A node works on a copy of another's file.

@@ -255,8 +255,8 @@ impl World {
 
     /// A new file gets from a relay what all have.
     fn newcomer(&mut self) -> Checked {
-        if !self.changes.is_empty() {
-            // It would make its tables from the newest definitions, and the others' generated columns differ in spelling.
+        // It would make its tables from the newest definitions, and the others' generated columns differ in spelling.
+        if !self.changes.is_empty() || self.misnamed {
             return Ok(());
         }
         self.join_at(0)?;

@@ -20,6 +20,8 @@ use super::schema::quote;
 use super::unwatched::{aside, is_undecided, is_watched, own_triggers};
 use super::world::{Checked, broken};
 
+mod power_loss;
+
 /// A table and a key, folded as the key compares.
 pub(super) type RowId = (String, String);
 /// The values of a row, by column, as SQL literals.
@@ -36,6 +38,8 @@ pub(super) struct Model {
     ops: Vec<Op>,
     cells: BTreeMap<(RowId, String), Vec<Write>>,
     lives: BTreeMap<RowId, Vec<Life>>,
+    /// What was known before each capture, while the power may fail.
+    earlier: Option<Vec<power_loss::Earlier>>,
 }
 
 /// A table as far as it matters here.
@@ -347,6 +351,7 @@ impl Model {
             let any_decided =
                 decided.is_some_and(|unwatched| unwatched.tables.values().any(|lost| !lost.undecided));
             if vector.get(name) > known.vector.get(name) || any_decided {
+                self.keep_earlier(n, &known);
                 self.captured(&known, attempt, (name, vector.get(name)), clean);
             }
         }
@@ -354,8 +359,9 @@ impl Model {
         let mut look = now.clone();
         if drained && waited && vector.get(name) == known.vector.get(name) && known.unwatched.is_some() {
             // All marks were captured and changed nothing, so later differences in watched tables come from other replicas.
-            known.keep_lost(&mut look);
-            known.shown = look.clone();
+            let mut watched = now.clone();
+            known.keep_lost(&mut watched);
+            known.shown = watched;
             let unwatched = known.unwatched.as_ref();
             known.touched.retain(|(table, _)| unwatched.is_some_and(|lost| lost.tables.contains_key(table)));
         }
