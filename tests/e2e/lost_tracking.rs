@@ -243,6 +243,23 @@ fn an_app_that_opens_a_backup_from_before_track_joins_another_space_only_when_it
 }
 
 #[test]
+fn a_file_that_was_never_tracked_syncs_once_with_json_like_any_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, relay) = (folder.path().join("app.db"), TestRelay::in_memory());
+    create_database(&file, NOTES);
+    // Nobody listens on port 1.
+    let failed = driftless(["sync", text(&file), "ws://127.0.0.1:1/notes", "--once", "--json"]);
+    let json: Json = serde_json::from_str(&failed.stdout).expect("JSON");
+    assert_eq!((failed.code, &json["error"]["exit_code"]), (Some(5), &Json::from(5)), "{failed:?}");
+    let url = relay.url("notes");
+    let once = driftless(["sync", text(&file), &url, "--once", "--json", "--timeout", "60"]);
+    let json: Json = serde_json::from_str(&once.stdout).expect("JSON");
+    assert_eq!(once.code, Some(0), "{once:?}");
+    assert_eq!((&json["tracked"], &json["untracked"]), (&Json::from(0), &serde_json::json!(["notes"])));
+    assert_eq!((&json["agree"], &json["url"]), (&Json::from(true), &Json::from(url)));
+}
+
+#[test]
 fn a_file_of_which_nothing_is_tracked_is_not_said_to_be_well() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, relay) = (folder.path().join("app.db"), TestRelay::in_memory());

@@ -133,6 +133,92 @@ fn track_says_what_it_did_and_untrack_undoes_it() {
     fails(&["untrack", "t"], file.path(), 3, "not tracked");
 }
 
+/// It told what was asked for, not what holds.
+#[test]
+fn track_tells_the_rule_as_it_is_afterwards() {
+    let file = File::new(&format!("{T}; CREATE TABLE u (k TEXT PRIMARY KEY)"));
+    assert_eq!(json(&["track", "t", "--json"], file.path())["tracks_all"], false);
+    assert_eq!(json(&["track", "--all", "--json"], file.path())["tracks_all"], true);
+    let by_name = json(&["track", "t", "--json"], file.path());
+    assert_eq!((&by_name["tracks_all"], &by_name["tracked"]), (&Json::from(true), &serde_json::json!(["t"])));
+    let ended = json(&["track", "--all", "--off", "--json"], file.path());
+    let nothing = serde_json::json!({
+        "tracked": [], "left_out": [], "captured": true, "tracks_all": false, "switched_to_wal": false,
+    });
+    assert_eq!(ended, nothing);
+    assert_eq!(json(&["track", "t", "--json"], file.path())["tracks_all"], false);
+}
+
+#[test]
+fn the_json_of_commands_that_change_what_is_tracked() {
+    let file = File::new(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, n INTEGER, body TEXT, old TEXT); CREATE TABLE u (k TEXT PRIMARY KEY, x)",
+    );
+    succeeds(&["track", "--all"], file.path());
+    assert_eq!(
+        json(&["set-kind", "t", "body", "text", "--json"], file.path()),
+        serde_json::json!({ "table": "t", "column": "body", "kind": "text", "captured": true })
+    );
+    assert_eq!(
+        json(&["rename-column", "t", "n", "m", "--json"], file.path()),
+        serde_json::json!({ "table": "t", "old": "n", "new": "m", "renamed": true, "captured": true })
+    );
+    file.run("ALTER TABLE t RENAME COLUMN old TO new");
+    assert_eq!(
+        json(&["rename-column", "t", "old", "new", "--no", "--json"], file.path()),
+        serde_json::json!({ "table": "t", "old": "old", "new": "new", "renamed": false, "captured": true })
+    );
+    assert_eq!(
+        json(&["forget", "t", "old", "--json"], file.path()),
+        serde_json::json!({ "table": "t", "column": "old", "captured": true })
+    );
+    file.run("DROP TABLE u");
+    assert_eq!(
+        json(&["forget", "u", "--json"], file.path()),
+        serde_json::json!({ "table": "u", "column": null, "captured": true })
+    );
+    assert_eq!(
+        json(&["untrack", "T", "--json"], file.path()),
+        serde_json::json!({ "untracked": ["t"], "captured": true, "tracks_all": true })
+    );
+    assert_eq!(json(&["untrack", "--all", "--json"], file.path())["tracks_all"], false);
+}
+
+#[test]
+fn every_command_that_fails_prints_its_error_as_json() {
+    let file = File::new(T);
+    let missing = file.beside("missing.db");
+    for args in [
+        &["track", "t"][..],
+        &["track", "--all", "--off"],
+        &["untrack", "t"],
+        &["untrack", "--all"],
+        &["set-kind", "t", "v", "text"],
+        &["rename-column", "t", "v", "w"],
+        &["rename-column", "t", "v", "w", "--no"],
+        &["forget", "t"],
+        &["sync", "ws://127.0.0.1:1/space", "--once"],
+        &["status"],
+        &["status", "--check"],
+        &["conflicts"],
+        &["parked"],
+        &["verify"],
+    ] {
+        let output = driftless(&[args, &["--json"]].concat(), &missing);
+        let said: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(
+            (output.status.code(), &said["error"]["exit_code"]),
+            (Some(3), &Json::from(3)),
+            "{args:?}"
+        );
+        assert_keys(&said, &["error"]);
+        assert_keys(&said["error"], &["exit_code", "message"]);
+        let message = said["error"]["message"].as_str().expect("a text");
+        assert!(message.contains("there is no file"), "{args:?}: {message}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(message), "{args:?}");
+    }
+}
+
 #[test]
 fn track_all_says_one_line_a_reason_and_that_the_file_is_switched_to_wal() {
     let file = File::new(&format!(

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::{output, track};
 
@@ -14,14 +15,20 @@ pub(crate) struct ForgetArgs {
     table: String,
     /// A column that the table no longer has
     column: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(args: &ForgetArgs) -> anyhow::Result<()> {
     driftless::status(&args.file)?;
     // The engine has to have seen that it is gone.
-    track::capture(&args.file)?;
+    let mut captured = track::capture(&args.file)?;
     let table = driftless::forget(&args.file, &args.table, args.column.as_deref())?;
-    track::capture(&args.file)?;
+    captured &= track::capture(&args.file)?;
+    if args.json {
+        return output::json(&json!({ "table": table, "column": args.column, "captured": captured }));
+    }
     output::line(&match &args.column {
         None => format!(
             "table '{table}' is gone for good: new copies no longer get it, and a later table of that name begins empty"

@@ -31,8 +31,9 @@ Two files in agreement, in four lines (and `driftless-relay` running in another 
 
 From then on write to either file with plain SQL, through any SQLite library.
 
-Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says more. With --json, a command that
-fails prints {\"error\": {\"exit_code\": …, \"message\": …}} to stdout, too.
+Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says more. Every command takes
+--json (sync with --once): it prints one JSON value to stdout then, and if it fails
+{\"error\": {\"exit_code\": …, \"message\": …}}, with the message on stderr as well.
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is not fit for it,
 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
@@ -122,7 +123,10 @@ impl Command {
             Self::Conflicts(args) | Self::Parked(args) => args.json,
             Self::Verify(args) => args.json,
             Self::Clone(args) => args.json,
-            Self::SetKind(_) | Self::RenameColumn(_) | Self::Forget(_) | Self::Untrack(_) => false,
+            Self::SetKind(args) => args.json,
+            Self::RenameColumn(args) => args.json,
+            Self::Forget(args) => args.json,
+            Self::Untrack(args) => args.json,
         }
     }
 

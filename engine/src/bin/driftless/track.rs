@@ -55,6 +55,9 @@ pub(crate) struct SetKindArgs {
     /// What it is to be: register, text or counter
     #[arg(value_parser = kind)]
     kind: ColumnKind,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
@@ -70,6 +73,9 @@ pub(crate) struct RenameColumnArgs {
     /// Answer the question that `status` asks with no: it is another column. Nothing else changes
     #[arg(long)]
     no: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn kind(name: &str) -> Result<ColumnKind, String> {
@@ -86,6 +92,9 @@ pub(crate) struct UntrackArgs {
     /// Cease to track every table, those that are made later too
     #[arg(long)]
     all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What whoever clones should know of the tables that `track --all` leaves out.
@@ -97,11 +106,7 @@ const LEFT_OUT: u8 = 9;
 
 pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<ExitCode> {
     if args.off {
-        driftless::end_track_all(&args.file)?;
-        output::line(
-            "tables that are made from now on are not tracked by themselves; those that are stay so",
-        )?;
-        return Ok(ExitCode::SUCCESS);
+        return end_rule(args).map(|()| ExitCode::SUCCESS);
     }
     let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
     let selection = if args.all { Selection::All } else { Selection::Named(&names) };
@@ -122,7 +127,7 @@ pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<ExitCode> {
             "tracked": tracked.tables,
             "left_out": left_out,
             "captured": captured,
-            "tracks_all": args.all,
+            "tracks_all": driftless::status(&args.file)?.tracks_all,
             "switched_to_wal": tracked.switched_to_wal,
         }))?;
         return Ok(code.into());
@@ -142,6 +147,24 @@ pub(crate) fn track(args: &TrackArgs) -> anyhow::Result<ExitCode> {
         output::line("the engine that has the file goes on capturing the rows that are there")?;
     }
     Ok(code.into())
+}
+
+/// Ends the rule that `track --all` made. Its JSON has the keys of the other JSON of `track`.
+fn end_rule(args: &TrackArgs) -> anyhow::Result<()> {
+    driftless::end_track_all(&args.file)?;
+    if !args.json {
+        return output::line(
+            "tables that are made from now on are not tracked by themselves; those that are stay so",
+        );
+    }
+    let status = driftless::status(&args.file)?;
+    output::json(&json!({
+        "tracked": [],
+        "left_out": [],
+        "captured": status.waits.to_capture == 0,
+        "tracks_all": status.tracks_all,
+        "switched_to_wal": false,
+    }))
 }
 
 fn options(args: &TrackArgs) -> TableOptions {
@@ -174,39 +197,65 @@ fn warn(args: &TrackArgs, tracked: &Tracked) {
 pub(crate) fn set_kind(args: &SetKindArgs) -> anyhow::Result<()> {
     driftless::status(&args.file)?;
     // What was written before is captured as what it was then.
-    capture(&args.file)?;
+    let mut captured = capture(&args.file)?;
     driftless::set_kind(&args.file, &args.table, &args.column, args.kind)?;
-    capture(&args.file)?;
+    captured &= capture(&args.file)?;
+    if args.json {
+        return output::json(&json!({
+            "table": args.table,
+            "column": args.column,
+            "kind": args.kind,
+            "captured": captured,
+        }));
+    }
     output::line(&format!("'{}' of '{}' is now a {}", args.column, args.table, args.kind))
 }
 
 pub(crate) fn rename_column(args: &RenameColumnArgs) -> anyhow::Result<()> {
     driftless::status(&args.file)?;
     // What was written before is captured under the name that it had.
-    capture(&args.file)?;
+    let mut captured = capture(&args.file)?;
     if args.no {
         driftless::deny_rename(&args.file, &args.table, &args.old, &args.new)?;
-        capture(&args.file)?;
+    } else {
+        driftless::rename_column(&args.file, &args.table, &args.old, &args.new)?;
+    }
+    captured &= capture(&args.file)?;
+    if args.json {
+        return output::json(&json!({
+            "table": args.table,
+            "old": args.old,
+            "new": args.new,
+            "renamed": !args.no,
+            "captured": captured,
+        }));
+    }
+    if args.no {
         return output::line(&format!(
             "'{}' of '{}' is another column than '{}'; nothing is asked about it any more",
             args.new, args.table, args.old
         ));
     }
-    driftless::rename_column(&args.file, &args.table, &args.old, &args.new)?;
-    capture(&args.file)?;
     output::line(&format!("'{}' of '{}' is called '{}' from now on", args.old, args.table, args.new))
 }
 
 pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {
     // Nothing that was written before is to be forgotten.
     driftless::status(&args.file)?;
-    capture(&args.file)?;
+    let captured = capture(&args.file)?;
     let untracked = if args.all {
         driftless::untrack_all(&args.file)?
     } else {
         let names: Vec<&str> = args.tables.iter().map(String::as_str).collect();
         driftless::untrack(&args.file, &names)?
     };
+    if args.json {
+        return output::json(&json!({
+            "untracked": untracked,
+            "captured": captured,
+            "tracks_all": driftless::status(&args.file)?.tracks_all,
+        }));
+    }
     if untracked.is_empty() {
         return output::line("no table was tracked");
     }
