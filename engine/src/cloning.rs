@@ -34,8 +34,8 @@ pub const NOT_ASKED_FOR: &str = "nobody asked for it";
 /// nothing. What cannot be made is left out and listed. Views, triggers and virtual tables are left out: see
 /// [`clone_asking`].
 ///
-/// Fails with [`Error::FileExists`], [`Error::LogLeft`], [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is
-/// no such space, [`Error::TimedOut`], and with [`Error::NothingCloned`] if the space defines tables of which none can be made.
+/// Fails with [`Error::FileExists`], [`Error::LogLeft`], [`Error::NoSuchFolder`], [`Error::ReadOnly`] if the folder cannot be
+/// written, [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is no such space, [`Error::TimedOut`], and with [`Error::NothingCloned`] if the space defines tables of which none can be made.
 pub fn clone(path: impl AsRef<Path>, sync: SyncConfig, config: Config, timeout: Duration) -> Result<Cloned> {
     clone_asking(path, sync, config, timeout, |_| false)
 }
@@ -100,7 +100,8 @@ pub fn clone_asking(
 /// Everything that the space at `sync.url` defines, in the order in which a clone makes it. Downloads the space into a file
 /// beside `path`, which is removed again; `path` itself is not touched.
 ///
-/// Fails with [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is no such space, [`Error::TimedOut`].
+/// Fails with [`Error::NoSuchFolder`], [`Error::ReadOnly`] if the folder cannot be written, [`Error::BadUrl`],
+/// [`Error::Offline`], [`Error::Refused`] if there is no such space, [`Error::TimedOut`].
 pub fn space_objects(
     path: impl AsRef<Path>,
     sync: SyncConfig,

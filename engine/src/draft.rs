@@ -23,17 +23,17 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// Fails with [`Error::NoSuchFolder`] and [`Error::ReadOnly`].
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!("{INFIX}{}", std::process::id()));
-        let io = |source| Error::Io { doing: "creating", path: path.to_owned(), source };
         for left in left_behind(path) {
             if is_abandoned(&left) {
                 remove(&left);
             }
         }
         // Ours to remove only from here on.
-        fs::File::create_new(&name).map_err(io)?;
+        fs::File::create_new(&name).map_err(|source| cannot_create(path, source))?;
         let draft = Self { path: name.into() };
         let connection = rusqlite::Connection::open(&draft.path).doing("creating the database")?;
         // Writes the header, so that the file is a database from here on.
@@ -91,12 +91,28 @@ pub(crate) fn forget_names(path: &Path) {
     }
 }
 
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Why a file could not be made: most often it is its folder that is missing, or that others may not write to.
+fn cannot_create(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            Error::NoSuchFolder { folder: folder(path).to_owned(), path: path.to_owned() }
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::ReadOnly(path.to_owned())
+        }
+        _ => Error::Io { doing: "creating", path: path.to_owned(), source },
+    }
+}
+
 /// The drafts of a file.
 fn left_behind(path: &Path) -> Vec<PathBuf> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A folder that cannot be read keeps what is in it.
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries = fs::read_dir(folder(path)).into_iter().flatten().flatten();
     let is_draft = |entry: &fs::DirEntry| {
         let found = entry.file_name();
         let number = found

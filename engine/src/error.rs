@@ -19,6 +19,14 @@ pub enum Error {
     /// There is no file at this path. Driftless never creates one, except when cloning.
     #[error("there is no file '{0}'; Driftless works on a database that is there already")]
     NoSuchFile(PathBuf),
+    /// There is no folder to make a file in. Cloning makes a file, and no folders.
+    #[error("there is no folder '{folder}' to make '{path}' in; make the folder first: mkdir -p {}", shell::word(&folder.to_string_lossy()))]
+    NoSuchFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// The file that was to be made in it.
+        path: PathBuf,
+    },
     /// The file exists already, and cloning never overwrites.
     #[error("'{0}' exists already; clone into a new file")]
     FileExists(PathBuf),

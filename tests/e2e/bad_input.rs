@@ -173,6 +173,23 @@ fn a_read_only_file_and_a_read_only_folder_are_said_to_be_so() {
 }
 
 #[test]
+fn a_clone_into_a_folder_that_cannot_be_written_is_said_to_be_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mode = |mode: u32| {
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode))
+            .expect("the mode can be set");
+    };
+    let copy = folder.path().join("copy.db");
+    mode(0o555);
+    // It is found out before the relay is asked: nobody listens on port 1.
+    let outcome = Commands::get().driftless_unprivileged(["clone", "ws://127.0.0.1:1/notes", text(&copy)]);
+    mode(0o755);
+    let Some(outcome) = outcome else { return };
+    assert_failed(&outcome, 3, "cannot be written");
+    assert!(!copy.exists());
+}
+
+#[test]
 fn addresses_that_name_no_space_are_refused_before_anything_is_tried() {
     let desk = Desk::new();
     for url in

@@ -102,6 +102,29 @@ fn clone_refuses_a_file_that_is_there() {
     assert_eq!(file.rows("t").len(), 2);
 }
 
+/// It had the exit code of failures that nothing can be said about, and named the file instead of its folder.
+#[test]
+fn clone_into_a_folder_that_is_not_there_names_the_folder_and_what_to_do() {
+    let file = File::new(T);
+    let missing = file.beside("a folder/b");
+    let in_a_file = file.path().join("copy.db");
+    for (to, folder) in [(missing.join("copy.db"), &*missing), (in_a_file, file.path())] {
+        for show in [false, true] {
+            let mut clone = Command::new(env!("CARGO_BIN_EXE_driftless"));
+            clone.args(["clone", "ws://127.0.0.1:1/space", "--json"]).arg(&to).args(show.then_some("--show"));
+            let output = clone.output().expect("it runs");
+            assert_eq!(output.status.code(), Some(3), "{output:?}");
+            let json: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+            assert_eq!(json["error"]["exit_code"], 3);
+            let message = json["error"]["message"].as_str().expect("a text");
+            let says = format!("there is no folder '{}' to make '{}' in", folder.display(), to.display());
+            assert!(message.contains(&says), "{message}");
+            assert!(message.contains("make the folder first: mkdir -p "), "{message}");
+        }
+    }
+    assert!(!missing.exists());
+}
+
 #[test]
 fn a_second_engine_is_refused_with_a_code_of_its_own() {
     let file = File::tracked(T, &["t"]);

@@ -35,8 +35,8 @@ Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says m
 --json (sync with --once): it prints one JSON value to stdout then, and if it fails
 {\"error\": {\"exit_code\": …, \"message\": …}}, with the message on stderr as well.
 
-Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file or a table is not fit for it,
-4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
+Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file, its folder or a table is not fit
+for it, 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
 7 verify found differences that are not mended, 8 the file was removed, or replaced by something
 that cannot be used, while it was open, 9 `track --all` left tables out because of their shape,
 10 to 12 what `status --check` found, 13 the file has lost what Driftless kept in it (a backup from
@@ -178,6 +178,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(Error::BadUrl { .. }) => 2,
         Some(
             Error::NoSuchFile(_)
+            | Error::NoSuchFolder { .. }
             | Error::FileExists(_)
             | Error::LogLeft(_)
             | Error::NotADatabase(_)
