@@ -48,10 +48,25 @@ fn a_space_that_is_mistyped_is_refused_with_its_right_name_and_not_made() {
         assert_eq!(refused.code, Some(6), "{refused:?}");
         let right = format!("driftless sync {} {}", text(&file), relay.url("notes"));
         assert!(refused.stderr.ends_with(&right), "it says what to type: {}", refused.stderr);
+        // `verify` proposed `sync`.
+        let refused = Commands::get().driftless(["verify", text(&file), &relay.url("ntoes"), "--repair"]);
+        assert_eq!(refused.code, Some(6), "{refused:?}");
+        let right = format!("driftless verify {} {} --repair", text(&file), relay.url("notes"));
+        assert!(refused.stderr.ends_with(&right), "it says what to type: {}", refused.stderr);
+        assert!(!refused.stderr.contains("driftless sync"), "{refused:?}");
         let copy = folder.path().join("copy.db");
         let clone = Commands::get().driftless(["clone", &relay.url("ntoes"), text(&copy), "--timeout", "60"]);
         assert_eq!(clone.code, Some(6), "the space was made all the same: {clone:?}");
         once(&file, &relay.url("notes"));
+        // Beside a running sync `verify` does not ask which space the file belongs to.
+        let sync = Commands::get().sync(&file, &relay.url("notes"));
+        let refused = Commands::get().driftless(["verify", text(&file), &relay.url("ntoes"), "--json"]);
+        let json: Json = serde_json::from_str(&refused.stdout).expect("JSON");
+        assert_eq!((refused.code, &json["error"]["exit_code"]), (Some(6), &Json::from(6)), "{refused:?}");
+        let message = json["error"]["message"].as_str().expect("a text");
+        let right = format!("driftless verify {} {}", text(&file), relay.url("notes"));
+        assert!(message.starts_with("there is no space at") && message.ends_with(&right), "{message}");
+        sync.stop();
     }
 }
 
@@ -77,7 +92,14 @@ fn a_new_relay_is_filled_under_the_same_name_and_under_another_only_when_that_is
         let meant = format!("driftless sync {} {mistyped} --new-space", text(&file));
         assert!(refused.stderr.contains(&meant), "{refused:?}");
     }
-    assert_eq!(Commands::get().driftless(["verify", text(&file), &mistyped]).code, Some(6));
+    let verified = Commands::get().driftless(["verify", text(&file), &mistyped]);
+    assert_eq!(verified.code, Some(6), "{verified:?}");
+    for meant in [empty.url("notes"), relay.url("notes")] {
+        assert!(
+            verified.stderr.contains(&format!("driftless verify {} {meant}", text(&file))),
+            "{verified:?}"
+        );
+    }
     assert_eq!(clone(&mistyped).code, Some(6), "the space was made all the same");
 
     // The relay has moved, or lost its data.

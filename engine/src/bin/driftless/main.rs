@@ -158,7 +158,10 @@ fn finish(command: &Command, done: anyhow::Result<ExitCode>) -> ExitCode {
         Some(error @ (Error::Sqlite { .. } | Error::Damaged { .. } | Error::Stopped)) => {
             format!("'{}': {error}", command.file().display())
         }
-        Some(error) => error.to_string(),
+        Some(error) => match command {
+            Command::Verify(args) => verify::explain(args, error),
+            _ => error.to_string(),
+        },
         None => format!("{error:#}"),
     };
     let code = exit_code(&error);

@@ -52,7 +52,7 @@ pub(crate) fn name(name: &str) -> String {
 
 /// A text as one word of a shell command.
 pub(crate) fn shell_word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()
     } else {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use driftless::{Check, SyncConfig, Verification, VerifyOptions};
+use driftless::{Check, Error, OtherSpace, SyncConfig, Verification, VerifyOptions};
 use serde_json::json;
 
 use crate::output;
@@ -62,6 +62,59 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         (false, true) => ExitCode::from(crate::NOTHING_TRACKED),
         (false, false) => ExitCode::from(DIFFERS),
     })
+}
+
+/// The close code of a relay that has no such space.
+const NO_SUCH_SPACE: u16 = 4404;
+
+/// The text of an error. The library's texts about a wrong address say how to sync; these say how to verify.
+pub(crate) fn explain(args: &VerifyArgs, error: &Error) -> String {
+    let url = args.url.as_deref().unwrap_or_default();
+    match error {
+        Error::OtherSpace { last, meant, why, .. } => {
+            let found = match why {
+                OtherSpace::Missing => format!("there is no space at {url}"),
+                _ => format!("{url} is another space"),
+            };
+            let or_last = if last == meant {
+                String::new()
+            } else {
+                format!("; if the relay is mistyped as well: {}", command(args, last))
+            };
+            format!(
+                "'{}' was last synced with {last}, and {found}; a file is compared with its own space only; if the name is \
+                 mistyped: {}{or_last}",
+                args.file.display(),
+                command(args, meant)
+            )
+        }
+        Error::Refused { code: NO_SUCH_SPACE, .. } => no_space(args, url),
+        other => other.to_string(),
+    }
+}
+
+/// Says that the relay has no such space, of a file that an engine has, so that nobody asked whether the address is mistyped.
+fn no_space(args: &VerifyArgs, url: &str) -> String {
+    let name = args.file.display();
+    match driftless::status(&args.file).ok().and_then(|status| status.last_contact) {
+        Some(last) if last.url != url => format!(
+            "there is no space at {url}, and '{name}' was last synced with {}; if the address is mistyped: {}",
+            last.url,
+            command(args, &last.url)
+        ),
+        _ => format!(
+            "there is no space at {url} to compare '{name}' with; the next sync with that address makes it and fills it, then \
+             verify again: {}",
+            command(args, url)
+        ),
+    }
+}
+
+/// The same command with another address.
+fn command(args: &VerifyArgs, url: &str) -> String {
+    let file = output::shell_word(&args.file.to_string_lossy());
+    let repair = if args.repair { " --repair" } else { "" };
+    format!("driftless verify {file} {}{repair}", output::shell_word(url))
 }
 
 /// Whether nothing differs only because there is nothing to compare.
