@@ -48,6 +48,10 @@ fn a_space_that_is_mistyped_is_refused_with_its_right_name_and_not_made() {
         assert_eq!(refused.code, Some(6), "{refused:?}");
         let right = format!("driftless sync {} {}", text(&file), relay.url("notes"));
         assert!(refused.stderr.ends_with(&right), "it says what to type: {}", refused.stderr);
+        // It said "offline" twice first, as of a relay that may be back in a moment.
+        let refused = Commands::get().driftless(["sync", text(&file), &relay.url("ntoes")]);
+        assert_eq!(refused.code, Some(6), "{refused:?}");
+        assert!(!refused.stderr.contains("offline") && refused.stderr.ends_with(&right), "{refused:?}");
         // `verify` proposed `sync`.
         let refused = Commands::get().driftless(["verify", text(&file), &relay.url("ntoes"), "--repair"]);
         assert_eq!(refused.code, Some(6), "{refused:?}");

@@ -94,7 +94,9 @@ impl Client {
                     }
                     continue;
                 }
-                Ended::Refused(Error::Refused { code, reason }) if before != (REFUSALS - 1, code) => {
+                Ended::Refused(Error::Refused { code, reason })
+                    if before != (REFUSALS - 1, code) && !self.opening.is_certain(code) =>
+                {
                     refusals = (if before.1 == code { before.0 + 1 } else { 1 }, code);
                     tracing::info!(url = %self.config.url, code, reason, "refused, perhaps by mistake");
                     self.state

@@ -58,6 +58,13 @@ impl Opening {
         other_space(path, last, address, why)
     }
 
+    /// Whether a refusal of the relay's, by its code, is believed at once, and not only when it comes again. So it is when the
+    /// address is taken for mistyped and there is no space of that name: the relay has said which name it understood, the
+    /// request had a checksum, and no other refusal of a sound request is one bit away from this one.
+    pub(super) fn is_certain(&self, code: u16) -> bool {
+        matches!(self, Self::IfThere(_)) && code == CloseCode::NoSuchSpace.number()
+    }
+
     /// The refusal, if nothing is to be asked of the relay.
     pub(super) fn refusal(&self, path: &Path, address: &Address) -> Option<Error> {
         match self {
