@@ -242,6 +242,31 @@ fn every_command_that_fails_prints_its_error_as_json() {
     }
 }
 
+/// It was one line of several hundred characters.
+#[test]
+fn status_asks_about_a_column_on_short_lines() {
+    let file = File::tracked("CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, body TEXT)", &["notes"]);
+    file.run("ALTER TABLE notes RENAME COLUMN title TO head");
+    file.capture();
+    let text = succeeds(&["status"], file.path());
+    let asked: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("notes ")).skip(1).collect();
+    let path = file.path().to_str().expect("text");
+    let expected = [
+        "       ! column 'title' went and 'head' came, which was taken for a dropped and an added column:"
+            .to_owned(),
+        format!(
+            "         if it was renamed, say so with `driftless rename-column {path} notes title head`, or what others write in \
+             'title' does not show here;"
+        ),
+        format!("         if 'title' is gone for good, `driftless forget {path} notes title`;"),
+        format!("         if it is neither, `driftless rename-column {path} notes title head --no`"),
+    ];
+    assert_eq!(asked, expected);
+    let table = &json(&["status", "--json"], file.path())["tables"][0];
+    assert_eq!(table["reason"], table["concerns"][0], "the JSON has one sentence");
+    assert!(!table["reason"].as_str().expect("a text").contains('\n'));
+}
+
 #[test]
 fn track_all_says_one_line_a_reason_and_that_the_file_is_switched_to_wal() {
     let file = File::new(&format!(

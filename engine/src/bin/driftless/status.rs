@@ -352,8 +352,47 @@ fn table_lines(tables: &[TableStatus]) -> Vec<String> {
         }
         lines.push(line);
         lines.extend(rebuilt(table).map(|note| format!("{:width$}  ! {note}", "")));
-        lines.extend(table.reason.iter().map(|reason| format!("{:width$}  ! {reason}", "")));
+        for note in notes(table) {
+            lines.extend(in_cases(&note).iter().enumerate().map(|(at, line)| {
+                let mark = if at == 0 { '!' } else { ' ' };
+                format!("{:width$}  {mark} {line}", "")
+            }));
+        }
     }
+    lines
+}
+
+/// The parts of [`TableStatus::reason`]: what there is to say of the table, and then each question or warning by itself.
+fn notes(table: &TableStatus) -> Vec<String> {
+    let mut rest = table.reason.clone().unwrap_or_default();
+    let mut apart = Vec::new();
+    for concern in &table.concerns {
+        if let Some(at) = rest.find(concern.as_str()) {
+            rest.replace_range(at..at + concern.len(), "");
+            apart.push(concern.clone());
+        }
+    }
+    if !apart.is_empty() {
+        let others: Vec<&str> = rest.split("; ").filter(|part| !part.is_empty()).collect();
+        rest = others.join("; ");
+    }
+    if !rest.is_empty() {
+        apart.insert(0, rest);
+    }
+    apart
+}
+
+/// A sentence that tells cases apart ("…: if it was renamed, …; if not, …"), each case on a line of its own.
+fn in_cases(sentence: &str) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = sentence;
+    while let Some(at) = [": if ", "; if "].iter().filter_map(|end| rest.find(end)).min() {
+        // The mark ends the line, the space is left out.
+        let (line, next) = (&rest[..=at], &rest[at + 2..]);
+        lines.push(line);
+        rest = next;
+    }
+    lines.push(rest);
     lines
 }
 
