@@ -336,13 +336,17 @@ pub(crate) fn untrack(tx: &Transaction<'_>, names: &[&str]) -> Result<Vec<String
         .collect()
 }
 
-/// Ceases to track every table, and ends the rule that all are tracked.
+/// Ceases to track every table, and ends the rule that all are tracked. Returns the names of those that had not been given up
+/// before.
 pub(crate) fn untrack_all(tx: &Transaction<'_>) -> Result<Vec<String>> {
     rule::end(tx)?;
     let mut untracked = Vec::new();
     for entry in tables::all(tx)? {
         if entry.id != DEFINITIONS && !matches!(entry.state, State::Untracked | State::Unknown) {
-            untracked.push(entry.spelled.clone());
+            let definition = definitions::find(tx, &entry.name)?;
+            if entry.state != State::Missing || definition.is_none_or(|definition| !definition.retired) {
+                untracked.push(entry.spelled.clone());
+            }
             reconcile::end(tx, Entry { reason: None, ..entry })?;
         }
     }

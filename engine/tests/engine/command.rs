@@ -156,6 +156,28 @@ fn track_says_what_it_did_and_untrack_undoes_it() {
     fails(&["untrack", "t"], file.path(), 3, "not tracked");
 }
 
+/// What was written last was captured by nobody any more.
+#[test]
+fn untrack_refuses_while_an_engine_does_not_get_on() {
+    let file = File::tracked(T, &["t"]);
+    let engine = driftless::Engine::open(file.path(), driftless::Config::default()).expect("it opens");
+    let app = rusqlite::Connection::open(file.path()).expect("it opens");
+    app.busy_timeout(std::time::Duration::from_secs(10)).expect("a setting");
+    // With the write lock taken, the engine cannot capture, unless it has done so just before.
+    for row in 0.. {
+        app.execute("INSERT INTO t (k) VALUES (?1)", [row.to_string()]).expect("written");
+        app.execute_batch("BEGIN IMMEDIATE").expect("begun");
+        if driftless::status(file.path()).expect("a status").waits.to_capture > 0 {
+            break;
+        }
+        app.execute_batch("COMMIT").expect("committed");
+    }
+    fails(&["untrack", "t"], file.path(), 1, "nothing was untracked: an engine has");
+    app.execute_batch("COMMIT").expect("committed");
+    assert_eq!(succeeds(&["untrack", "t"], file.path()), "no longer tracking t\n");
+    engine.close();
+}
+
 /// It told what was asked for, not what holds.
 #[test]
 fn track_tells_the_rule_as_it_is_afterwards() {
@@ -204,7 +226,11 @@ fn the_json_of_commands_that_change_what_is_tracked() {
         json(&["untrack", "T", "--json"], file.path()),
         serde_json::json!({ "untracked": ["t"], "captured": true, "tracks_all": true })
     );
-    assert_eq!(json(&["untrack", "--all", "--json"], file.path())["tracks_all"], false);
+    assert_eq!(
+        json(&["untrack", "--all", "--json"], file.path()),
+        serde_json::json!({ "untracked": [], "captured": true, "tracks_all": false }),
+        "'u' is gone for good"
+    );
 }
 
 #[test]

@@ -242,7 +242,14 @@ pub(crate) fn rename_column(args: &RenameColumnArgs) -> anyhow::Result<()> {
 pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {
     // Nothing that was written before is to be forgotten.
     driftless::status(&args.file)?;
-    let captured = capture(&args.file)?;
+    if !capture(&args.file)? {
+        anyhow::bail!(
+            "nothing was untracked: an engine has '{0}' and does not get on with capturing what was written, which would be lost to \
+             the other files; see what keeps it with `driftless status {1}`, and try again",
+            args.file.display(),
+            output::shell_word(&args.file.to_string_lossy()),
+        );
+    }
     let untracked = if args.all {
         driftless::untrack_all(&args.file)?
     } else {
@@ -252,7 +259,7 @@ pub(crate) fn untrack(args: &UntrackArgs) -> anyhow::Result<()> {
     if args.json {
         return output::json(&json!({
             "untracked": untracked,
-            "captured": captured,
+            "captured": true,
             "tracks_all": driftless::status(&args.file)?.tracks_all,
         }));
     }
