@@ -7,6 +7,7 @@
 //! `func.c` of SQLite, version 3.54.
 
 use std::f64::consts::{LN_2, PI};
+use std::sync::OnceLock;
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -54,9 +55,20 @@ const OF_TWO: [OfTwo; 4] =
 const LOGARITHMS: [OfOne; 4] =
     [("ln", f64::ln), ("log", f64::log10), ("log10", f64::log10), ("log2", f64::log2)];
 
+/// Whether SQLite has the functions. Asked once, of a database of its own: to prepare a statement reads the schema, which takes
+/// a while where there are many tables.
+fn are_built_in() -> bool {
+    static BUILT_IN: OnceLock<bool> = OnceLock::new();
+    let ask = || {
+        Connection::open_in_memory()
+            .is_ok_and(|memory| memory.prepare("SELECT floor(1), log(2, 8), pi()").is_ok())
+    };
+    *BUILT_IN.get_or_init(ask)
+}
+
 /// Makes the functions on a connection, unless its SQLite has them.
 pub(crate) fn provide(connection: &Connection) -> rusqlite::Result<()> {
-    if connection.prepare("SELECT floor(1), log(2, 8), pi()").is_ok() {
+    if are_built_in() {
         return Ok(());
     }
     for (name, function) in ROUNDING {
