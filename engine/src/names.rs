@@ -34,7 +34,12 @@ pub(crate) fn of_table(
         return Ok((Some(entry), name));
     }
     if let Some(name) = defined {
-        return Ok((tables::find(tx, name)?, name.to_owned()));
+        let entry = tables::find(tx, name)?;
+        // Not where that one is here under the name that it had before: then this is another.
+        let other = entry.as_ref().map(|entry| &*entry.spelled).filter(|spelled| fold(spelled) != local);
+        if other.map(|other| introspect::table(tx, other)).transpose()?.flatten().is_none() {
+            return Ok((entry, name.to_owned()));
+        }
     }
     for n in 1.. {
         let name = column_changes::nth_name(local, n);

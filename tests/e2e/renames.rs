@@ -875,3 +875,53 @@ fn a_column_goes_on_as_what_it_is_where_another_machine_adds_one_of_its_new_name
     assert_eq!(circle.query(2, "SELECT id, title FROM notes ORDER BY id"), ["'a', 'ONE'", "'b', 'TWO'"]);
     (0..3).for_each(|node| circle.assert_well(node));
 }
+
+/// The defaults of the new columns were written over what everybody had, and a counter was counted down by what it had shown.
+#[test]
+fn a_column_dropped_and_added_again_in_one_step_shows_what_the_space_has_of_it() {
+    let schema = "CREATE TABLE p (id TEXT PRIMARY KEY, a TEXT, n INTEGER DEFAULT 0, b TEXT);
+        INSERT INTO p VALUES ('1', 'one', 5, 'x'), ('2', 'two', 6, 'y'), ('3', 'three', 7, 'z')";
+    let anew = "BEGIN; ALTER TABLE p DROP COLUMN a; ALTER TABLE p DROP COLUMN n; ALTER TABLE p ADD COLUMN a TEXT DEFAULT 'dd';
+        ALTER TABLE p ADD COLUMN n INTEGER DEFAULT 0; COMMIT";
+    let all = "SELECT id, a, n, b FROM p ORDER BY id";
+    let mut circle = Circle::new(3, schema, &["p"], &TableOptions::default().counter("n"));
+    circle.sql(0, anew);
+    // What the app writes after that is a write.
+    circle.sql(0, "UPDATE p SET a = 'new' WHERE id = '2'");
+    circle.sql(1, "UPDATE p SET n = n + 1, b = 'X' WHERE id = '1'");
+    circle.meet();
+    let expected = ["'1', 'one', 6, 'X'", "'2', 'new', 6, 'y'", "'3', 'three', 7, 'z'"];
+    assert_eq!(circle.query_all(all), expected);
+    circle.sql(1, anew);
+    circle.sql(2, anew);
+    circle.meet();
+    circle.sql(2, "UPDATE p SET n = n + 10 WHERE id = '3'");
+    circle.meet();
+    let expected = ["'1', 'one', 6, 'X'", "'2', 'new', 6, 'y'", "'3', 'three', 17, 'z'"];
+    assert_eq!(circle.query_all(all), expected);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+    (0..3).for_each(|node| circle.assert_well(node));
+}
+
+/// `track` took it for the renamed one and said that it was tracked, and none of its rows ever left the file.
+#[test]
+fn a_new_table_with_the_new_name_of_one_that_is_renamed_elsewhere_travels_apart() {
+    let mut circle = circle(3);
+    circle.sql(0, "ALTER TABLE notes RENAME TO memos");
+    circle.meet();
+    for node in [1, 2] {
+        circle.sql(node, "CREATE TABLE memos (id TEXT PRIMARY KEY, z TEXT)");
+        circle.sql(node, &format!("INSERT INTO memos VALUES ('{node}', 'by {node}')"));
+        driftless::track(circle.path(node), Selection::Named(&["memos"]), TableOptions::default())
+            .expect("tracked");
+        circle.meet();
+    }
+    for node in [1, 2] {
+        assert_eq!(circle.query(node, "SELECT * FROM memos ORDER BY id"), ["'1', 'by 1'", "'2', 'by 2'"]);
+        assert_eq!(circle.query(node, "SELECT id FROM notes ORDER BY id"), ["'a'", "'b'"]);
+        circle.assert_well(node);
+    }
+    circle.sql(0, "UPDATE memos SET title = 'ONE' WHERE id = 'a'");
+    circle.meet();
+    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'two'"]);
+}

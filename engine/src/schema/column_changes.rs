@@ -122,6 +122,20 @@ pub(super) fn moved_behind(entry: &Entry, table: &Table, at: usize) -> bool {
     stay && at >= others.len() && place(entry, &name).is_some_and(|place| place < others.len())
 }
 
+/// Columns that were dropped and added again since the last look, by the names that they travel by, in a table that was not made anew
+/// since. `ALTER TABLE` moves no column and adds one behind all others: so a column is new that stands behind one which it stood
+/// before, and so are all behind it. Where the last columns came again in their order, places tell nothing.
+pub(super) fn added_again<'a>(entry: &Entry, table: &'a Table) -> Vec<&'a str> {
+    let mut furthest = 0;
+    let known = table.columns.iter().filter_map(|column| {
+        let place = place(entry, &fold(&column.spelled))?;
+        let is_behind_its_place = place < furthest;
+        furthest = furthest.max(place);
+        Some((is_behind_its_place, &*column.name))
+    });
+    known.skip_while(|(is_behind_its_place, _)| !is_behind_its_place).map(|(_, name)| name).collect()
+}
+
 /// Records that the table no longer has a column: one that has its name now is new.
 pub(super) fn went(entry: &mut Entry, name: &str) {
     let latest = entry.columns.iter().flat_map(|known| [Some(known.came), known.went]).flatten().max();

@@ -352,6 +352,10 @@ impl Renewal<'_> {
             }
         }
         let change = column_changes::since_last_look(&entry, &table);
+        let mut fresh = change.came.clone();
+        if !moved && doubtful.is_empty() && kept_triggers(&entry, ours) {
+            fresh.extend(column_changes::added_again(&entry, &table).into_iter().map(str::to_owned));
+        }
         let rules = rule_shape(&table);
         let same_rules = entry.rules.as_deref() == Some(&*rules);
         let watched = self.watched.contains(&fold(&table.spelled));
@@ -383,7 +387,7 @@ impl Renewal<'_> {
         let same_names = table.columns.iter().all(is_listed);
         if !change.is_none() || key != Key::Same || !same_names {
             column_changes::record(&mut entry, &table);
-            entry.fresh.extend(change.came.iter().cloned());
+            entry.fresh.extend(fresh);
         }
         for reused in reused.into_iter().filter(|reused| !reused.is_certain) {
             column_changes::ask(&mut entry, &reused.old, &reused.new);
