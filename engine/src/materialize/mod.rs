@@ -109,7 +109,7 @@ pub(crate) struct Materializer<'a> {
     hopeless: HashSet<(i64, RowKey)>,
     /// Rows that are looked at again in a later turn, whatever becomes of them in this one.
     again: BTreeSet<(i64, RowKey)>,
-    /// Whether rows of tables in the making are kept, to undo what triggers do to them.
+    /// Whether rows of rebuilt tables are kept in this turn, to undo what triggers do to them: see [`kept`].
     keeps_rows: bool,
     /// Rows that are parked ahead of those that they refer to.
     pub(crate) ahead: Option<&'a HashSet<(i64, RowKey)>>,
