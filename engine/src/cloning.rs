@@ -35,7 +35,8 @@ pub const NOT_ASKED_FOR: &str = "nobody asked for it";
 /// [`clone_asking`].
 ///
 /// Fails with [`Error::FileExists`], [`Error::LogLeft`], [`Error::NoSuchFolder`], [`Error::ReadOnly`] if the folder cannot be
-/// written, [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is no such space, [`Error::TimedOut`], and with [`Error::NothingCloned`] if the space defines tables of which none can be made.
+/// written, [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is no such space, [`Error::TimedOut`], and with
+/// [`Error::NothingCloned`] if the space defines tables of which none can be made.
 pub fn clone(path: impl AsRef<Path>, sync: SyncConfig, config: Config, timeout: Duration) -> Result<Cloned> {
     clone_asking(path, sync, config, timeout, |_| false)
 }

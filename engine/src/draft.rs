@@ -95,7 +95,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Why a file could not be made: most often it is its folder that is missing, or that others may not write to.
+/// The error for a file that could not be made: its folder is missing, or cannot be written, or something else failed.
 fn cannot_create(path: &Path, source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {

@@ -35,7 +35,7 @@ pub(crate) fn of_table(
     }
     if let Some(name) = defined {
         let entry = tables::find(tx, name)?;
-        // Not where that one is here under the name that it had before: then this is another.
+        // This file may have that table still, under an older name. Then the one that is called `local` is another table.
         let other = entry.as_ref().map(|entry| &*entry.spelled).filter(|spelled| fold(spelled) != local);
         if other.map(|other| introspect::table(tx, other)).transpose()?.flatten().is_none() {
             return Ok((entry, name.to_owned()));

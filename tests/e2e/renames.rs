@@ -830,8 +830,8 @@ fn a_new_column_that_gets_the_name_of_one_whose_rename_was_told_is_another() {
     (0..3).for_each(|node| circle.assert_well(node));
 }
 
-/// The second name was taken for a new column's, which travelled apart from then on; and machines that had the column under that
-/// name lost it by that.
+/// The second rename was taken for a new column, which travelled apart from then on. Machines that had the column under that name
+/// lost its values.
 #[test]
 fn a_column_renamed_twice_is_the_same_where_the_engine_looks_in_between() {
     let mut circle = circle(3);
@@ -853,8 +853,8 @@ fn a_column_renamed_twice_is_the_same_where_the_engine_looks_in_between() {
     (0..3).for_each(|node| circle.assert_well(node));
 }
 
-/// Two machines each have a column `name`: a renamed one, and a new one beside that. Where the space said that `name` is a new
-/// column, the renamed one was neither.
+/// Two machines have a column `name` each: on one it is the renamed column, on the other a new column beside that. When the space
+/// called `name` a new column, the first machine took its own for neither.
 #[test]
 fn a_column_goes_on_as_what_it_is_where_another_machine_adds_one_of_its_new_name() {
     let mut circle = circle(3);
@@ -903,7 +903,7 @@ fn a_column_dropped_and_added_again_in_one_step_shows_what_the_space_has_of_it()
     (0..3).for_each(|node| circle.assert_well(node));
 }
 
-/// `track` took it for the renamed one and said that it was tracked, and none of its rows ever left the file.
+/// `track` took the new table for the renamed one. It said that the table was tracked, and no row of it ever left the file.
 #[test]
 fn a_new_table_with_the_new_name_of_one_that_is_renamed_elsewhere_travels_apart() {
     let mut circle = circle(3);

@@ -110,30 +110,20 @@ pub(crate) fn took_place(entry: &Entry, table: &Table, old: usize, new: usize) -
     }
 }
 
-/// Whether a column that the table had at the last look stands behind all others that it had, and did not then. `ALTER TABLE`
-/// moves no column, so the table was not made anew since, it is another that was added after the first was dropped.
-pub(super) fn moved_behind(entry: &Entry, table: &Table, at: usize) -> bool {
-    let name = fold(&table.columns[at].spelled);
-    let mut before: Vec<(usize, &str)> =
-        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
-    before.sort_unstable();
-    let others: Vec<&str> = before.iter().map(|(_, known)| *known).filter(|known| *known != name).collect();
-    let stay = others.iter().enumerate().all(|(at, known)| table.called(known) == Some(at));
-    stay && at >= others.len() && place(entry, &name).is_some_and(|place| place < others.len())
-}
-
-/// Columns that were dropped and added again since the last look, by the names that they travel by, in a table that was not made anew
-/// since. `ALTER TABLE` moves no column and adds one behind all others: so a column is new that stands behind one which it stood
-/// before, and so are all behind it. Where the last columns came again in their order, places tell nothing.
-pub(super) fn added_again<'a>(entry: &Entry, table: &'a Table) -> Vec<&'a str> {
+/// The places of columns that were dropped and added again since the last look, in a table that was not made anew since.
+///
+/// `ALTER TABLE` adds a column behind all others and moves none. So if a column stands behind another that it stood before, it was
+/// added since, and so was every column behind it. If the last columns were dropped and added again in the same order, places do
+/// not tell.
+pub(super) fn added_again(entry: &Entry, table: &Table) -> Vec<usize> {
     let mut furthest = 0;
-    let known = table.columns.iter().filter_map(|column| {
+    let known = table.columns.iter().enumerate().filter_map(|(at, column)| {
         let place = place(entry, &fold(&column.spelled))?;
-        let is_behind_its_place = place < furthest;
+        let stood_before_another = place < furthest;
         furthest = furthest.max(place);
-        Some((is_behind_its_place, &*column.name))
+        Some((at, stood_before_another))
     });
-    known.skip_while(|(is_behind_its_place, _)| !is_behind_its_place).map(|(_, name)| name).collect()
+    known.skip_while(|(_, stood_before_another)| !stood_before_another).map(|(at, _)| at).collect()
 }
 
 /// Records that the table no longer has a column: one that has its name now is new.

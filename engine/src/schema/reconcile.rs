@@ -354,7 +354,8 @@ impl Renewal<'_> {
         let change = column_changes::since_last_look(&entry, &table);
         let mut fresh = change.came.clone();
         if !moved && doubtful.is_empty() && kept_triggers(&entry, ours) {
-            fresh.extend(column_changes::added_again(&entry, &table).into_iter().map(str::to_owned));
+            let added_again = column_changes::added_again(&entry, &table);
+            fresh.extend(added_again.into_iter().map(|at| table.columns[at].name.clone()));
         }
         let rules = rule_shape(&table);
         let same_rules = entry.rules.as_deref() == Some(&*rules);
@@ -486,13 +487,13 @@ impl Renewal<'_> {
         if retired.is_empty() || !kept_triggers(entry, ours) {
             return Ok(());
         }
+        let added_again = column_changes::added_again(entry, table);
         for at in (0..table.columns.len()).filter(|at| table.key.iter().all(|key| key.at != *at)) {
             let name = fold(&table.columns[at].spelled);
             let is_given_up = column_changes::place(entry, &name).is_some()
                 && retired.contains(column_changes::travels(entry, &name));
             if is_given_up
-                && (column_changes::moved_behind(entry, table, at)
-                    || (self.rows.is_new_column)(self.tx, entry, table, at)?)
+                && (added_again.contains(&at) || (self.rows.is_new_column)(self.tx, entry, table, at)?)
             {
                 tracing::info!(table = %table.spelled, column = name,
                     "a column that the space has given up was dropped, and a new one of its name was added");
@@ -502,8 +503,8 @@ impl Renewal<'_> {
         Ok(())
     }
 
-    /// Gives columns that have come, and have the name of one that is gone from the space for good or is called otherwise now,
-    /// another to travel by. Returns whether there are any.
+    /// Lets a new column travel by another name than its own, if a column that the space has given up, or one that is called
+    /// otherwise now, travels by that. Returns whether there are any such columns.
     fn name_new_columns(&self, entry: &mut Entry, table: &Table) -> bool {
         let is_known = |name: &str| {
             entry.columns.iter().any(|known| known.place.is_some() && known.name.eq_ignore_ascii_case(name))

@@ -32,8 +32,8 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
         .doing("reading the backlog")
 }
 
-/// Asks for every document of a table to be materialized anew. Not of one that was rebuilt and is yet to be compared: that asks for
-/// it itself, and takes rows that wait to be shown for rows that the table does not lack.
+/// Asks for every document of a table to be materialized anew. Does nothing for a rebuilt table that is not compared yet: the
+/// comparison asks for it, and would not look for rows that already wait to be shown.
 pub(crate) fn refresh_table(tx: &Transaction<'_>, table: i64) -> Result<()> {
     tx.execute(
         "INSERT INTO _driftless_refresh (tbl, key) SELECT tbl, key FROM _driftless_rows WHERE tbl = ?1

@@ -55,8 +55,8 @@ const OF_TWO: [OfTwo; 4] =
 const LOGARITHMS: [OfOne; 4] =
     [("ln", f64::ln), ("log", f64::log10), ("log10", f64::log10), ("log2", f64::log2)];
 
-/// Whether SQLite has the functions. Asked once, of a database of its own: to prepare a statement reads the schema, which takes
-/// a while where there are many tables.
+/// Whether SQLite has the functions. An empty database is asked, and only once: a connection reads the whole schema before it
+/// prepares its first statement, and that takes long if there are many tables.
 fn are_built_in() -> bool {
     static BUILT_IN: OnceLock<bool> = OnceLock::new();
     let ask = || {

@@ -58,9 +58,9 @@ impl Opening {
         other_space(path, last, address, why)
     }
 
-    /// Whether a refusal of the relay's, by its code, is believed at once, and not only when it comes again. So it is when the
-    /// address is taken for mistyped and there is no space of that name: the relay has said which name it understood, the
-    /// request had a checksum, and no other refusal of a sound request is one bit away from this one.
+    /// Whether a refusal with this close code is believed the first time. Others must come again, since a damaged request may be
+    /// refused by mistake. "No such space", for an address that is taken for mistyped, cannot be such a mistake: the request had
+    /// a checksum, the relay has said which space it understood, and no other refusal differs from this one by a single bit.
     pub(super) fn is_certain(&self, code: u16) -> bool {
         matches!(self, Self::IfThere(_)) && code == CloseCode::NoSuchSpace.number()
     }

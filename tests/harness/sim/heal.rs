@@ -255,7 +255,8 @@ impl World {
 
     /// A new file gets from a relay what all have.
     fn newcomer(&mut self) -> Checked {
-        // It would make its tables from the newest definitions, and the others' generated columns differ in spelling.
+        // It makes its tables from the newest definitions: in these, generated columns may be spelled otherwise than in the others'
+        // files, or a table may have a passing name.
         if !self.changes.is_empty() || self.misnamed {
             return Ok(());
         }

@@ -74,8 +74,8 @@ pub(super) struct World {
     pub(super) tables: Vec<TableSpec>,
     /// Changes of the schema in the order in which they were first made.
     pub(super) changes: Vec<Change>,
-    /// Whether a file went back to before a migration of which others have heard half: the space may go on calling a table as it
-    /// was called in between.
+    /// Whether a file was restored in the middle of a migration. Others may have heard of the table's passing name, and nobody
+    /// tells them of the old one.
     pub(super) misnamed: bool,
     pub(super) wires: BTreeMap<u64, Wire>,
     pub(super) last_wire: u64,

@@ -93,7 +93,8 @@ pub(crate) fn explain(args: &VerifyArgs, error: &Error) -> String {
     }
 }
 
-/// Says that the relay has no such space, of a file that an engine has, so that nobody asked whether the address is mistyped.
+/// Says that the relay has no such space. Beside a running engine `verify` does not find out which space the file belongs to, so
+/// the last address is all that it can propose.
 fn no_space(args: &VerifyArgs, url: &str) -> String {
     let name = args.file.display();
     match driftless::status(&args.file).ok().and_then(|status| status.last_contact) {

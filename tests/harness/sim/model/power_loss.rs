@@ -1,5 +1,5 @@
-//! What a loss of power takes back: a capture that was committed and had not reached the disk. The engine sends nothing of
-//! it before it has, so its number is free again, and what the app wrote waits to be captured once more.
+//! A loss of power takes back captures that were committed and had not reached the disk. The engine had sent nothing of them, so
+//! their numbers are free again, and the app's writes wait to be captured once more.
 
 use rusqlite::Connection;
 
