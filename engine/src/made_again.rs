@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use driftless_protocol::Value;
 use rusqlite::Transaction;
 
 use crate::compared_rows::{self, Compared};
@@ -63,4 +64,35 @@ pub(crate) fn column(tx: &Transaction<'_>, entry: &Entry, table: &Table, at: usi
         Ok(!is_new)
     })?;
     Ok(is_new)
+}
+
+/// Whether a column of a table that lost our triggers was filled anew: it has one and the same value in rows whose documents
+/// say otherwise, and no row has anything else that its document says. That value is the column's default, as when the table
+/// was made anew without the column and then with it; or else it is in every row and in several. What rows have besides a
+/// default was written since.
+pub(crate) fn filled_column(tx: &Transaction<'_>, entry: &Entry, table: &Table, at: usize) -> Result<bool> {
+    let column = &table.columns[at];
+    let default = column.default.clone().unwrap_or(Value::Null);
+    let spelled = fold(&column.spelled);
+    let travels = column_changes::travels(entry, &spelled);
+    let (mut filled, mut differing): (Vec<Value<'static>>, usize) = (Vec::new(), 0);
+    let mut copied: Vec<Value<'static>> = Vec::new();
+    compared_rows::each(tx, entry, table, |Compared { state, row, .. }| {
+        let Some(was) = state.value(travels) else { return Ok(true) };
+        let now = &row[at];
+        let differs = !column.shows_for(tx, was, now)?;
+        differing += usize::from(differs);
+        let seen = if differs { &mut filled } else { &mut copied };
+        if seen.len() < 2 && !seen.contains(now) {
+            seen.push(now.clone());
+        }
+        // What two rows have that differ is no one value.
+        Ok(copied.len() < 2)
+    })?;
+    let fill = match &filled[..] {
+        all if all.contains(&default) => &default,
+        [one] if differing > 1 => one,
+        _ => return Ok(false),
+    };
+    Ok(copied.iter().all(|value| value == fill))
 }

@@ -587,6 +587,41 @@ fn a_table_with_another_primary_key_is_another_table_once_it_is_tracked_again() 
 }
 
 /// A table that others know, too, is no passing name, whatever it is called later.
+/// The defaults that the second migration filled in were written over everybody's values.
+#[test]
+fn a_column_that_two_migrations_left_out_and_added_again_shows_what_the_space_has() {
+    let without = "id TEXT PRIMARY KEY, qty INTEGER";
+    for (with, fill) in [
+        ("id TEXT PRIMARY KEY, qty INTEGER, name TEXT DEFAULT 'none'", "'none'"),
+        ("id TEXT PRIMARY KEY, qty INTEGER, name TEXT", "NULL"),
+        ("id TEXT PRIMARY KEY, qty INTEGER, name TEXT NOT NULL", "'filled'"),
+    ] {
+        let mut circle = circle(2);
+        circle.sql(0, &rebuild(without, "SELECT id, qty FROM items"));
+        circle.sql(0, &rebuild(with, &format!("SELECT id, qty, {fill} FROM items")));
+        circle.sql(0, "UPDATE items SET qty = 20 WHERE id = '2'");
+        circle.meet();
+        assert_eq!(names(&circle), ["'1', 'one'", "'2', 'two'", "'3', 'three'"], "filled with {fill}");
+        assert_eq!(circle.query_all("SELECT qty FROM items ORDER BY id"), ["1", "20", "3"]);
+        circle.sql(0, "UPDATE items SET name = 'ONE' WHERE id = '1'");
+        circle.meet();
+        assert_eq!(names(&circle), ["'1', 'ONE'", "'2', 'two'", "'3', 'three'"], "filled with {fill}");
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}
+
+/// A migration that puts a column behind others has not added it again because somebody empties it.
+#[test]
+fn a_column_that_a_migration_moved_is_edited_by_what_it_holds() {
+    let mut circle = circle(2);
+    let moved = rebuild("id TEXT PRIMARY KEY, qty INTEGER, name TEXT", "SELECT id, qty, name FROM items");
+    circle.sql(0, &moved);
+    circle.sql(0, "UPDATE items SET name = NULL WHERE id <> '3'; UPDATE items SET name = 'x' WHERE id = '2'");
+    circle.meet();
+    assert_eq!(names(&circle), ["'1', NULL", "'2', 'x'", "'3', 'three'"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+}
+
 #[test]
 fn a_table_that_is_renamed_to_what_another_was_called_goes_on_as_itself() {
     let schema = format!(

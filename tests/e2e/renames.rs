@@ -887,17 +887,17 @@ fn a_column_dropped_and_added_again_in_one_step_shows_what_the_space_has_of_it()
     let mut circle = Circle::new(3, schema, &["p"], &TableOptions::default().counter("n"));
     circle.sql(0, anew);
     // What the app writes after that is a write.
-    circle.sql(0, "UPDATE p SET a = 'new' WHERE id = '2'");
+    circle.sql(0, "UPDATE p SET a = 'new', n = n + 4 WHERE id = '2'");
     circle.sql(1, "UPDATE p SET n = n + 1, b = 'X' WHERE id = '1'");
     circle.meet();
-    let expected = ["'1', 'one', 6, 'X'", "'2', 'new', 6, 'y'", "'3', 'three', 7, 'z'"];
+    let expected = ["'1', 'one', 6, 'X'", "'2', 'new', 10, 'y'", "'3', 'three', 7, 'z'"];
     assert_eq!(circle.query_all(all), expected);
     circle.sql(1, anew);
     circle.sql(2, anew);
     circle.meet();
     circle.sql(2, "UPDATE p SET n = n + 10 WHERE id = '3'");
     circle.meet();
-    let expected = ["'1', 'one', 6, 'X'", "'2', 'new', 6, 'y'", "'3', 'three', 17, 'z'"];
+    let expected = ["'1', 'one', 6, 'X'", "'2', 'new', 10, 'y'", "'3', 'three', 17, 'z'"];
     assert_eq!(circle.query_all(all), expected);
     assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
     (0..3).for_each(|node| circle.assert_well(node));

@@ -1,16 +1,17 @@
 //! Rows and columns that were found rather than written: nobody knows when, and others may have found them too.
 
 use driftless_protocol::lane::{Content, Seen};
-use driftless_protocol::{ReplicaId, RowKey, WriterId};
+use driftless_protocol::{ReplicaId, RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
 use super::Kind;
 use crate::config::ColumnKind;
 use crate::error::Result;
 use crate::row_doc::diff::Current;
-use crate::row_doc::resolve::RowState;
+use crate::row_doc::resolve::{Column as Held, RowState};
 use crate::row_doc::{self, Lanes};
 use crate::schema::{Column, Tracked};
+use crate::store::dirty::Why;
 use crate::store::writers;
 
 /// Whether a document shows just this row.
@@ -30,10 +31,10 @@ pub(super) fn set_fresh_apart<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
-    kind: Kind,
+    (kind, why): (Kind, Why),
 ) -> Vec<row_doc::Change<'a>> {
     let mut beside = Vec::new();
-    columns.retain(|now| {
+    columns.retain_mut(|now| {
         let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
         let held = state.column(now.column);
         if is_fresh && held.is_none() && kind == Kind::Found && now.implied != Some(&now.value) {
@@ -41,10 +42,17 @@ pub(super) fn set_fresh_apart<'a>(
             beside.push(row_doc::Change::set(now.column, now.value.clone()));
             return false;
         }
+        let is_default = now.implied.is_some_and(|default| *default == now.value);
+        if let Some(held) = held
+            && is_fresh
+            && kind == Kind::Written
+            && !is_default
+        {
+            count_on(now, held);
+        }
         if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
             return true;
         }
-        let is_default = now.implied.is_some_and(|default| *default == now.value);
         let under_another_name = || {
             state.columns.iter().any(|column| {
                 column.shown.value == now.value
@@ -54,6 +62,8 @@ pub(super) fn set_fresh_apart<'a>(
         match kind {
             // The user wrote this row since the column appeared: what is no default is theirs.
             Kind::Written => !is_default,
+            // What the app counted since was captured as a write.
+            Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
             Kind::Found => {
                 if !is_default && !under_another_name() {
                     beside.push(row_doc::Change::set(now.column, now.value.clone()));
@@ -63,6 +73,18 @@ pub(super) fn set_fresh_apart<'a>(
         }
     });
     beside
+}
+
+/// Gives a counter the value that it has when what was counted here, from the column's default on, is added to what others
+/// counted.
+fn count_on(now: &mut Current<'_>, held: &Held<'_>) {
+    if now.kind == ColumnKind::Counter
+        && let (Some(&Value::Integer(default)), &Value::Integer(value)) = (now.implied, &now.value)
+        && let Some(sum) = held.sum()
+        && let Ok(all) = i64::try_from(sum + i128::from(value) - i128::from(default))
+    {
+        now.value = Value::Integer(all);
+    }
 }
 
 /// The part of a row whose columns were taken for other columns until somebody told: it is written beside what others wrote.

@@ -202,7 +202,7 @@ pub(super) fn capture_row(
     let (mut seeing, beside) = if let (true, Some(state)) = (over, &state) {
         let mut current = current.unwrap_or_default();
         if !tracked.fresh.is_empty() {
-            set_fresh_apart(tracked, state, &mut current, kind);
+            set_fresh_apart(tracked, state, &mut current, (kind, mark.why));
         }
         (Vec::new(), diff::inserted_over(state, current))
     } else if apart {
@@ -213,7 +213,7 @@ pub(super) fn capture_row(
     } else {
         let mut beside = match (&state, &mut current) {
             (Some(state), Some(columns)) if !tracked.fresh.is_empty() => {
-                set_fresh_apart(tracked, state, columns, kind)
+                set_fresh_apart(tracked, state, columns, (kind, mark.why))
             }
             _ => Vec::new(),
         };

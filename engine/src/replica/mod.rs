@@ -712,6 +712,7 @@ const ROW_EVIDENCE: RowEvidence = RowEvidence {
     find_moved: moved_names::find,
     is_new_table: made_again::table,
     is_new_column: made_again::column,
+    is_filled_anew: made_again::filled_column,
 };
 
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.

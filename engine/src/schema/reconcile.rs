@@ -76,6 +76,9 @@ pub(crate) struct RowEvidence {
     pub(crate) is_new_table: fn(&Transaction<'_>, &Entry, &Table) -> Result<bool>,
     /// Whether the column at that place, of a table that kept our triggers, has nothing of the one that had its name.
     pub(crate) is_new_column: fn(&Transaction<'_>, &Entry, &Table, usize) -> Result<bool>,
+    /// Whether the column at that place, of a table that lost our triggers, was filled anew rather than copied from the one that
+    /// had its name.
+    pub(crate) is_filled_anew: fn(&Transaction<'_>, &Entry, &Table, usize) -> Result<bool>,
 }
 
 /// Renews what is recorded of every table. `now`: milliseconds since 1970.
@@ -353,8 +356,8 @@ impl Renewal<'_> {
         }
         let change = column_changes::since_last_look(&entry, &table);
         let mut fresh = change.came.clone();
-        if !moved && doubtful.is_empty() && kept_triggers(&entry, ours) {
-            let added_again = column_changes::added_again(&entry, &table);
+        if !moved && doubtful.is_empty() && reused.iter().all(|reused| reused.is_certain) {
+            let added_again = self.added_again(&entry, &table, ours)?;
             fresh.extend(added_again.into_iter().map(|at| table.columns[at].name.clone()));
         }
         let rules = rule_shape(&table);
@@ -481,13 +484,30 @@ impl Renewal<'_> {
         Ok(found)
     }
 
+    /// The places of columns outside the key that were dropped and added again since the last look.
+    fn added_again(&self, entry: &Entry, table: &Table, ours: &[(&str, &Trigger)]) -> Result<Vec<usize>> {
+        let mut added_again = column_changes::added_again(entry, table);
+        added_again.retain(|at| table.key.iter().all(|key| key.at != *at));
+        if kept_triggers(entry, ours) {
+            return Ok(added_again);
+        }
+        // Whoever makes a table anew may put its columns in any order, so the rows have to say so, too.
+        let mut certain = Vec::new();
+        for at in added_again {
+            if (self.rows.is_filled_anew)(self.tx, entry, table, at)? {
+                certain.push(at);
+            }
+        }
+        Ok(certain)
+    }
+
     /// Records that columns went which the space has given up, where the table has new ones of their names.
     fn part_from_given_up(&self, entry: &mut Entry, table: &Table, ours: &[(&str, &Trigger)]) -> Result<()> {
         let retired = self.definitions.get(&entry.name).map(Definition::retired_columns).unwrap_or_default();
         if retired.is_empty() || !kept_triggers(entry, ours) {
             return Ok(());
         }
-        let added_again = column_changes::added_again(entry, table);
+        let added_again = self.added_again(entry, table, ours)?;
         for at in (0..table.columns.len()).filter(|at| table.key.iter().all(|key| key.at != *at)) {
             let name = fold(&table.columns[at].spelled);
             let is_given_up = column_changes::place(entry, &name).is_some()
