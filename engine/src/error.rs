@@ -16,8 +16,8 @@ use crate::text_doc::TextDocError;
 #[non_exhaustive]
 pub enum Error {
     // The caller's mistakes.
-    /// There is no file at this path. Driftless never creates one, except when cloning.
-    #[error("there is no file '{0}'; Driftless works on a database that is there already")]
+    /// There is no file at this path; a folder, perhaps. Driftless never creates one, except when cloning.
+    #[error("{}; Driftless works on a database that is there already", no_such_file(.0))]
     NoSuchFile(PathBuf),
     /// There is no folder to make a file in. Cloning makes a file, and no folders.
     #[error("there is no folder '{folder}' to make '{path}' in; make the folder first: mkdir -p {}", shell::word(&folder.to_string_lossy()))]
@@ -257,7 +257,7 @@ pub enum Error {
     /// The database file, or its `-wal` or `-shm`, was replaced or removed while the engine had it open, and cannot be opened
     /// again yet. The engine goes on trying for some seconds. Or a file is to be read whose `-wal` was removed while another program
     /// has it open.
-    #[error("'{path}' {why}; it cannot be opened until then")]
+    #[error("'{path}' {why}")]
     FileAway {
         /// The database.
         path: PathBuf,
@@ -299,6 +299,15 @@ pub enum Error {
     /// The engine's thread has stopped; its last error was reported where it happened.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+fn no_such_file(path: &Path) -> String {
+    let path_shown = path.display();
+    if path.is_dir() {
+        format!("'{path_shown}' is a folder")
+    } else {
+        format!("there is no file '{path_shown}'")
+    }
 }
 
 fn first_reason(left_out: &[LeftOut]) -> String {

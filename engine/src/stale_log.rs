@@ -13,14 +13,17 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::{Error, Result};
 use crate::lock::FileId;
 
-const LOST: &str = "lost its -wal, which another program still has open: end that program";
+const LOST: &str =
+    "lost its -wal, which another program still has open: it cannot be opened until that program has ended";
 
 /// Why nobody should open the database just now, in words that follow its name. To be called while the caller has no connection to
 /// it, and before anything else opens it.
 pub(crate) fn in_use(path: &Path) -> Option<&'static str> {
     let shm = beside(path, "-shm");
     if maps_removed(&shm) {
-        return Some("lost its -shm while another connection of this process has it open: close that one");
+        return Some(
+            "lost its -shm while another connection of this process has it open: it cannot be opened until that one is closed",
+        );
     }
     is_removed(path, &shm).then_some(LOST)
 }

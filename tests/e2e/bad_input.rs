@@ -148,6 +148,7 @@ fn what_is_no_database_stays_as_it_is() {
     }
     assert_eq!(std::fs::read_to_string(&file).expect("the file is there"), letter);
     assert_eq!(names(folder.path()), ["letter.txt"]);
+    assert_failed(&commands.driftless(["status", text(folder.path())]), 3, "is a folder");
 }
 
 #[test]
@@ -319,14 +320,22 @@ fn a_relay_that_talks_nonsense_is_not_believed() {
 #[test]
 fn a_server_that_is_no_relay_is_said_to_be_none() {
     let desk = Desk::new();
-    for (answer, code) in [
-        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", 6),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", 5),
-        ("SSH-2.0-OpenSSH_9.6\r\n\r\n", 5),
-        ("", 5),
+    let none = "what answers there is no Driftless relay";
+    for (scheme, answer, code, words) in [
+        ("ws", "HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\n\r\n<p>no</p>", 6, none),
+        ("ws", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", 5, none),
+        (
+            "ws",
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 2\r\n\r\nhi",
+            5,
+            "in front of the relay does not reach it",
+        ),
+        ("ws", "SSH-2.0-OpenSSH_9.6\r\n\r\n", 5, none),
+        ("ws", "", 5, "no connection to"),
+        ("wss", "SSH-2.0-OpenSSH_9.6\r\n\r\n", 5, "speaks no TLS"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("ws://{}/notes", listener.local_addr().expect("an address"));
+        let url = format!("{scheme}://{}/notes", listener.local_addr().expect("an address"));
         std::thread::spawn(move || {
             for socket in listener.incoming() {
                 let mut socket = socket.expect("a connection");
@@ -334,9 +343,18 @@ fn a_server_that_is_no_relay_is_said_to_be_none() {
                 let _ = socket.write_all(answer.as_bytes()); // it may have hung up
             }
         });
-        desk.sync_fails(&url, code, "driftless: ");
-        desk.clone_fails(&url, code, "driftless: ");
+        desk.sync_fails(&url, code, words);
+        desk.clone_fails(&url, code, words);
     }
+}
+
+/// It was said not to be in agreement, as if it had been connected.
+#[test]
+fn a_server_that_accepts_and_never_answers_is_said_not_to_answer() {
+    let desk = Desk::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}/notes", listener.local_addr().expect("an address"));
+    desk.fails(&["sync", desk.file(), &url, "--once", "--timeout", "1"], 5, "no answer in 1s");
 }
 
 /// The updates known to hurt Yrs.

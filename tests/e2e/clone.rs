@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use driftless::{Cloned, Config, Error, ObjectKind, SpaceObject, SyncConfig, TableOptions};
+use driftless::{Cloned, Config, Error, ObjectKind, Selection, SpaceObject, SyncConfig, TableOptions};
 use driftless_tests::{
     Commands, Node, PATIENCE, TestRelay, agree, connect, create_database, eventually, query, sql,
 };
@@ -438,6 +438,36 @@ fn indexes_that_have_one_name_in_two_files_both_hold_in_a_clone() {
     c.sync_now();
     let again = desk.clone("d");
     assert_eq!(again.renamed_indexes, cloned.renamed_indexes);
+}
+
+/// The clone made one of them and did not say a word about the other.
+#[test]
+fn of_two_tables_with_one_name_a_clone_makes_one_and_names_the_other() {
+    let desk = Desk::new();
+    let notes = "CREATE TABLE notes (id TEXT PRIMARY KEY, v)";
+    let (a, b) = (desk.node("a", notes), desk.node("b", notes));
+    sql(a.path(), "ALTER TABLE notes RENAME TO memos; INSERT INTO memos VALUES ('1', 'of notes')");
+    a.sync_now();
+    sql(b.path(), "CREATE TABLE memos (id TEXT PRIMARY KEY, z); INSERT INTO memos VALUES ('1', 'of memos')");
+    driftless::track(b.path(), Selection::All, TableOptions::default()).expect("tracked");
+    b.sync_now();
+    let shown = Commands::get().driftless(["clone", "--show", &desk.url(), text(&desk.path("c"))]);
+    assert!(shown.stderr.contains("two tables are called 'memos', and a clone makes the first"), "{shown:?}");
+    let cloned = desk.clone("c");
+    assert_eq!(cloned.tables, ["memos"]);
+    let left = left_out(&cloned);
+    assert!(
+        left.len() == 1
+            && left[0]
+                .starts_with("table memos: the space has two tables that are called so, known to it as"),
+        "{left:?}"
+    );
+    sql(a.path(), "ALTER TABLE memos RENAME TO older_memos");
+    a.sync_now();
+    let cloned = desk.clone("d");
+    assert_eq!((cloned.tables.len(), left_out(&cloned)), (2, vec![]));
+    assert_eq!(query(&desk.path("d"), "SELECT v FROM older_memos"), ["'of notes'"]);
+    assert_eq!(query(&desk.path("d"), "SELECT z FROM memos"), ["'of memos'"]);
 }
 
 #[test]

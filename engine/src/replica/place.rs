@@ -226,7 +226,8 @@ impl Replica {
         if since.elapsed() >= enough || is_virtual() || !is_patient && is_in_use() {
             return Ok(());
         }
-        Err(self.away("was changed by something that is not SQLite".into()))
+        Err(self
+            .away("was changed by something that is not SQLite; it is opened again when that is over".into()))
     }
 
     pub(super) fn away(&self, why: String) -> Error {

@@ -163,6 +163,16 @@ fn make_tables(
     // All tables before the first index: an index must not take the name of a table.
     for definition in defined {
         let table = definition.called();
+        let called_so = |other: &&&Definition| other.called().eq_ignore_ascii_case(table);
+        if let Some(other) = here.iter().find(called_so) {
+            let reason = format!(
+                "the space has two tables that are called so, known to it as '{}' and '{}', and this is the first of them; \
+                 rename the other where it is, and clone again",
+                other.name, definition.name
+            );
+            made.leave_out(ObjectKind::Table, table, None, reason);
+            continue;
+        }
         if introspect::table(tx, table)?.is_some() {
             continue;
         }

@@ -32,6 +32,9 @@ impl Address {
         if name.is_empty() {
             return Err(bad("it names no space after the host".into()));
         }
+        if name.ends_with('/') {
+            return Err(bad("it has a '/' after the name of the space".into()));
+        }
         name.parse::<SpaceName>().map_err(|error| bad(error.to_string()))?;
         Ok(Self { url })
     }
@@ -65,6 +68,7 @@ mod tests {
             "ws://host",
             "ws://host/",
             "ws://host/a/b",
+            "ws://host/a/",
             "ws://host/a?b",
             "ws://user:pw@host/a",
             "ws:///a",

@@ -1,6 +1,7 @@
 //! The tokio loop around connections: connect, drive the conversation until it ends, back off with jitter, again.
 
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use driftless_protocol::message::MAX_FRAME_BYTES;
@@ -18,7 +19,7 @@ use super::opening::Opening;
 use super::presence::Others;
 use super::session::Session;
 use super::worker::Worker;
-use super::{Refusal, SyncState};
+use super::{Refusal, SyncState, unreachable};
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 
@@ -46,6 +47,8 @@ pub(crate) struct Client {
     pub(super) opening: Opening,
     /// Holds the error that ended the sync, if nobody was waiting to be told.
     pub(super) refusal: Refusal,
+    /// Whether this attempt has asked the relay for a connection.
+    pub(super) knocked: Arc<AtomicBool>,
     pub(crate) control: mpsc::Receiver<Control>,
     pub(crate) state: watch::Sender<SyncState>,
     /// What the others are to be let know of this replica.
@@ -81,6 +84,7 @@ impl Client {
         // How often in a row the relay has refused, and with which code.
         let mut refusals = (0u32, 0u16);
         loop {
+            self.knocked.store(false, Ordering::Relaxed);
             self.state.send_replace(SyncState::Connecting);
             let connected_at = Instant::now();
             let ended = self.connection().await;
@@ -185,6 +189,7 @@ impl Client {
         if let Some(refusal) = self.opening.refusal(self.worker.path(), &self.address) {
             return Ended::Refused(refusal);
         }
+        self.knocked.store(true, Ordering::Relaxed);
         let connected = {
             let mut connecting = std::pin::pin!(connect(&self.config, &self.address));
             loop {
@@ -244,11 +249,11 @@ async fn connect(config: &SyncConfig, address: &Address) -> std::result::Result<
         }
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(WsError::Http(response))) if response.status().is_client_error() => {
-            let reason = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            let reason = format!("HTTP {}: {}", response.status(), reason.trim());
+            let body = response.body().as_deref().unwrap_or_default();
+            let reason = format!("HTTP {}: {}", response.status(), unreachable::refusal(body));
             Err(Ended::Refused(Error::Refused { code: response.status().as_u16(), reason }))
         }
-        Ok(Err(error)) => Err(Ended::Broken(error.to_string())),
+        Ok(Err(error)) => Err(Ended::Broken(unreachable::words(&error, address.url.scheme() == "wss"))),
         Err(_) => Err(Ended::Broken(format!("no answer in {:?}", config.connect_timeout))),
     }
 }

@@ -1,6 +1,6 @@
 //! Syncing with a relay: the only async part. `session` is the conversation without I/O, `connection` the socket around
-//! it, `opening` whether a space may be made at an address, `patience` whether the relay still answers there, `presence` who
-//! else is connected, `client` what connects again and again, `worker` the thread that owns the file, `quiet` when it may
+//! it, `opening` whether a space may be made at an address, `patience` whether the relay still answers there, `unreachable` why
+//! there is no connection, `presence` who else is connected, `client` what connects again and again, `worker` the thread that owns the file, `quiet` when it may
 //! write beside an app, `watch` what notices that others wrote to it.
 
 pub(crate) mod address;
@@ -11,10 +11,12 @@ mod patience;
 mod presence;
 mod quiet;
 pub(crate) mod session;
+mod unreachable;
 pub(crate) mod watch;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -63,6 +65,8 @@ pub struct Sync {
     own: watch_channel::Sender<Presence>,
     others: watch_channel::Receiver<BTreeMap<ReplicaId, Vec<u8>>>,
     refusal: Refusal,
+    url: String,
+    knocked: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -76,6 +80,7 @@ impl Sync {
         let others = Others::default();
         let watched = others.watch();
         let refusal = Refusal::default();
+        let (url, knocked) = (config.url.clone(), Arc::<AtomicBool>::default());
         let client = Client {
             worker,
             config,
@@ -83,6 +88,7 @@ impl Sync {
             create,
             opening: Opening::Make,
             refusal: refusal.clone(),
+            knocked: knocked.clone(),
             control: receiver,
             state: state_sender,
             own,
@@ -95,7 +101,16 @@ impl Sync {
             .name("driftless-sync".into())
             .spawn(move || runtime.block_on(client.run()))
             .map_err(io)?;
-        Ok(Self { control, state, own: own_sender, others: watched, refusal, thread: Some(thread) })
+        Ok(Self {
+            control,
+            state,
+            own: own_sender,
+            others: watched,
+            refusal,
+            url,
+            knocked,
+            thread: Some(thread),
+        })
     }
 
     /// How the connection is now.
@@ -112,8 +127,8 @@ impl Sync {
     /// the relay held by then is in the tables. Waits for a connection if there is none; not to be called on an
     /// async runtime's thread.
     ///
-    /// Fails with [`Error::Offline`] if an attempt to connect fails or the connection breaks meanwhile,
-    /// [`Error::TimedOut`] after `timeout`, [`Error::Refused`] and [`Error::WrongSpace`] if the relay does not want
+    /// Fails with [`Error::Offline`] if an attempt to connect fails, the connection breaks meanwhile or the relay has not answered
+    /// after `timeout`, [`Error::TimedOut`] after `timeout` otherwise, [`Error::Refused`] and [`Error::WrongSpace`] if the relay does not want
     /// this file, [`Error::OtherSpace`] if the address names another space than the last. After these three the sync has ended,
     /// and a second call fails with [`Error::SyncEnded`]. [`Error::Stopped`] if the sync or the engine has been stopped.
     /// Whatever it returns, nothing is lost, and syncing goes on in the background unless it has ended.
@@ -133,7 +148,16 @@ impl Sync {
             self.control.send(Control::SyncNow(waiter)).await.map_err(|_| self.refused())?;
             answer.await.map_err(|_| self.refused())?
         };
-        tokio::time::timeout(timeout, asked).await.unwrap_or(Err(Error::TimedOut(timeout)))
+        tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| Err(self.timed_out(timeout)))
+    }
+
+    fn timed_out(&self, timeout: Duration) -> Error {
+        let unanswered = self.state() == SyncState::Connecting && self.knocked.load(Ordering::Relaxed);
+        if unanswered {
+            let why = format!("no answer in {timeout:?}");
+            return Error::Offline { url: self.url.clone(), why };
+        }
+        Error::TimedOut(timeout)
     }
 
     /// Lets the others of the space know something of this replica, in place of what it let them know before: who has

@@ -123,7 +123,8 @@ pub(super) fn statement(rng: &mut Rng, tables: &[Seen]) -> String {
             let filter = if one_in(rng, 6) { "1".to_owned() } else { key(rng) };
             format!("UPDATE {or}{name} SET {} WHERE {filter}", sets.join(", "))
         }
-        11 => format!("DELETE FROM {name}{}", if one_in(rng, 4) { "" } else { " WHERE k = (SELECT max(k))" }),
+        11 if one_in(rng, 4) => format!("DELETE FROM {name}"),
+        11 => format!("DELETE FROM {name} WHERE k = (SELECT max(k) FROM {name})"),
         _ => format!("DELETE FROM {name} WHERE {}", key(rng)),
     }
 }

@@ -154,6 +154,13 @@ fn show(objects: &[SpaceObject], json: bool) -> anyhow::Result<()> {
     if json {
         return output::json(&serde_json::to_value(objects)?);
     }
+    let is_table = |object: &&SpaceObject| object.kind == ObjectKind::Table;
+    let tables: Vec<&str> = objects.iter().filter(is_table).map(|table| &*table.name).collect();
+    for (at, name) in tables.iter().enumerate() {
+        if tables[..at].iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            eprintln!("driftless: two tables are called '{name}', and a clone makes the first");
+        }
+    }
     for object in objects {
         match object.kind {
             ObjectKind::Pragma => output::line(&format!("PRAGMA {} = {};", object.name, object.sql))?,
