@@ -1,6 +1,8 @@
 //! The schema changes under tracked tables, with and without an engine running: the user's writes never fail, status
 //! says what is the matter, nothing gets stuck, and what is written afterwards is captured.
 
+use std::time::Duration;
+
 use driftless::Value;
 
 use crate::support::File;
@@ -10,6 +12,7 @@ const T: &str = "CREATE TABLE t (k TEXT PRIMARY KEY, v, w);
                  CREATE TABLE u (k TEXT PRIMARY KEY, v); INSERT INTO u VALUES ('1', 1)";
 
 /// Changes the schema by `ddl`, once with no engine and once beside a running one, writes by `then`, and looks.
+#[track_caller]
 fn whether_or_not_an_engine_runs(ddl: &str, then: &str, look: impl Fn(&File)) {
     for running in [false, true] {
         let file = File::tracked(T, &["t", "u"]);
@@ -25,11 +28,33 @@ fn whether_or_not_an_engine_runs(ddl: &str, then: &str, look: impl Fn(&File)) {
         }
         file.capture();
         look(&file);
-        // Whatever became of t, the other table goes on.
-        file.run("UPDATE u SET v = v + 1");
-        assert_eq!(file.capture(), ["u['1']"]);
-        file.assert_captured("u");
+        go_on(&file);
     }
+}
+
+/// The same for a migration in steps: the engine that runs looks whenever it likes and decides nothing half way.
+#[track_caller]
+fn whether_or_not_an_engine_looks_half_way(ddl: &str, then: &str, look: impl Fn(&File)) {
+    for running in [false, true] {
+        let file = File::tracked(T, &["t", "u"]);
+        let engine = running.then(|| file.engine_waiting(Duration::from_secs(3600)));
+        file.run(ddl);
+        file.run(then);
+        if let Some(engine) = engine {
+            engine.close();
+        }
+        file.capture();
+        look(&file);
+        go_on(&file);
+    }
+}
+
+/// Whatever became of t, the other table goes on.
+#[track_caller]
+fn go_on(file: &File) {
+    file.run("UPDATE u SET v = v + 1");
+    assert_eq!(file.capture(), ["u['1']"]);
+    file.assert_captured("u");
 }
 
 #[test]
@@ -163,7 +188,7 @@ fn a_table_dropped_with_writes_that_were_not_captured_yet() {
 /// What an app leaves out when it makes a table anew it wants to be rid of: such rows came back, here and everywhere.
 #[test]
 fn a_table_dropped_and_made_again_with_other_rows_says_what_became_of_each() {
-    whether_or_not_an_engine_runs(
+    whether_or_not_an_engine_looks_half_way(
         "DROP TABLE t; CREATE TABLE t (k TEXT PRIMARY KEY, v, w); INSERT INTO t VALUES ('a', 7, 'x'), ('d', 4, 'w')",
         "UPDATE t SET w = 'again' WHERE k = 'a'; INSERT INTO t VALUES ('c', 3, 'z')",
         |file| {
@@ -284,7 +309,7 @@ fn a_renamed_table_and_a_new_one_of_its_name_are_two_tables() {
 /// A migration that keeps the old table until the rows are copied: only the new one is left in the end.
 #[test]
 fn a_table_put_aside_while_its_rows_are_copied_is_the_new_one_in_the_end() {
-    whether_or_not_an_engine_runs(
+    whether_or_not_an_engine_looks_half_way(
         "ALTER TABLE t RENAME TO t_old; CREATE TABLE t (k TEXT PRIMARY KEY, v INTEGER, w TEXT);
          INSERT INTO t SELECT k, v + 100, w FROM t_old WHERE k = 'a'; DROP TABLE t_old",
         "UPDATE t SET w = 'new' WHERE k = 'a'",

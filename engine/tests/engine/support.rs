@@ -72,8 +72,13 @@ impl File {
 
     /// An engine that compares tables that were rebuilt with what was known of them at once.
     pub(crate) fn engine(&self) -> Engine {
+        self.engine_waiting(Duration::ZERO)
+    }
+
+    /// An engine that decides about a rebuilt table when it has been left alone for so long.
+    pub(crate) fn engine_waiting(&self, quiet: Duration) -> Engine {
         let mut config = Config::default();
-        config.rebuild_quiet = Duration::ZERO;
+        config.rebuild_quiet = quiet;
         Engine::open(&self.path, config).expect("the engine opens")
     }
 
