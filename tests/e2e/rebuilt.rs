@@ -291,6 +291,38 @@ fn what_two_write_while_a_table_is_in_the_making_is_in_conflict() {
     sim::set_clock(None);
 }
 
+/// What was parked was taken for what the app had seen, if others had written the row as well, and was gone.
+#[test]
+fn what_is_inserted_over_a_parked_row_of_a_table_in_the_making_leaves_a_conflict() {
+    let schema =
+        "CREATE TABLE p (id TEXT PRIMARY KEY); CREATE TABLE c (id TEXT PRIMARY KEY, p REFERENCES p (id), v);
+                  INSERT INTO p VALUES ('1')";
+    let mut circle = waiting_circle(2, schema, &["p", "c"]);
+    circle.sql(0, "PRAGMA foreign_keys = OFF; INSERT INTO c VALUES ('a', 'none', 'parked')");
+    circle.capture(0);
+    assert_eq!(circle.query(0, "SELECT count(*) FROM c"), ["0"]);
+    circle.sql(
+        0,
+        "BEGIN; CREATE TABLE new_c (id TEXT PRIMARY KEY, p REFERENCES p (id), v, w); INSERT INTO new_c SELECT *, 1 FROM c;
+         DROP TABLE c; ALTER TABLE new_c RENAME TO c; COMMIT",
+    );
+    circle.capture(0);
+    circle.sql(1, "INSERT INTO c VALUES ('a', '1', 'theirs')");
+    circle.fetch(0, 1);
+    later();
+    circle.sql(0, "INSERT INTO c VALUES ('a', '1', 'first', 1)");
+    circle.capture(0);
+    circle.sql(0, "UPDATE c SET w = 2");
+    circle.capture(0);
+    leave_alone();
+    circle.meet();
+    assert_eq!(circle.query_all("SELECT id, p, v FROM c"), ["'a', '1', 'first'"]);
+    let kept = circle
+        .query_all("SELECT value FROM driftless_conflicts WHERE shown = 0 AND \"column\" = 'v' ORDER BY 1");
+    assert_eq!(kept, ["'parked'", "'theirs'"]);
+    sim::set_clock(None);
+}
+
 #[test]
 fn rows_that_refer_to_a_table_in_the_making_stay() {
     let schema =

@@ -198,7 +198,7 @@ pub(super) fn capture_row(
         _ => Told::default(),
     };
     let restated = restated(settled, state.as_ref(), current.as_deref());
-    let over = is_there && has.parked && stored.is_some() && base.is_none() && is_over_parked(tx, row)?;
+    let over = is_there && has.parked && stored.is_some() && is_over_parked(tx, row)?;
     let (mut seeing, beside) = if let (true, Some(state)) = (over, &state) {
         let mut current = current.unwrap_or_default();
         if !tracked.fresh.is_empty() {
@@ -292,6 +292,10 @@ pub(super) fn capture_row(
             (finder(&tracked.name, key, &beside, &new_texts, &seen), found_at)
         };
         if let Some(written) = row_doc::write_beside(before, writer, time, beside, names)? {
+            if over && let Some(base) = &base {
+                let shown = row_doc::merge(Some(base), &written.update)?;
+                bases::renew(tx, tracked.id, key.as_bytes(), &shown)?;
+            }
             document = Some(written.document);
             updates.push(DocumentUpdate::Row(written.update));
         }
