@@ -135,7 +135,9 @@ fn sync_now_gives_up_after_the_time_it_was_given() {
     let mut node = Node::create(folder.path().join("a.db"), NOTES);
     node.go_online(&format!("ws://{address}/notes"));
     let late = node.sync().sync_now(Duration::from_millis(50));
-    assert!(matches!(late, Err(driftless::Error::TimedOut(_))), "{late:?}");
+    // Which of them it is depends on whether the relay was asked by then.
+    let gave_up = matches!(late, Err(driftless::Error::TimedOut(_) | driftless::Error::Offline { .. }));
+    assert!(gave_up, "{late:?}");
 }
 
 #[test]

@@ -354,7 +354,7 @@ fn a_server_that_accepts_and_never_answers_is_said_not_to_answer() {
     let desk = Desk::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("ws://{}/notes", listener.local_addr().expect("an address"));
-    desk.fails(&["sync", desk.file(), &url, "--once", "--timeout", "1"], 5, "no answer in 1s");
+    desk.fails(&["sync", desk.file(), &url, "--once", "--timeout", "3"], 5, "no answer in 3s");
 }
 
 /// The updates known to hurt Yrs.

@@ -34,6 +34,9 @@ pub(super) fn set_fresh_apart<'a>(
     (kind, why): (Kind, Why),
 ) -> Vec<row_doc::Change<'a>> {
     let mut beside = Vec::new();
+    if tracked.fresh.is_empty() {
+        return beside;
+    }
     columns.retain_mut(|now| {
         let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
         let held = state.column(now.column);

@@ -5,9 +5,11 @@
 //! turn that leaves the log empty, which is a commit boundary of the writers. Nothing is applied before that.
 
 mod found;
+mod read;
 mod row;
 mod seal;
 mod texts;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
