@@ -30,6 +30,8 @@ struct Known {
     called: HashMap<String, String>,
     /// The same of what the space defines, but for what is gone from it for good.
     defined: HashMap<String, String>,
+    /// The name by which the table travels, where the caller knows it.
+    travels: Option<String>,
 }
 
 impl Known {
@@ -61,7 +63,7 @@ impl Known {
         for definition in definitions.into_iter().filter(|definition| !definition.retired) {
             defined.entry(fold(definition.called())).or_insert(definition.name);
         }
-        Ok(Self { looks: introspect::tables(tx, &inventory)?, inventory, called, defined })
+        Ok(Self { looks: introspect::tables(tx, &inventory)?, inventory, called, defined, travels: None })
     }
 
     /// The entry of the table that is called so here.
@@ -82,11 +84,25 @@ pub(crate) fn track(
     now: i64,
 ) -> Result<Vec<String>> {
     let known = match names {
-        // A clone tracks its tables one by one.
         [name] => Known::with(tx, Inventory::read_one(tx, name)?)?,
         _ => Known::read(tx)?,
     };
     track_known(tx, &known, names, options, false, now)
+}
+
+/// Begins to track a table that was just made as the space defines it: the one that travels by the name `travels`, whatever
+/// other tables are called.
+/// Fails as [`track`] does.
+pub(crate) fn track_as(
+    tx: &Transaction<'_>,
+    table: &str,
+    travels: &str,
+    options: TableOptions,
+    now: i64,
+) -> Result<()> {
+    let known =
+        Known { travels: Some(travels.to_owned()), ..Known::with(tx, Inventory::read_one(tx, table)?)? };
+    track_known(tx, &known, &[table], options, false, now).map(|_| ())
 }
 
 /// `keep`: tables that are tracked keep their options, whatever is said of the others.
@@ -156,19 +172,11 @@ fn track_one(
         None => introspect::table(tx, name)?,
     };
     let mut table = look.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
-    let local = fold(&table.spelled);
-    let mut called = file.entry(tx, &local)?;
-    let mut defined = file.defined.get(&local).map(String::as_str);
-    // Under another key every row has another name: it is another table.
-    let rekeyed = called.take_if(|entry| entry.state != State::Tracked && has_other_key(entry, &table));
-    let options = &match rekeyed {
-        Some(entry) => {
-            defined = defined.filter(|name| *name != entry.name);
-            give_up_old_key(tx, entry, &table, options, now)?
-        }
-        None => options.clone(),
+    let (known, folded, options) = match &file.travels {
+        Some(travels) => (tables::find(tx, travels)?, travels.clone(), options.clone()),
+        None => known_as(tx, file, &table, options, now)?,
     };
-    let (known, folded) = names::of_table(tx, &local, called, defined)?;
+    let options = &options;
     match known.as_ref().filter(|entry| entry.state == State::Tracked) {
         // What was allowed for it need not be said again.
         Some(entry) => {
@@ -220,6 +228,30 @@ fn track_one(
     let id = entry.id;
     reconcile::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
     Ok((table.spelled.clone(), Some((id, table))))
+}
+
+/// What is known of a table by what it is called: its entry, the name by which it travels, and the options to track it with.
+fn known_as(
+    tx: &Transaction<'_>,
+    file: &Known,
+    table: &Table,
+    options: &TableOptions,
+    now: i64,
+) -> Result<(Option<Entry>, String, TableOptions)> {
+    let local = fold(&table.spelled);
+    let mut called = file.entry(tx, &local)?;
+    let mut defined = file.defined.get(&local).map(String::as_str);
+    // Under another key every row has another name: it is another table.
+    let rekeyed = called.take_if(|entry| entry.state != State::Tracked && has_other_key(entry, table));
+    let options = match rekeyed {
+        Some(entry) => {
+            defined = defined.filter(|name| *name != entry.name);
+            give_up_old_key(tx, entry, table, options, now)?
+        }
+        None => options.clone(),
+    };
+    let (known, travels) = names::of_table(tx, &local, called, defined)?;
+    Ok((known, travels, options))
 }
 
 /// Whether a table has another primary key than it had when it was last looked at.

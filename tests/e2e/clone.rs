@@ -470,6 +470,73 @@ fn of_two_tables_with_one_name_a_clone_makes_one_and_names_the_other() {
     assert_eq!(query(&desk.path("d"), "SELECT z FROM memos"), ["'of memos'"]);
 }
 
+/// A clone took its tables for others by what they are called: it had no row of the renamed one, or those of the other.
+#[test]
+fn a_clone_has_the_rows_of_tables_whose_names_others_have_now() {
+    let table = |name: &str| {
+        format!(
+            "CREATE TABLE {name} (id TEXT PRIMARY KEY, v); INSERT INTO {name} VALUES ('1', 'was {name}');"
+        )
+    };
+    let child = "CREATE TABLE c (id TEXT PRIMARY KEY, p REFERENCES p (id)); INSERT INTO c VALUES ('1', '1');";
+    for (migration, between) in [
+        (
+            vec![
+                "ALTER TABLE p RENAME TO r",
+                "CREATE TABLE p (id TEXT PRIMARY KEY, n); INSERT INTO p VALUES ('z', 'new')",
+            ],
+            true,
+        ),
+        (
+            vec![
+                "ALTER TABLE p RENAME TO r; CREATE TABLE p (id TEXT PRIMARY KEY, n); INSERT INTO p VALUES ('z', 'new')",
+            ],
+            false,
+        ),
+        (
+            vec![
+                "BEGIN; ALTER TABLE p RENAME TO x; ALTER TABLE q RENAME TO p; ALTER TABLE x RENAME TO q; COMMIT",
+            ],
+            false,
+        ),
+        (
+            vec![
+                "BEGIN; ALTER TABLE p RENAME TO x; ALTER TABLE q RENAME TO p; ALTER TABLE r RENAME TO q; ALTER TABLE x RENAME TO r; COMMIT",
+            ],
+            false,
+        ),
+    ] {
+        let desk = Desk::new();
+        let mut schema = table("p") + &table("q") + child;
+        if migration[0].contains("TABLE r ") {
+            schema += &table("r");
+        }
+        let a = desk.node("a", &schema);
+        for statements in &migration {
+            sql(a.path(), statements);
+            if between {
+                a.sync_now();
+            }
+        }
+        driftless::track(a.path(), Selection::All, TableOptions::default()).expect("tracked");
+        a.sync_now();
+        let cloned = desk.clone("b");
+        assert_eq!(left_out(&cloned), Vec::<String>::new());
+        let b = desk.online("b");
+        sql(b.path(), "INSERT INTO p (id) VALUES ('b')");
+        b.sync_now();
+        a.sync_now();
+        for name in &cloned.tables {
+            let rows = format!("SELECT * FROM {name} ORDER BY id");
+            assert_eq!(query(b.path(), &rows), query(a.path(), &rows), "{name} after {migration:?}");
+        }
+        assert_eq!(query(b.path(), "SELECT count(*) FROM c"), ["1"]);
+        let states: Vec<String> =
+            b.status().tables.iter().map(|table| format!("{} {}", table.table, table.state)).collect();
+        assert!(states.iter().all(|state| state.ends_with(" tracked")), "{states:?}");
+    }
+}
+
 #[test]
 fn a_clone_has_the_indexes_that_its_space_s_files_have_now() {
     let desk = Desk::new();

@@ -259,8 +259,8 @@ fn track(tx: &Transaction<'_>, definition: &Definition) -> Result<std::result::R
     // would only be news for everybody.
     let allow_integer_key = matches!(introspect::table(tx, table)?, Some(Ok(table)) if table.integer_key);
     let options = TableOptions { allow_integer_key, ..definition.options.clone() };
-    let reason = match tracking::track(tx, &[table], options, now()) {
-        Ok(_) => {
+    let reason = match tracking::track_as(tx, table, &definition.name, options, now()) {
+        Ok(()) => {
             tx.execute_batch("RELEASE _driftless_clone").doing(doing)?;
             return Ok(Ok(()));
         }
