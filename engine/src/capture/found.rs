@@ -46,12 +46,15 @@ pub(super) fn set_fresh_apart<'a>(
             return false;
         }
         let is_default = now.implied.is_some_and(|default| *default == now.value);
+        // What the app counted since the column appeared, whether our triggers saw it or not.
+        let is_written = kind == Kind::Written || why == Why::Rebuilt;
         if let Some(held) = held
             && is_fresh
-            && kind == Kind::Written
+            && is_written
             && !is_default
+            && count_on(now, held)
         {
-            count_on(now, held);
+            return true;
         }
         if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
             return true;
@@ -66,7 +69,7 @@ pub(super) fn set_fresh_apart<'a>(
             // The user wrote this row since the column appeared: what is no default is theirs.
             Kind::Written => !is_default,
             // What the app counted since was captured as a write.
-            Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
+            Kind::Found if now.kind == ColumnKind::Counter && !is_written => false,
             Kind::Found => {
                 if !is_default && !under_another_name() {
                     beside.push(row_doc::Change::set(now.column, now.value.clone()));
@@ -79,15 +82,46 @@ pub(super) fn set_fresh_apart<'a>(
 }
 
 /// Gives a counter the value that it has when what was counted here, from the column's default on, is added to what others
-/// counted.
-fn count_on(now: &mut Current<'_>, held: &Held<'_>) {
+/// counted. Returns whether it is a counter that can be counted so.
+fn count_on(now: &mut Current<'_>, held: &Held<'_>) -> bool {
     if now.kind == ColumnKind::Counter
         && let (Some(&Value::Integer(default)), &Value::Integer(value)) = (now.implied, &now.value)
         && let Some(sum) = held.sum()
         && let Ok(all) = i64::try_from(sum + i128::from(value) - i128::from(default))
     {
         now.value = Value::Integer(all);
+        return true;
     }
+    false
+}
+
+/// Takes those counters out of `columns` that may be others under new names and that the document has no value for yet. Each
+/// begins with what the other showed, which nobody wrote in it, and what differs from that was added here: the first of the
+/// returned changes are to be written beside the document, the second by whoever saw it.
+pub(super) fn begin_renamed_counters<'a>(
+    tracked: &Tracked,
+    state: &RowState<'_>,
+    columns: &mut Vec<Current<'a>>,
+) -> (Vec<row_doc::Change<'a>>, Vec<row_doc::Change<'a>>) {
+    let (mut begun, mut added) = (Vec::new(), Vec::new());
+    let other = |column: &str| {
+        let (_, other) = tracked.asked.iter().find(|(asked, _)| asked == column)?;
+        i64::try_from(state.column(other)?.sum()?).ok()
+    };
+    columns.retain(|now| {
+        let is_new = now.kind == ColumnKind::Counter && state.column(now.column).is_none();
+        let (Some(before), &Value::Integer(value)) = (other(now.column).filter(|_| is_new), &now.value)
+        else {
+            return true;
+        };
+        begun.push(row_doc::Change::set(now.column, Value::Integer(before)));
+        if value != before {
+            let by = i128::from(value) - i128::from(before);
+            added.push(row_doc::Change::Add { column: now.column.into(), by });
+        }
+        false
+    });
+    (begun, added)
 }
 
 /// The part of a row whose columns were taken for other columns until somebody told: it is written beside what others wrote.

@@ -5,7 +5,7 @@ use driftless_protocol::lane::LIFE;
 use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::{Transaction, params_from_iter};
 
-use super::found::{Told, says_all, set_fresh_apart, take_counters, take_told};
+use super::found::{Told, begin_renamed_counters, says_all, set_fresh_apart, take_counters, take_told};
 use super::read::{self, Before, DOING};
 use super::writing::Writing;
 use super::{Author, Has, Kind, texts};
@@ -164,15 +164,24 @@ impl<'a> Plan<'a> {
             (Against::Apart, Some(state)) if says_all(tracked, state, current.as_deref()) => Self::default(),
             (Against::Apart, _) => Self { beside: diff::changes(None, current, true), ..Self::default() },
             (Against::Shown | Against::Parked, state) => {
-                let mut beside = match (state, &mut current) {
-                    (Some(state), Some(columns)) => set_fresh_apart(tracked, state, columns, how),
-                    _ => Vec::new(),
+                let (mut beside, added) = match (state, &mut current) {
+                    (Some(state), Some(columns)) => {
+                        let (begun, added) = begin_renamed_counters(tracked, state, columns);
+                        let mut beside = set_fresh_apart(tracked, state, columns, how);
+                        beside.extend(begun);
+                        (beside, added)
+                    }
+                    _ => Default::default(),
                 };
                 if origin == Origin::WrittenAnew {
                     // What a counter shows others may hold, too: written at no known time, it gives way to that.
                     beside.extend(take_counters(&mut current));
                 }
-                let seeing = diff::changes(state, current, origin != Origin::Written);
+                let mut seeing = diff::changes(state, current, origin != Origin::Written);
+                if seeing.is_empty() && !added.is_empty() {
+                    seeing.push(row_doc::Change::set(LIFE, Value::Integer(1)));
+                }
+                seeing.extend(added);
                 Self { seeing, beside }
             }
         }

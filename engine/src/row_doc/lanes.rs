@@ -179,9 +179,17 @@ impl<'a> Lanes<'a> {
         let present = self.present.iter().filter(|(name, _)| replaces(name.writer));
         let present = present.filter_map(|(_, lane)| lane.cell(column));
         let replaced: Vec<&Cell<'_>> = present.chain(own.cell(column)).collect();
+        // A counter shows what was added to it, too.
+        let added = self.added(other).saturating_add(own.added(other));
+        let shows = |cell: &Cell<'_>, content: &Content<'_>| match (&cell.content, content) {
+            (Content::Value(Value::Integer(base)), Content::Value(Value::Integer(shown))) => {
+                i128::from(*base) + added == i128::from(*shown) || base == shown
+            }
+            (known, content) => known == content,
+        };
         let is_copied = |cell: &Cell<'_>| {
             matches!(cell.content, Content::Value(_))
-                && (cell.content == *content || replaced.iter().any(|known| known.content == cell.content))
+                && (shows(cell, content) || replaced.iter().any(|known| shows(cell, &known.content)))
         };
         let is_seen = |name: &LaneName<'_>, number: u64| {
             replaced.iter().flat_map(|cell| &cell.seen).any(|seen| {

@@ -283,6 +283,25 @@ impl Tracked {
     }
 }
 
+impl Tracked {
+    /// The same with columns that may be others under new names. What is added to one that may be a counter is counted, so
+    /// that it is not lost once somebody says so.
+    pub(crate) fn asking(mut self, asked: Renames) -> Self {
+        let is_counter = |name: &String| kinds::of(&self.options.kinds, name) == ColumnKind::Counter;
+        for (name, other) in &asked {
+            let at = self.table.columns.iter().position(|column| column.name == *name);
+            if let Some(kind) = at.and_then(|at| self.kinds.get_mut(at))
+                && *kind == ColumnKind::Register
+                && is_counter(other)
+            {
+                *kind = ColumnKind::Counter;
+            }
+        }
+        self.asked = asked;
+        self
+    }
+}
+
 /// A foreign key of a tracked table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Child {

@@ -591,8 +591,8 @@ fn kept_triggers(entry: &Entry, ours: &[(&str, &Trigger)]) -> bool {
 fn tracked(entry: Entry, table: Table, watched: bool, renames: Renames) -> Tracked {
     let asked = column_changes::asked(&entry);
     let (fresh, settling) = (entry.fresh, entry.rebuilt.is_some());
-    let tracked = Tracked::new(entry.id, entry.name, entry.options, table);
-    Tracked { fresh, watched, renames, asked, settling, ..tracked }
+    let tracked = Tracked::new(entry.id, entry.name, entry.options, table).asking(asked);
+    Tracked { fresh, watched, renames, settling, ..tracked }
 }
 
 /// What the table demands of its rows, as a digest: its definition, its UNIQUE indexes, and what it refers to.

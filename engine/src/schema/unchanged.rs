@@ -64,7 +64,7 @@ pub(super) fn catalog(tx: &Transaction<'_>) -> Result<Option<Catalog>> {
         let asked = column_changes::asked(&entry);
         let fresh = entry.fresh;
         let one = Tracked::new(entry.id, entry.name, entry.options, table);
-        tracked.push(Tracked { fresh, renames, asked, ..one });
+        tracked.push(Tracked { fresh, renames, ..one.asking(asked) });
     }
     let written: BTreeSet<String> = effects.values().flatten().cloned().collect();
     let names: BTreeSet<String> = tracked.iter().map(|table| fold(&table.table.spelled)).collect();
