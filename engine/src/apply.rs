@@ -6,12 +6,11 @@ use driftless_protocol::RowKey;
 use driftless_protocol::changeset::{Body, Document};
 use rusqlite::Transaction;
 
+use crate::document;
 use crate::error::Result;
-use crate::row_doc;
 use crate::store::tables::{self, State};
 use crate::store::texts::{self, Stored};
 use crate::store::{bases, documents, writers};
-use crate::text_doc;
 
 /// How much memory the documents of touched rows may take, in bytes; beyond, they are read again.
 const DOCUMENT_BYTES: usize = 32 << 20;
@@ -140,7 +139,7 @@ pub(crate) fn body(
         }
         let stored = documents::get(tx, table, row.key.as_bytes())?;
         let before = stored.as_ref().map(|stored| &stored.body[..]);
-        let document = row_doc::merge(before, row.update)?;
+        let document = document::row::merge(before, row.update)?;
         if before == Some(&document[..]) {
             continue;
         }
@@ -169,9 +168,9 @@ fn text(
 ) -> Result<bool> {
     let stored = texts::get(tx, table, key.as_bytes(), column)?;
     let parts = stored.as_ref().map(Stored::parts).unwrap_or_default();
-    let Some(merged) = text_doc::merge(&parts, update)? else { return Ok(false) };
+    let Some(merged) = document::text::merge(&parts, update)? else { return Ok(false) };
     if behind {
-        let shown = if parts.is_empty() { String::new() } else { text_doc::content(&parts)? };
+        let shown = if parts.is_empty() { String::new() } else { document::text::content(&parts)? };
         bases::keep_text(tx, table, key.as_bytes(), column, &shown)?;
     }
     let id = match &stored {
@@ -186,9 +185,9 @@ fn text(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::text::{TextDocError, content, seed, write};
     use crate::error::Error;
     use crate::store::migrations;
-    use crate::text_doc::{TextDocError, content, seed, write};
     use driftless_protocol::changeset::BodyBuilder;
     use driftless_protocol::{
         Changeset, ChangesetHeader, Collation, Part, ReplicaId, Seq, StateVector, Value, WriterId,

@@ -8,7 +8,7 @@ use crate::draft::{self, Draft};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::replica::Made;
-use crate::schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
+use crate::space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 
 /// What a clone has, and what not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -55,7 +55,7 @@ pub fn clone_asking(
     mut wanted: impl FnMut(&SpaceObject) -> bool,
 ) -> Result<Cloned> {
     let path = path.as_ref();
-    crate::sync::address::Address::parse(&sync.url)?;
+    crate::address::Address::parse(&sync.url)?;
     if path.exists() {
         return Err(Error::FileExists(path.to_owned()));
     }
@@ -109,7 +109,7 @@ pub fn space_objects(
     config: Config,
     timeout: Duration,
 ) -> Result<Vec<SpaceObject>> {
-    crate::sync::address::Address::parse(&sync.url)?;
+    crate::address::Address::parse(&sync.url)?;
     let draft = Draft::create(path.as_ref())?;
     let engine = downloaded(&draft, sync, config, timeout)?;
     let objects = engine.worker().call_blocking(|replica| replica.space_objects())?;

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use driftless_protocol::{RowKey, Value};
 use rusqlite::{Transaction, params_from_iter};
 
+use crate::document;
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
-use crate::row_doc;
-use crate::row_doc::resolve::RowState;
 use crate::schema::{Table, Tracked, column_changes};
 use crate::store::tables::Entry;
 use crate::store::{Bind, backlog, dirty, documents, texts, value};
@@ -45,7 +45,7 @@ pub(crate) fn each(
         let Some(row) = row(tx, &tracked, &bytes)? else { continue };
         let Some(stored) = documents::get(tx, entry.id, &bytes)? else { continue };
         // One that cannot be read is made anew when the row is captured.
-        let Ok(lanes) = row_doc::lanes(&stored.body) else { continue };
+        let Ok(lanes) = document::row::lanes(&stored.body) else { continue };
         let mut state = lanes.renamed(&renames).state(entry.options.deletes_win);
         if !state.alive {
             continue;

@@ -47,6 +47,7 @@ macro_rules! planted {
     };
 }
 
+mod address;
 mod apply;
 mod capture;
 mod changes;
@@ -55,11 +56,11 @@ mod compared_rows;
 mod config;
 mod conflicts;
 mod delivery;
+mod document;
 mod draft;
 mod engine;
+mod env;
 mod error;
-mod fresh;
-mod json;
 mod lock;
 mod made_again;
 mod materialize;
@@ -75,20 +76,17 @@ mod parked;
 pub mod planted;
 mod replica;
 mod reused_names;
-mod row_doc;
 mod schema;
 mod setup;
-mod shell;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim;
 mod snapshot;
+mod space_objects;
 mod stale_log;
 mod status;
 mod store;
 mod sync;
-mod text_doc;
-mod time;
 mod tracking;
 mod verify;
 
@@ -96,22 +94,22 @@ pub use changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
 pub use cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
 pub use config::{ColumnKind, Config, SyncConfig, TableOptions};
 pub use conflicts::{Conflict, Written, conflicts};
+pub use document::affinity::Affinity;
+pub use document::json::to_json;
+pub use document::row::RowDocError;
+pub use document::text::{TextDocError, merge_text};
 pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
 pub use engine::Engine;
+pub use error::refusal::{KindRefusal, Refusal};
 pub use error::{Error, OtherSpace, Result};
-pub use json::to_json;
 pub use notice::{RunningConnection, RunningEngine};
 pub use parked::{Parked, parked};
-pub use row_doc::RowDocError;
-pub use schema::Affinity;
-pub use schema::eligibility::{KindRefusal, Refusal};
-pub use schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 pub use setup::{
     Selection, Tracked, deny_rename, end_track_all, forget, is_initialized, rename_column, set_kind, track,
     untrack, untrack_all,
 };
+pub use space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use sync::worker::Health;
 pub use sync::{Sync, SyncState};
-pub use text_doc::{TextDocError, merge_text};
 pub use verify::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};

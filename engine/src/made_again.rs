@@ -8,8 +8,8 @@ use driftless_protocol::Value;
 use rusqlite::Transaction;
 
 use crate::compared_rows::{self, Compared};
+use crate::document;
 use crate::error::Result;
-use crate::row_doc;
 use crate::schema::column_changes::{self, Key};
 use crate::schema::{Table, Tracked};
 use crate::store::tables::{Entry, State};
@@ -43,7 +43,7 @@ pub(crate) fn table(tx: &Transaction<'_>, entry: &Entry, table: &Table) -> Resul
 /// Whether a document shows a row.
 fn is_alive(tx: &Transaction<'_>, entry: &Entry, key: &[u8]) -> Result<bool> {
     let Some(stored) = documents::get(tx, entry.id, key)? else { return Ok(false) };
-    let lanes = row_doc::lanes(&stored.body);
+    let lanes = document::row::lanes(&stored.body);
     Ok(lanes.is_ok_and(|lanes| lanes.state(entry.options.deletes_win).alive))
 }
 

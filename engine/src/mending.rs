@@ -16,12 +16,11 @@ use driftless_protocol::RowKey;
 use rusqlite::Transaction;
 
 use crate::config::{Config, TableOptions};
+use crate::env::{ids, now};
 use crate::error::{Doing, Error, Result};
-use crate::fresh;
 use crate::schema::{definitions, introspect, reconcile, unchanged};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress};
-use crate::time::now;
 
 /// Looks whether everything is there and mends what is not. `whole`: the schema too, which costs a millisecond.
 /// Returns whether anything was mended; then the triggers must be looked at, and the replica's id may be another.
@@ -161,7 +160,7 @@ pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
     ] {
         tx.execute_batch(&format!("DELETE FROM _driftless_{table}")).doing(doing)?;
     }
-    identity::start_over(tx, path, migrations::FORMAT, fresh::replica())?;
+    identity::start_over(tx, path, migrations::FORMAT, ids::replica())?;
     look_again(tx)?;
     tx.execute_batch(
         "INSERT INTO _driftless_backlog (tbl, first, at, k0) SELECT 1, 0, 0, name FROM _driftless_definitions",

@@ -11,10 +11,10 @@ use rusqlite::Transaction;
 
 use crate::apply::{self, TableNumbers, Touched, TouchedRows};
 use crate::delivery;
+use crate::env::now;
 use crate::error::{Doing, Error, Result};
 use crate::materialize::{Ahead, Limit, Materializer, Orphan, RolledBack, Stop, Unit};
 use crate::store::{backlog, documents, inbox, progress, quarantine};
-use crate::time::now;
 
 /// Touched rows are written to their tables when they take this much memory, in bytes.
 const TOUCHED_BYTES: usize = 16 << 20;

@@ -5,12 +5,12 @@
 use driftless_protocol::lane::MAX_COLUMN_BYTES;
 use rusqlite::Transaction;
 
+use crate::error::shell;
 use crate::error::{Doing, Error, Result};
 use crate::schema::column_changes;
 use crate::schema::definitions::{self, Definition};
 use crate::schema::moved_names::{self, Move};
 use crate::schema::{Table, introspect, reconcile};
-use crate::shell;
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, Entry, State};

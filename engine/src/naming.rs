@@ -4,8 +4,8 @@ use driftless_protocol::message::Head;
 use driftless_protocol::{ChangesetHeader, ReplicaId, Seq};
 use rusqlite::Transaction;
 
+use crate::env::ids;
 use crate::error::{Error, Result};
-use crate::fresh;
 use crate::store::{identity, outbox, progress};
 
 /// Whether the relay holds something of ours that this file never wrote.
@@ -29,7 +29,7 @@ pub(crate) fn is_foreign(tx: &Transaction<'_>, own: Head, last: u64) -> Result<b
 /// is renumbered under the new. A transaction that was sent only in part goes again from its beginning.
 pub(crate) fn take_new_name(tx: &Transaction<'_>) -> Result<ReplicaId> {
     let old = identity::replica(tx)?;
-    let new = fresh::replica();
+    let new = ids::replica();
     let last = progress::vector(tx)?.get(old);
     // Of any relay: what others wrote upon it may be applied here, and must find it under the old name.
     let shared = match outbox::group_end(tx, identity::shared(tx)?)? {

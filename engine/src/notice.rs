@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::env::now;
 use crate::sync::SyncState;
 use crate::sync::worker::Health;
-use crate::time::now;
 
 /// More than that is no notice, in bytes.
 const LONGEST: u64 = 64 << 10;

@@ -6,11 +6,11 @@ use driftless_protocol::{RowKey, Value};
 use rusqlite::Connection;
 
 use crate::config::Config;
+use crate::document;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::{Doing, Result};
 use crate::lock;
-use crate::row_doc;
 use crate::schema::introspect;
 use crate::store::{self, documents, tables, texts};
 
@@ -84,7 +84,7 @@ fn values(
         return Ok(Vec::new());
     };
     let renames = look.rename(&entry.renames);
-    let lanes = row_doc::lanes(&stored.body)?.renamed(&renames);
+    let lanes = document::row::lanes(&stored.body)?.renamed(&renames);
     let mut state = lanes.state(entry.options.deletes_win);
     texts::fill(connection, table, key.as_bytes(), &mut state, |_| None)?;
     let key_values = key.values();

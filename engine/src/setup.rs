@@ -5,13 +5,13 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::config::{ColumnKind, Config, TableOptions};
+use crate::env::now;
+use crate::error::refusal::Refusal;
 use crate::error::{Doing, Error, Result};
 use crate::lock;
 use crate::mending;
 use crate::names;
-use crate::schema::eligibility::Refusal;
 use crate::store;
-use crate::time::now;
 use crate::tracking;
 
 /// Tables that were tracked, and those that could not be.

@@ -8,10 +8,10 @@ use driftless_protocol::changeset::BodyBuilder;
 use driftless_protocol::{ReplicaId, RowKey, Seq, SnapshotHeader, SnapshotPart, StateVector};
 use rusqlite::Connection;
 
+use crate::document;
+use crate::env::ids;
 use crate::error::{Doing, Error, Result};
-use crate::fresh;
 use crate::store::{self, documents, identity, progress, quarantine, tables, texts, writers};
-use crate::text_doc;
 
 /// About how large a part grows, in bytes before compression.
 const PART_BYTES: usize = 4 << 20;
@@ -35,7 +35,7 @@ pub(crate) fn make(
         driftless_wal::sync(&tx).doing("making a snapshot")?;
     }
     let vector = contained(&tx)?;
-    let snapshot = fresh::snapshot();
+    let snapshot = ids::snapshot();
     let header = |index, last| SnapshotHeader { snapshot, index, last, vector: vector.clone() };
     let mut body = BodyBuilder::new();
     for (writer, replica) in writers::all(&tx)? {
@@ -62,7 +62,7 @@ pub(crate) fn make(
     finished = finished
         && texts::each(&tx, |table, key, column, stored| {
             let key = row_key(key, "_driftless_texts")?;
-            let document = text_doc::compact(&stored.parts())?;
+            let document = document::text::compact(&stored.parts())?;
             let goes_on = room(&mut body, &document);
             if goes_on {
                 body.text(table, &key, column, &document);
@@ -85,7 +85,7 @@ pub(crate) fn of_rows(
 ) -> Result<Vec<SnapshotPart>> {
     let mut connection = store::open_to_read(path, busy_timeout)?;
     let tx = connection.transaction().doing("making a snapshot")?;
-    let snapshot = fresh::snapshot();
+    let snapshot = ids::snapshot();
     let mut bodies = Vec::new();
     let mut body = BodyBuilder::new();
     for (writer, replica) in writers::all(&tx)? {
@@ -99,7 +99,7 @@ pub(crate) fn of_rows(
         }
         body.row(name, key, &stored.body);
         for (column, text) in texts::of_row(&tx, entry.id, key.as_bytes())? {
-            body.text(name, key, &column, &text_doc::compact(&text.parts())?);
+            body.text(name, key, &column, &document::text::compact(&text.parts())?);
         }
     }
     bodies.push(body.finish());
@@ -185,11 +185,12 @@ mod tests {
         // Two that do not fit one part together, and one that was edited.
         let long = "long ".repeat(PART_BYTES / 8);
         for (column, text) in [("a", &long[..]), ("b", &long), ("body", "one two")] {
-            let (_, document) = text_doc::seed("notes", &key, column, text);
+            let (_, document) = document::text::seed("notes", &key, column, text);
             texts::create(&tx, table, key.as_bytes(), column, &document).expect("creates");
         }
         let stored = texts::get(&tx, table, key.as_bytes(), "body").expect("reads").expect("is there");
-        let written = text_doc::write(&stored.parts(), WriterId::from_bits(7), "one three").expect("writes");
+        let written =
+            document::text::write(&stored.parts(), WriterId::from_bits(7), "one three").expect("writes");
         texts::append(&tx, &stored, &written.expect("changed").update).expect("appends");
         tx.commit().expect("commits");
 
@@ -217,7 +218,7 @@ mod tests {
         for (column, text) in [("a", &long[..]), ("b", &long), ("body", "one three")] {
             let stored = texts::get(&tx, table, key.as_bytes(), column).expect("reads").expect("is there");
             assert_eq!(stored.parts().len(), 1);
-            assert!(text_doc::content(&stored.parts()).expect("reads") == text, "{column}");
+            assert!(document::text::content(&stored.parts()).expect("reads") == text, "{column}");
         }
     }
 }

@@ -9,19 +9,19 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::config::{ColumnKind, Config};
+use crate::env::now;
 #[cfg(doc)]
 use crate::error::Error;
+use crate::error::refusal::Refusal;
+use crate::error::shell;
 use crate::error::{Doing, Result};
 use crate::lock;
 use crate::notice::RunningEngine;
 use crate::schema::definitions::{self, Definition};
-use crate::schema::eligibility::Refusal;
 use crate::schema::inventory::Inventory;
 use crate::schema::{Catalog, Table, column_changes, introspect, triggers};
-use crate::shell;
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
-use crate::time::now;
 use crate::tracking::rule::{self, Rule};
 
 /// How a file is doing.

@@ -9,11 +9,12 @@ use driftless_protocol::Seq;
 use rusqlite::Transaction;
 
 use crate::config::{ColumnKind, TableOptions};
+use crate::error::refusal::Refusal;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::schema::column_changes::Key;
 use crate::schema::definitions::{self, Definition};
-use crate::schema::eligibility::{self, Refusal};
+use crate::schema::eligibility;
 use crate::schema::introspect::Look;
 use crate::schema::inventory::{Inventory, Object};
 use crate::schema::{Table, bookkeeping, column_changes, introspect, reconcile, triggers};

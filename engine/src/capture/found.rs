@@ -6,10 +6,11 @@ use rusqlite::Transaction;
 
 use super::Kind;
 use crate::config::ColumnKind;
+use crate::document;
+use crate::document::row::Lanes;
+use crate::document::row::diff::Current;
+use crate::document::row::resolve::{Column as Held, RowState};
 use crate::error::Result;
-use crate::row_doc::diff::Current;
-use crate::row_doc::resolve::{Column as Held, RowState};
-use crate::row_doc::{self, Lanes};
 use crate::schema::{Column, Tracked};
 use crate::store::dirty::Why;
 use crate::store::writers;
@@ -32,14 +33,14 @@ pub(super) fn set_fresh_apart<'a>(
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
     (kind, why): (Kind, Why),
-) -> Vec<row_doc::Change<'a>> {
+) -> Vec<document::row::Change<'a>> {
     let mut beside = Vec::new();
     columns.retain_mut(|now| {
         let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
         let held = state.column(now.column);
         if is_fresh && held.is_none() && kind == Kind::Found && now.implied != Some(&now.value) {
             // Of what stands in a column that has just come, as by a rename, nobody knows when it was written.
-            beside.push(row_doc::Change::set(now.column, now.value.clone()));
+            beside.push(document::row::Change::set(now.column, now.value.clone()));
             return false;
         }
         let is_default = now.implied.is_some_and(|default| *default == now.value);
@@ -66,7 +67,7 @@ pub(super) fn set_fresh_apart<'a>(
             Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
             Kind::Found => {
                 if !is_default && !under_another_name() {
-                    beside.push(row_doc::Change::set(now.column, now.value.clone()));
+                    beside.push(document::row::Change::set(now.column, now.value.clone()));
                 }
                 false
             }
@@ -90,7 +91,7 @@ fn count_on(now: &mut Current<'_>, held: &Held<'_>) {
 /// The part of a row whose columns were taken for other columns until somebody told: it is written beside what others wrote.
 #[derive(Default)]
 pub(super) struct Told<'a> {
-    pub(super) changes: Vec<row_doc::Change<'a>>,
+    pub(super) changes: Vec<document::row::Change<'a>>,
     /// Writers at other replicas. Nobody knows which of two columns their writes were for, so these stay beside `changes`.
     pub(super) unseen: Vec<WriterId>,
 }
@@ -105,8 +106,8 @@ pub(super) fn take_told<'a>(
     columns: &mut Vec<Current<'a>>,
     own: ReplicaId,
 ) -> Result<Told<'a>> {
-    let as_written = row_doc::lanes(document)?;
-    let renamed = row_doc::lanes(document)?.renamed(&tracked.renames);
+    let as_written = document::row::lanes(document)?;
+    let renamed = document::row::lanes(document)?.renamed(&tracked.renames);
     let mut told = Told::default();
     for now in std::mem::take(columns) {
         let namesake = namesake(tracked, now.column).filter(|_| now.kind == ColumnKind::Register);
@@ -119,7 +120,7 @@ pub(super) fn take_told<'a>(
             continue;
         }
         told.unseen.extend(unseen);
-        told.changes.push(row_doc::Change::set(now.column, now.value));
+        told.changes.push(document::row::Change::set(now.column, now.value));
     }
     Ok(told)
 }
@@ -159,13 +160,13 @@ fn written_by_others(
 }
 
 /// Takes the counters out of a row, as values that were found in it.
-pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<row_doc::Change<'a>> {
+pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<document::row::Change<'a>> {
     let mut counters = Vec::new();
     for columns in current.iter_mut() {
         columns.retain(|column| {
             let counts = column.kind == ColumnKind::Counter;
             if counts {
-                counters.push(row_doc::Change::set(column.column, column.value.clone()));
+                counters.push(document::row::Change::set(column.column, column.value.clone()));
             }
             !counts
         });
@@ -179,7 +180,7 @@ pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<r
 pub(super) fn finder(
     table: &str,
     key: &RowKey,
-    changes: &[row_doc::Change<'_>],
+    changes: &[document::row::Change<'_>],
     texts: &[(String, String)],
     seen: &[Seen],
 ) -> WriterId {
@@ -197,9 +198,9 @@ pub(super) fn finder(
     for change in sorted {
         part(change.column().as_bytes());
         match change {
-            row_doc::Change::Set { value, .. } => part(&value.to_bytes()),
-            row_doc::Change::Add { by, .. } => part(&[&[5], &by.to_le_bytes()[..]].concat()),
-            row_doc::Change::SetText { column } => {
+            document::row::Change::Set { value, .. } => part(&value.to_bytes()),
+            document::row::Change::Add { by, .. } => part(&[&[5], &by.to_le_bytes()[..]].concat()),
+            document::row::Change::SetText { column } => {
                 let text = texts.iter().find(|(known, _)| known == column).map(|(_, text)| text.as_bytes());
                 part(&[&[6], text.unwrap_or_default()].concat());
             }

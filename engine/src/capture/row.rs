@@ -8,11 +8,12 @@ use rusqlite::Transaction;
 use super::found::{Told, finder, says_all, set_fresh_apart, take_counters, take_told};
 use super::{Author, Has, Kind, texts};
 use crate::apply::{Touched, TouchedRows};
+use crate::document;
+use crate::document::row::Lanes;
+use crate::document::row::diff::{self, Current};
+use crate::document::row::resolve::RowState;
+use crate::env::ids;
 use crate::error::{Doing, Error, Result};
-use crate::fresh;
-use crate::row_doc::diff::{self, Current};
-use crate::row_doc::resolve::RowState;
-use crate::row_doc::{self, Lanes};
 use crate::schema::{Column, Tracked};
 use crate::store::dirty::{Mark, Why};
 use crate::store::parked::{Reason, Stage};
@@ -67,7 +68,7 @@ pub(super) fn anew(
              with `driftless verify FILE URL --repair`"
         ),
     )?;
-    let author = Author { writer: fresh::writer(), ..author };
+    let author = Author { writer: ids::writer(), ..author };
     writers::remember(tx, author.writer, author.replica)?;
     capture_row(tx, Row { lost: true, ..row }, author, has, touched)
 }
@@ -77,7 +78,7 @@ fn restated<'a>(
     settled: &[String],
     state: Option<&RowState<'_>>,
     current: Option<&[Current<'a>]>,
-) -> Vec<row_doc::Change<'a>> {
+) -> Vec<document::row::Change<'a>> {
     let of = |name: &String| {
         let before = state?.column(name).filter(|column| !column.kept.is_empty())?;
         let now = current?.iter().find(|now| now.column == name)?;
@@ -123,7 +124,7 @@ pub(super) fn capture_row(
         None => stored.as_ref().map(|stored| &stored.body[..]),
     };
     let is_new = shown.is_none();
-    let lanes = shown.map(row_doc::lanes).transpose()?;
+    let lanes = shown.map(document::row::lanes).transpose()?;
     let lanes = lanes.map(|lanes: Lanes<'_>| lanes.renamed(&tracked.renames));
     let mut state = lanes.as_ref().map(|lanes| lanes.state(tracked.options.deletes_win));
 
@@ -227,13 +228,13 @@ pub(super) fn capture_row(
     let written: Vec<_> = seeing.iter().map(|change| change.column().clone()).collect();
     for change in restated {
         if seeing.is_empty() {
-            seeing.push(row_doc::Change::set(LIFE, Value::Integer(1)));
+            seeing.push(document::row::Change::set(LIFE, Value::Integer(1)));
         }
         if written.iter().all(|known| known != change.column()) {
             seeing.push(change);
         }
     }
-    let names = row_doc::Names { renames: &tracked.renames, asked: &tracked.asked };
+    let names = document::row::Names { renames: &tracked.renames, asked: &tracked.asked };
     // What may have had a document elsewhere gives way even to what was found there.
     let found_at = if lost { -1 } else { 0 };
     let was_in_conflict = state.as_ref().is_some_and(|state| state.is_in_conflict());
@@ -244,7 +245,7 @@ pub(super) fn capture_row(
             seeing
                 .iter()
                 .chain(&beside)
-                .any(|change| matches!(change, row_doc::Change::SetText { column } if column == name))
+                .any(|change| matches!(change, document::row::Change::SetText { column } if column == name))
         };
         new_texts.iter().filter(|(name, _)| is_set(name)).collect()
     };
@@ -257,12 +258,12 @@ pub(super) fn capture_row(
             Kind::Written if planted!(TimeOfCapture) => (author.writer, now),
             Kind::Written | Kind::Found => (author.writer, mark.at),
         };
-        let written = row_doc::write_seeing(shown, writer, time, seeing, names, &[])?;
+        let written = document::row::write_seeing(shown, writer, time, seeing, names, &[])?;
         if base.is_some() {
             // Until the row is shown, which may be turns later, what the user writes next goes on from this. What others
             // wrote meanwhile the user has not seen.
             bases::renew(tx, tracked.id, key.as_bytes(), &written.document)?;
-            document = Some(row_doc::merge(document.as_deref(), &written.update)?);
+            document = Some(document::row::merge(document.as_deref(), &written.update)?);
         } else {
             document = Some(written.document);
         }
@@ -271,8 +272,14 @@ pub(super) fn capture_row(
     if !told.changes.is_empty()
         && let Some(before) = &document
     {
-        let written =
-            row_doc::write_seeing(Some(before), author.writer, mark.at, told.changes, names, &told.unseen)?;
+        let written = document::row::write_seeing(
+            Some(before),
+            author.writer,
+            mark.at,
+            told.changes,
+            names,
+            &told.unseen,
+        )?;
         document = Some(written.document);
         updates.push(DocumentUpdate::Row(written.update));
     }
@@ -283,17 +290,17 @@ pub(super) fn capture_row(
             // This opening's own may have written what is parked, and nobody writes beside oneself. Of the two the new one is
             // to show, whatever the clocks say: it is known to be the later.
             let later = state.as_ref().map_or(0, |state| state.latest().saturating_add(1));
-            let writer = fresh::writer();
+            let writer = ids::writer();
             writers::remember(tx, writer, author.replica)?;
             updates.push(DocumentUpdate::By(writer));
             (writer, mark.at.max(later))
         } else {
-            let seen = row_doc::seen_elsewhere(before, &beside, names)?;
+            let seen = document::row::seen_elsewhere(before, &beside, names)?;
             (finder(&tracked.name, key, &beside, &new_texts, &seen), found_at)
         };
-        if let Some(written) = row_doc::write_beside(before, writer, time, beside, names)? {
+        if let Some(written) = document::row::write_beside(before, writer, time, beside, names)? {
             if over && let Some(base) = &base {
-                let shown = row_doc::merge(Some(base), &written.update)?;
+                let shown = document::row::merge(Some(base), &written.update)?;
                 bases::renew(tx, tracked.id, key.as_bytes(), &shown)?;
             }
             document = Some(written.document);
@@ -314,7 +321,7 @@ pub(super) fn capture_row(
         let id = stored.as_ref().map(|stored| stored.id);
         documents::put(tx, id, tracked.id, key.as_bytes(), &document)?;
         if was_in_conflict || over || base.is_some() || stored.is_some() && kind == Kind::Found {
-            let lanes = row_doc::lanes(&document)?.renamed(&tracked.renames);
+            let lanes = document::row::lanes(&document)?.renamed(&tracked.renames);
             let mut state = lanes.state(tracked.options.deletes_win);
             crate::store::texts::fill(tx, tracked.id, key.as_bytes(), &mut state, |_| None)?;
             conflicts::put(tx, tracked.id, key, &state)?;

@@ -5,9 +5,9 @@ use driftless_protocol::{Changeset, ChangesetHeader, Part, RowKey};
 use rusqlite::Transaction;
 
 use super::Author;
+use crate::document;
 use crate::error::{Error, Result};
 use crate::store::{documents, identity, outbox, progress, tables, texts, writers};
-use crate::text_doc;
 use crate::tracking::following;
 
 /// Puts whole documents into changesets of ours: for others that lack some of what is in them. Rows that have none are left
@@ -28,7 +28,7 @@ pub(crate) fn publish<'r>(
         let Some(stored) = documents::get(tx, entry.id, key.as_bytes())? else { continue };
         body.row(name, key, &stored.body);
         for (column, text) in texts::of_row(tx, entry.id, key.as_bytes())? {
-            body.text(name, key, &column, &text_doc::compact(&text.parts())?);
+            body.text(name, key, &column, &document::text::compact(&text.parts())?);
         }
         if body.size() >= bytes {
             seal(tx, author, vec![std::mem::take(&mut body).finish()], true, now)?;

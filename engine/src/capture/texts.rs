@@ -3,12 +3,12 @@
 use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
+use crate::document;
+use crate::document::row::resolve::RowState;
 use crate::error::Result;
-use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
 use crate::store::texts::Stored;
 use crate::store::{backlog, bases, texts};
-use crate::text_doc;
 
 /// Fills in what the table is known to show of a row's texts. `value` gives what it shows now.
 pub(super) fn fill<'g>(
@@ -101,9 +101,9 @@ pub(super) fn write(
     let Some(mut stored) = texts::get(tx, table, key_bytes, column)? else {
         // The first content is nobody's in particular: two that begin the same text apart begin one. A text that was a
         // plain value before begins as that.
-        let (_, mut document) = text_doc::seed(&tracked.name, key, column, plain.unwrap_or(new));
-        if let Some(edited) = text_doc::write(&[&document], writer, new)? {
-            document = text_doc::compact(&[&document, &edited.update])?;
+        let (_, mut document) = document::text::seed(&tracked.name, key, column, plain.unwrap_or(new));
+        if let Some(edited) = document::text::write(&[&document], writer, new)? {
+            document = document::text::compact(&[&document, &edited.update])?;
         }
         let id = texts::create(tx, table, key_bytes, column, &document)?;
         texts::set_digest(tx, id, new)?;
@@ -111,8 +111,8 @@ pub(super) fn write(
     };
     if let Before::Apart = before {
         // As whoever found the same text first began it: theirs and ours are one, and what others wrote stays.
-        let (_, seed) = text_doc::seed(&tracked.name, key, column, new);
-        let Some(merged) = text_doc::merge(&stored.parts(), &seed)? else { return Ok(Vec::new()) };
+        let (_, seed) = document::text::seed(&tracked.name, key, column, new);
+        let Some(merged) = document::text::merge(&stored.parts(), &seed)? else { return Ok(Vec::new()) };
         put(tx, &stored, &merged.update, &merged.content)?;
         return Ok(vec![merged.update]);
     }
@@ -125,7 +125,8 @@ pub(super) fn write(
         // What the document holds is from before the column was a plain value, or kept beside that. It begins again as
         // that value, by nobody in particular as above.
         (_, None, Some(plain)) => {
-            if let Some(begun) = text_doc::restart(&tracked.name, key, column, &stored.parts(), plain)? {
+            if let Some(begun) = document::text::restart(&tracked.name, key, column, &stored.parts(), plain)?
+            {
                 put(tx, &stored, &begun, plain)?;
                 updates.push(begun);
                 match texts::get(tx, table, key_bytes, column)? {
@@ -140,7 +141,7 @@ pub(super) fn write(
     if base.is_some() {
         bases::renew_text(tx, table, key_bytes, column, new)?;
     }
-    if let Some(written) = text_doc::write(&stored.parts(), writer, &target)? {
+    if let Some(written) = document::text::write(&stored.parts(), writer, &target)? {
         put(tx, &stored, &written.update, &target)?;
         updates.push(written.update);
     }
@@ -148,14 +149,14 @@ pub(super) fn write(
 }
 
 fn rebase(base: &str, new: &str, stored: &Stored) -> Result<String> {
-    Ok(text_doc::rebase(base, new, &text_doc::content(&stored.parts())?)?)
+    Ok(document::text::rebase(base, new, &document::text::content(&stored.parts())?)?)
 }
 
 /// Stores an update of a document, which then holds `content`.
 fn put(tx: &Transaction<'_>, stored: &Stored, update: &[u8], content: &str) -> Result<()> {
     let id = if stored.is_full(update.len()) {
         let parts: Vec<&[u8]> = stored.parts().into_iter().chain([update]).collect();
-        texts::replace(tx, stored, &text_doc::compact(&parts)?)?
+        texts::replace(tx, stored, &document::text::compact(&parts)?)?
     } else {
         texts::append(tx, stored, update)?
     };

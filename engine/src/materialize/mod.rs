@@ -35,9 +35,9 @@ use rusqlite::{Transaction, ffi};
 
 use crate::apply::Touched;
 use crate::changes::ChangedRow;
+use crate::document;
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
-use crate::row_doc;
-use crate::row_doc::resolve::RowState;
 use crate::schema::{Catalog, Tracked};
 use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
@@ -250,7 +250,7 @@ impl<'a> Materializer<'a> {
                 None => return Ok(()),
             },
         };
-        let lanes = match row_doc::lanes(&document) {
+        let lanes = match document::row::lanes(&document) {
             Ok(lanes) => lanes.renamed(&tracked.renames),
             Err(error) => {
                 unreadable(tracked, &error);
@@ -470,7 +470,7 @@ impl<'a> Materializer<'a> {
         before: Option<&[u8]>,
     ) -> Result<()> {
         // Texts aside: nobody refers to those.
-        let before = before.map(row_doc::lanes).transpose()?;
+        let before = before.map(document::row::lanes).transpose()?;
         let before = before.map(|lanes| lanes.renamed(&tracked.renames));
         let Some(before) = before.map(|lanes| lanes.state(tracked.options.deletes_win)) else {
             return Ok(());

@@ -5,9 +5,9 @@ use rusqlite::{ErrorCode, ffi};
 
 use super::write::{self, Effect};
 use super::{Act, Materializer, Step, Stop};
+use crate::document::json::to_json;
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
-use crate::json::to_json;
-use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
 use crate::store::parked::{self, Reason, Stage};
 

@@ -12,8 +12,8 @@ use driftless_protocol::RowKey;
 use super::doomed::Doomed;
 use super::references::{self, Check, Orphan};
 use super::{Materializer, Queue, Step, Stop, shadow, unreadable, waits};
+use crate::document;
 use crate::error::{Error, Result};
-use crate::row_doc;
 use crate::schema::Tracked;
 use crate::store::parked::{Reason, Stage};
 use crate::store::{backlog, claims, documents, fold, parked, quote};
@@ -310,7 +310,7 @@ impl Materializer<'_> {
 
     fn park_stored(&mut self, tracked: &Tracked, key: &RowKey, document: &[u8], reason: &Reason) -> Step<()> {
         let key_values = key.values();
-        let lanes = match row_doc::lanes(document) {
+        let lanes = match document::row::lanes(document) {
             Ok(lanes) => lanes.renamed(&tracked.renames),
             Err(error) => {
                 unreadable(tracked, &error);

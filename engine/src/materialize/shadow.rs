@@ -9,8 +9,8 @@ use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::{OptionalExtension, Transaction, params_from_iter};
 
 use super::write::wanted;
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
-use crate::row_doc::resolve::RowState;
 use crate::schema::constraints::Unique;
 use crate::schema::sql_text::after_table_name;
 use crate::schema::{Tracked, insert_sql};

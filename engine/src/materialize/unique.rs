@@ -7,8 +7,8 @@ use rusqlite::params_from_iter;
 
 use super::park::{Refused, by_itself, refused};
 use super::{Materializer, Queue, Step, references, shadow, waits};
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error};
-use crate::row_doc::resolve::RowState;
 use crate::schema::Tracked;
 use crate::store::limits::{self, Bounds};
 use crate::store::parked::{self, Reason, Stage};

@@ -12,8 +12,9 @@
 
 use driftless_protocol::{RowKey, Value};
 
+use crate::document::affinity::Affinity;
 use crate::schema::constraints::Reference;
-use crate::schema::{Affinity, Target, Tracked};
+use crate::schema::{Target, Tracked};
 use crate::store::fold;
 
 /// Waits for the row with this key to change.

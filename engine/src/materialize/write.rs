@@ -7,8 +7,8 @@ use std::time::Duration;
 use driftless_protocol::Value;
 use rusqlite::{ErrorCode, Transaction, params_from_iter};
 
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Result};
-use crate::row_doc::resolve::RowState;
 use crate::schema::column_changes::is_named_apart;
 use crate::schema::{Tracked, insert_sql, insert_sql_or, or_abort};
 use crate::store::limits::Bounds;

@@ -29,8 +29,8 @@ use crate::capture::{self, Author, Limits};
 use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{Config, TableOptions};
 use crate::draft;
+use crate::env::{ids, is_virtual, now};
 use crate::error::{Doing, Error, Result};
-use crate::fresh;
 use crate::lock::EngineLock;
 use crate::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::mending;
@@ -46,7 +46,6 @@ use crate::store::tables::Unjudged;
 use crate::store::{
     self, backlog, bases, columns, fold, identity, outbox, parked, progress, tables, writers,
 };
-use crate::time::{is_virtual, now};
 use crate::tracking;
 use crate::tracking::rule::{self, Newcomers};
 use crate::{made_again, moved_names, reused_names};
@@ -217,7 +216,7 @@ fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<Opene
     let mark = Mark::leave(&tx)?;
     let side_tables_at = schema_version(&tx)?;
     tx.commit().doing("opening the database")?;
-    let writer = reused.map_or_else(fresh::writer, |(writer, _)| writer);
+    let writer = reused.map_or_else(ids::writer, |(writer, _)| writer);
     Ok(Opened { connection, mark, writer, side_tables_at })
 }
 
@@ -542,7 +541,7 @@ impl Replica {
         let replica = found.replica;
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
-        let writer = if found.changed { fresh::writer() } else { self.writer };
+        let writer = if found.changed { ids::writer() } else { self.writer };
         let author = Author { replica, writer };
 
         // 1 reconcile

@@ -4,7 +4,7 @@
 //! ([`RowEvidence::find_moved`](super::reconcile::RowEvidence)), because another column may have been dropped and added again.
 
 use super::{Table, column_changes};
-use crate::shell;
+use crate::error::shell;
 use crate::store::fold;
 use crate::store::renames::Renames;
 use crate::store::tables::Entry;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction};
 
 use super::column_changes::{self, Key};
 use super::definitions::{self, Definition};
-use super::eligibility::{self, Refusal};
+use super::eligibility;
 use super::introspect::{self, Look};
 use super::inventory::Inventory;
 use super::moved_names::{self, Move, Moved};
@@ -21,6 +21,7 @@ use super::triggers::{self, Trigger};
 use super::{Catalog, Column, Table, Tracked};
 use super::{creation, effects, objects, passing_names, rebuilt, unchanged, warnings};
 use crate::config::TableOptions;
+use crate::error::refusal::Refusal;
 use crate::error::{Doing, Result};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};

@@ -17,12 +17,12 @@ use driftless_protocol::message::Welcome;
 use driftless_protocol::{Changeset, ReplicaId, SnapshotPart, StateVector};
 
 use crate::config::{Config, TableOptions};
+use crate::env::clock::virtual_time;
+use crate::env::ids::seeded;
 use crate::error::Result;
-use crate::fresh::seeded;
 use crate::merge::Incoming;
 use crate::replica::{self, Verdict};
 use crate::snapshot;
-use crate::time::virtual_time;
 
 pub use link::{Ended, Link};
 

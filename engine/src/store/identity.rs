@@ -29,8 +29,8 @@ use driftless_protocol::{ReplicaId, SpaceId};
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use crate::env::ids;
 use crate::error::{Doing, Error, InTable, Result};
-use crate::fresh;
 
 fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
     connection
@@ -48,7 +48,7 @@ fn set(tx: &Connection, name: &str, value: impl ToSql) -> Result<()> {
 
 pub(super) fn initialize(tx: &Transaction<'_>, path: &Path, format: i64) -> Result<()> {
     set(tx, "format", format)?;
-    set(tx, "replica", fresh::replica().as_bytes())?;
+    set(tx, "replica", ids::replica().as_bytes())?;
     match inode_of(path)? {
         Some(inode) => set_inode(tx, inode),
         None => Ok(()),

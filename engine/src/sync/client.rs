@@ -13,13 +13,13 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::address::Address;
 use super::connection::{Connection, Ended, Socket, again_while_busy};
 use super::opening::Opening;
 use super::presence::Others;
 use super::session::Session;
 use super::worker::Worker;
 use super::{Refusal, SyncState, unreachable};
+use crate::address::Address;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 

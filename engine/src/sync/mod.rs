@@ -3,7 +3,6 @@
 //! there is no connection, `presence` who else is connected, `client` what connects again and again, `worker` the thread that owns the file, `quiet` when it may
 //! write beside an app, `watch` what notices that others wrote to it.
 
-pub(crate) mod address;
 mod client;
 mod connection;
 mod opening;
@@ -24,11 +23,11 @@ use std::time::Duration;
 use driftless_protocol::{MAX_PRESENCE_BYTES, Presence, PresenceTooLong, ReplicaId};
 use tokio::sync::{mpsc, oneshot, watch as watch_channel};
 
-use self::address::Address;
 use self::client::{Client, Control};
 use self::opening::Opening;
 use self::presence::Others;
 use self::worker::Worker;
+use crate::address::Address;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 

@@ -12,8 +12,9 @@ use rusqlite::{Connection, Transaction};
 
 use super::{Known, judge, track_one};
 use crate::config::TableOptions;
+use crate::error::refusal::Refusal;
 use crate::error::{Error, Result};
-use crate::schema::eligibility::{self, Refusal};
+use crate::schema::eligibility;
 use crate::schema::inventory::{self, Inventory};
 use crate::schema::{Table, definitions, passing_names, reconcile, unchanged};
 use crate::store::kinds::Kinds;

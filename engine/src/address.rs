@@ -3,6 +3,7 @@
 use driftless_protocol::SpaceName;
 use url::Url;
 
+use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 
 /// A checked address.
@@ -49,6 +50,13 @@ impl Address {
         let mut url = self.url.clone();
         url.set_path(name);
         url
+    }
+}
+
+impl SyncConfig {
+    /// Checks the address without connecting. Fails with [`Error::BadUrl`].
+    pub fn check(&self) -> Result<()> {
+        Address::parse(&self.url).map(|_| ())
     }
 }
 

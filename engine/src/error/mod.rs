@@ -1,15 +1,17 @@
 //! What can go wrong, in three kinds that stay apart: the caller's mistake, the outside world, our own bug.
 
+pub(crate) mod refusal;
+pub(crate) mod shell;
+
 use std::path::{Path, PathBuf};
 
 use driftless_protocol::{FrameError, IdError, SpaceId};
 use thiserror::Error;
 
-use crate::row_doc::RowDocError;
-use crate::schema::eligibility::Refusal;
-use crate::schema::space::LeftOut;
-use crate::shell;
-use crate::text_doc::TextDocError;
+use self::refusal::Refusal;
+use crate::document::row::RowDocError;
+use crate::document::text::TextDocError;
+use crate::space_objects::LeftOut;
 
 /// Every error of the engine. Match on it; the texts are for people and may change.
 #[derive(Debug, Error)]
