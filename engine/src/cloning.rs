@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Config, SyncConfig};
-use crate::draft::{self, Draft};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::file::draft::{self, Draft};
 use crate::replica::Made;
 use crate::space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 

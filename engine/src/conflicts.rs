@@ -9,7 +9,7 @@ use crate::config::Config;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::{Doing, InTable, Result};
-use crate::lock;
+use crate::file::lock;
 use crate::store::{self, value};
 
 /// A column of a row in which several values stand.

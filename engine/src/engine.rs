@@ -10,9 +10,10 @@ use crate::config::{Config, SyncConfig, TableOptions};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
+use crate::file::state::Health;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT};
 use crate::status::Status;
-use crate::sync::worker::{Health, Worker};
+use crate::sync::worker::Worker;
 use crate::sync::{self, Sync};
 
 /// A database file with its engine running: a thread captures what anybody writes to the tracked tables. Writing goes

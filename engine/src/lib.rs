@@ -57,11 +57,10 @@ mod config;
 mod conflicts;
 mod delivery;
 mod document;
-mod draft;
 mod engine;
 mod env;
 mod error;
-mod lock;
+mod file;
 mod made_again;
 mod materialize;
 mod mending;
@@ -69,7 +68,6 @@ mod merge;
 mod moved_names;
 mod names;
 mod naming;
-mod notice;
 mod parked;
 #[cfg(feature = "planted")]
 #[doc(hidden)]
@@ -83,7 +81,6 @@ mod setup;
 pub mod sim;
 mod snapshot;
 mod space_objects;
-mod stale_log;
 mod status;
 mod store;
 mod sync;
@@ -102,7 +99,8 @@ pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
 pub use engine::Engine;
 pub use error::refusal::{KindRefusal, Refusal};
 pub use error::{Error, OtherSpace, Result};
-pub use notice::{RunningConnection, RunningEngine};
+pub use file::notice::{RunningConnection, RunningEngine};
+pub use file::state::{Health, SyncState};
 pub use parked::{Parked, parked};
 pub use setup::{
     Selection, Tracked, deny_rename, end_track_all, forget, is_initialized, rename_column, set_kind, track,
@@ -110,6 +108,5 @@ pub use setup::{
 };
 pub use space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
-pub use sync::worker::Health;
-pub use sync::{Sync, SyncState};
+pub use sync::Sync;
 pub use verify::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};

@@ -10,7 +10,7 @@ use crate::document;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::{Doing, Result};
-use crate::lock;
+use crate::file::lock;
 use crate::schema::introspect;
 use crate::store::{self, documents, tables, texts};
 

@@ -8,7 +8,7 @@ use crate::config::{ColumnKind, Config, TableOptions};
 use crate::env::now;
 use crate::error::refusal::Refusal;
 use crate::error::{Doing, Error, Result};
-use crate::lock;
+use crate::file::lock;
 use crate::mending;
 use crate::names;
 use crate::store;

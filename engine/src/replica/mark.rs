@@ -16,7 +16,7 @@ use rusqlite::{Connection, Transaction};
 use super::{Replica, begin, schema_version};
 use crate::env::ids;
 use crate::error::{Doing, Result};
-use crate::lock;
+use crate::file::lock;
 use crate::mending;
 use crate::naming::take_new_name;
 use crate::store::{health, identity, progress};

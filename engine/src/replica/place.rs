@@ -18,10 +18,10 @@ use rusqlite::config::DbConfig;
 use super::{Notes, Opened, Replica};
 use crate::env::is_virtual;
 use crate::error::{Doing, Error, Result};
-use crate::lock::{self, FileId};
+use crate::file::lock::{self, FileId};
+use crate::file::stale_log::{self, beside, is_used_by_others};
 use crate::schema::Catalog;
 use crate::schema::settling::Settling;
-use crate::stale_log::{self, beside, is_used_by_others};
 use crate::store::{self, health};
 use crate::tracking::rule::Newcomers;
 

@@ -40,7 +40,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Doing, Error, Result};
-use crate::stale_log;
+use crate::file::stale_log;
 
 /// What all side tables, triggers and views are named by.
 pub(crate) const PREFIX: &str = "_driftless_";

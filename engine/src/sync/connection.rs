@@ -21,7 +21,6 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::SyncState;
 use super::client::Control;
 use super::patience::Patience;
 use super::presence::Others;
@@ -29,6 +28,7 @@ use super::session::{Action, Delivery, Session};
 use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
+use crate::file::state::SyncState;
 use crate::merge::Incoming;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT, Verdict};
 use crate::snapshot;

@@ -30,27 +30,7 @@ use self::worker::Worker;
 use crate::address::Address;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
-
-/// How the connection to the relay is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SyncState {
-    /// Connecting, or waiting for the relay's welcome.
-    Connecting,
-    /// Connected: changes flow both ways.
-    Online,
-    /// Not connected. Changes are kept and sent when the relay is back.
-    Offline {
-        /// What failed.
-        why: String,
-        /// When the next attempt begins.
-        retry_in: Duration,
-    },
-    /// The relay refuses for good; the text says why. Syncing has ended.
-    Refused(String),
-    /// Stopped by its owner.
-    Stopped,
-}
+use crate::file::state::SyncState;
 
 /// The error that ended a sync, until somebody is told.
 type Refusal = Arc<Mutex<Option<Error>>>;

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::config::{Config, SyncConfig};
 use crate::error::{Doing, Error, Result};
-use crate::lock;
+use crate::file::lock;
 use crate::replica::Replica;
 use crate::store::tables::State;
 use crate::store::{self, fold, health, tables};

@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::env::now;
-use crate::sync::SyncState;
-use crate::sync::worker::Health;
+use crate::file::state::{Health, SyncState};
 
 /// More than that is no notice, in bytes.
 const LONGEST: u64 = 64 << 10;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::lock::FileId;
+use crate::file::lock::FileId;
 
 const LOST: &str =
     "lost its -wal, which another program still has open: it cannot be opened until that program has ended";

@@ -1,7 +1,7 @@
 //! One engine per file at a time.
 //!
 //! An advisory lock on `<file>-driftless`, which also holds what the engine says of itself,
-//! its [notice](crate::notice), part of which outlasts it. The lock goes with the process,
+//! its [notice](crate::file::notice), part of which outlasts it. The lock goes with the process,
 //! however it ends; the small file stays, since removing it would race. Should somebody remove it all the same, a second
 //! engine could lock another file of that name. So
 //!
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::notice::{self, LastSync, Notice, RunningEngine};
+use crate::file::notice::{self, LastSync, Notice, RunningEngine};
 
 /// How often to try for a lock that may be let go in a moment, or for a file that may be removed again.
 const TRIES: u32 = 6;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Error, Result};
-use crate::lock::EngineLock;
+use crate::file::lock::EngineLock;
 
 /// What follows the file's own name, before the number of the process.
 const INFIX: &str = ".cloning-";
