@@ -52,7 +52,6 @@ mod apply;
 mod capture;
 mod changes;
 mod cloning;
-mod compared_rows;
 mod config;
 mod conflicts;
 mod delivery;
@@ -61,19 +60,15 @@ mod engine;
 mod env;
 mod error;
 mod file;
-mod made_again;
 mod materialize;
 mod mending;
 mod merge;
-mod moved_names;
-mod names;
 mod naming;
 mod parked;
 #[cfg(feature = "planted")]
 #[doc(hidden)]
 pub mod planted;
 mod replica;
-mod reused_names;
 mod schema;
 mod setup;
 #[cfg(feature = "sim")]
@@ -84,7 +79,6 @@ mod space_objects;
 mod status;
 mod store;
 mod sync;
-mod tracking;
 mod verify;
 
 pub use changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};

@@ -10,9 +10,9 @@ use crate::error::refusal::Refusal;
 use crate::error::{Doing, Error, Result};
 use crate::file::lock;
 use crate::mending;
-use crate::names;
+use crate::schema::names;
+use crate::schema::tracking;
 use crate::store;
-use crate::tracking;
 
 /// Tables that were tracked, and those that could not be.
 #[derive(Debug, Clone, PartialEq, Eq)]

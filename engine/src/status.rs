@@ -19,10 +19,10 @@ use crate::file::lock;
 use crate::file::notice::RunningEngine;
 use crate::schema::definitions::{self, Definition};
 use crate::schema::inventory::Inventory;
+use crate::schema::tracking::rule::{self, Rule};
 use crate::schema::{Catalog, Table, column_changes, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
-use crate::tracking::rule::{self, Rule};
 
 /// How a file is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use rusqlite::Transaction;
 use super::Author;
 use crate::document;
 use crate::error::{Error, Result};
+use crate::schema::tracking::following;
 use crate::store::{documents, identity, outbox, progress, tables, texts, writers};
-use crate::tracking::following;
 
 /// Puts whole documents into changesets of ours: for others that lack some of what is in them. Rows that have none are left
 /// out.

@@ -38,17 +38,14 @@ use crate::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::mending;
 use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
-use crate::schema::reconcile::RowEvidence;
 use crate::schema::settling::Settling;
-use crate::schema::{Catalog, objects, reconcile, unchanged};
+use crate::schema::tracking::rule::{self, Newcomers};
+use crate::schema::{Catalog, objects, reconcile, tracking, unchanged};
 use crate::status::{self, Status};
 use crate::store::tables::Unjudged;
 use crate::store::{
     self, backlog, bases, columns, fold, identity, outbox, parked, progress, tables, writers,
 };
-use crate::tracking;
-use crate::tracking::rule::{self, Newcomers};
-use crate::{made_again, moved_names, reused_names};
 
 use cascade::{Cascade, Progress};
 pub(crate) use conversation::{Introduction, Verdict};
@@ -705,22 +702,13 @@ fn meets_transaction(tx: &Transaction<'_>) -> bool {
     false
 }
 
-/// The questions about rows that a look at the tables asks.
-const ROW_EVIDENCE: RowEvidence = RowEvidence {
-    find_reused: reused_names::find,
-    find_moved: moved_names::find,
-    is_new_table: made_again::table,
-    is_new_column: made_again::column,
-    is_filled_anew: made_again::filled_column,
-};
-
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.
 fn look_at_tables(
     tx: &Transaction<'_>,
     settling: &mut Settling,
     newcomers: &mut Newcomers,
 ) -> Result<Catalog> {
-    let found = reconcile::run(tx, settling, ROW_EVIDENCE, now())?;
+    let found = reconcile::run(tx, settling, now())?;
     if found.took_a_given_up_name {
         newcomers.space_changed();
     }
@@ -743,7 +731,7 @@ fn look_at_tables(
             Err(error) => return Err(error),
         }
     }
-    Ok(reconcile::run(tx, settling, ROW_EVIDENCE, now())?.catalog)
+    Ok(reconcile::run(tx, settling, now())?.catalog)
 }
 
 /// When a database was last written, in milliseconds since 1970; `None` where the system does not tell, or time is not its

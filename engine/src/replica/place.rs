@@ -22,8 +22,8 @@ use crate::file::lock::{self, FileId};
 use crate::file::stale_log::{self, beside, is_used_by_others};
 use crate::schema::Catalog;
 use crate::schema::settling::Settling;
+use crate::schema::tracking::rule::Newcomers;
 use crate::store::{self, health};
-use crate::tracking::rule::Newcomers;
 
 /// How long a file must be left alone before it is opened again, after it or one of those beside it was replaced.
 const SETTLED_AFTER: Duration = Duration::from_millis(750);

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use driftless_protocol::Value;
 use rusqlite::Transaction;
 
-use crate::compared_rows::{self, Compared};
+use super::compared_rows::{self, Compared};
 use crate::document;
 use crate::error::Result;
 use crate::schema::column_changes::{self, Key};

@@ -9,10 +9,9 @@
 use driftless_protocol::Value;
 use rusqlite::Transaction;
 
-use crate::compared_rows::{self, Compared};
+use super::compared_rows::{self, Compared};
 use crate::error::Result;
 use crate::schema::column_changes::{self, TookPlace};
-use crate::schema::reconcile::Reused;
 use crate::schema::sql_text::same_but_name;
 use crate::schema::{Column, Table, definitions};
 use crate::store::fold;
@@ -20,6 +19,17 @@ use crate::store::tables::Entry;
 
 /// A pair of columns is dropped after so many rows that disagree while none agrees.
 const ENOUGH: u32 = 10;
+
+/// A column that was renamed and whose name was then given to a new column. Names are folded.
+#[derive(Debug)]
+pub(crate) struct Reused {
+    /// Its name before.
+    pub(crate) old: String,
+    /// Its name now.
+    pub(crate) new: String,
+    /// Whether the values prove it. If not, `status` asks the user.
+    pub(crate) is_certain: bool,
+}
 
 /// Two columns, by their places in the table: `old` has a known name, `new` is new and may be the same column renamed.
 struct Pair {

@@ -5,12 +5,22 @@
 use driftless_protocol::Value;
 use rusqlite::Transaction;
 
-use crate::compared_rows::{self, Compared};
+use super::compared_rows::{self, Compared};
 use crate::error::Result;
 use crate::schema::moved_names::Moved;
-use crate::schema::reconcile::Answer;
 use crate::schema::{Table, column_changes};
 use crate::store::tables::Entry;
+
+/// Whether columns were renamed together, judged by the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The columns were renamed together.
+    Renamed,
+    /// The columns were not renamed together.
+    NotRenamed,
+    /// The rows do not tell.
+    Unclear,
+}
 
 /// How many rows speak for a rename, and how many against it.
 #[derive(Default)]
