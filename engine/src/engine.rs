@@ -5,7 +5,6 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use crate::changes::ChangeFeed;
 use crate::config::{Config, SyncConfig, TableOptions};
 #[cfg(doc)]
 use crate::error::Error;
@@ -15,6 +14,7 @@ use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT};
 use crate::status::Status;
 use crate::sync::worker::Worker;
 use crate::sync::{self, Sync};
+use crate::turn::changes::ChangeFeed;
 
 /// A database file with its engine running: a thread captures what anybody writes to the tracked tables. Writing goes
 /// on through any SQLite connection, in this process or another; nothing is written through the engine.

@@ -48,21 +48,15 @@ macro_rules! planted {
 }
 
 mod address;
-mod apply;
-mod capture;
-mod changes;
 mod cloning;
 mod config;
 mod conflicts;
-mod delivery;
 mod document;
 mod engine;
 mod env;
 mod error;
 mod file;
-mod materialize;
 mod mending;
-mod merge;
 mod naming;
 mod parked;
 #[cfg(feature = "planted")]
@@ -79,9 +73,9 @@ mod space_objects;
 mod status;
 mod store;
 mod sync;
+mod turn;
 mod verify;
 
-pub use changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
 pub use cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
 pub use config::{ColumnKind, Config, SyncConfig, TableOptions};
 pub use conflicts::{Conflict, Written, conflicts};
@@ -103,4 +97,5 @@ pub use setup::{
 pub use space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use sync::Sync;
+pub use turn::changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
 pub use verify::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};

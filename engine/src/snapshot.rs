@@ -161,8 +161,8 @@ fn row_key(bytes: &[u8], table: &'static str) -> Result<RowKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::{self, TableNumbers, TouchedRows};
     use crate::store::{migrations, tables};
+    use crate::turn::apply::{self, TableNumbers, TouchedRows};
     use driftless_protocol::changeset::Document;
     use driftless_protocol::{Collation, Value, WriterId};
 

@@ -24,9 +24,6 @@ use driftless_protocol::{ReplicaId, WriterId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
-use crate::apply::TableNumbers;
-use crate::capture::{self, Author, Limits};
-use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{Config, TableOptions};
 use crate::env::{ids, is_virtual, now};
 use crate::error::{Doing, Error, Result};
@@ -34,9 +31,7 @@ use crate::file::draft;
 use crate::file::lock::EngineLock;
 use crate::file::notice::Notice;
 use crate::file::stale_log;
-use crate::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::mending;
-use crate::merge::{Flow, Incoming, Merge};
 use crate::naming::take_new_name;
 use crate::schema::settling::Settling;
 use crate::schema::tracking::rule::{self, Newcomers};
@@ -46,6 +41,11 @@ use crate::store::tables::Unjudged;
 use crate::store::{
     self, backlog, bases, columns, fold, identity, outbox, parked, progress, tables, writers,
 };
+use crate::turn::apply::TableNumbers;
+use crate::turn::capture::{self, Author, Limits};
+use crate::turn::changes::{ChangeFeed, ChangedRow, Changes, Origin};
+use crate::turn::materialize::{Limit, Materializer, Orphan, RolledBack};
+use crate::turn::merge::{Flow, Incoming, Merge};
 
 use cascade::{Cascade, Progress};
 pub(crate) use conversation::{Introduction, Verdict};

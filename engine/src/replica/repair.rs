@@ -7,15 +7,15 @@ use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, WriterId};
 use rusqlite::{Connection, Transaction};
 
 use super::{Replica, begin};
-use crate::apply::TableNumbers;
-use crate::capture::{self, Author};
 use crate::env::{ids, now};
 use crate::error::Result;
-use crate::materialize::{Limit, Materializer};
 use crate::mending;
-use crate::merge::{Flow, Incoming, Merge};
 use crate::schema::unchanged;
 use crate::store::{backlog, identity, parked, progress, quarantine, writers};
+use crate::turn::apply::TableNumbers;
+use crate::turn::capture::{self, Author};
+use crate::turn::materialize::{Limit, Materializer};
+use crate::turn::merge::{Flow, Incoming, Merge};
 
 impl Replica {
     /// Judges all that is parked anew, in a transaction that is rolled back. Returns what `look` saw before and after;

@@ -29,9 +29,9 @@ use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 use crate::file::state::SyncState;
-use crate::merge::Incoming;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT, Verdict};
 use crate::snapshot;
+use crate::turn::merge::Incoming;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.
 const UNAPPLIED_BYTES: usize = 8 << 20;

@@ -19,8 +19,8 @@ use super::quiet::{Due, Quiet, Step};
 use crate::error::{Error, Result};
 use crate::file::notice::Notice;
 use crate::file::state::Health;
-use crate::merge::Incoming;
 use crate::replica::{Replica, Turn};
+use crate::turn::merge::Incoming;
 
 /// Pieces of work that wait at most.
 const QUEUE: usize = 64;

@@ -11,10 +11,10 @@ use crate::document;
 use crate::document::affinity::Affinity;
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
-use crate::materialize::wanted;
 use crate::schema::{Catalog, Tracked, definitions, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{Bind, dirty, fold, quote, texts, value};
+use crate::turn::materialize::wanted;
 
 /// How many documents are looked at between two words about it.
 const TELL_EVERY: u64 = 10_000;

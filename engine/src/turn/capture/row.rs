@@ -7,7 +7,6 @@ use rusqlite::Transaction;
 
 use super::found::{Told, finder, says_all, set_fresh_apart, take_counters, take_told};
 use super::{Author, Has, Kind, texts};
-use crate::apply::{Touched, TouchedRows};
 use crate::document;
 use crate::document::row::Lanes;
 use crate::document::row::diff::{self, Current};
@@ -19,6 +18,7 @@ use crate::store::dirty::{Mark, Why};
 use crate::store::parked::{Reason, Stage};
 use crate::store::tables::DEFINITIONS;
 use crate::store::{Bind, bases, claims, conflicts, documents, identity, parked, value, writers};
+use crate::turn::apply::{Touched, TouchedRows};
 
 /// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
 const MAX_ROW_BYTES: usize = MAX_BODY_BYTES - (1 << 20);

@@ -7,11 +7,11 @@ use driftless_protocol::RowKey;
 use rusqlite::config::DbConfig;
 
 use super::{Materializer, Step};
-use crate::apply::Touched;
 use crate::error::{Doing, Result};
 use crate::schema::rebuilt;
 use crate::store::parked::{self, Stage};
 use crate::store::{dirty, documents};
+use crate::turn::apply::Touched;
 
 impl Materializer<'_> {
     /// Brings the rows back to their documents that the user's triggers have written while we wrote others: what they

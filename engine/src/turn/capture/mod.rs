@@ -15,14 +15,14 @@ use driftless_protocol::changeset::{Body, BodyBuilder};
 use driftless_protocol::{KeyError, ReplicaId, RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
-use crate::apply::TouchedRows;
-use crate::changes::ChangedRow;
 use crate::error::{Doing, Error, Result};
 use crate::schema::{Catalog, Tracked, rebuilt};
 use crate::store::dirty::{self, Mark, Why};
 use crate::store::parked::Reason;
 use crate::store::tables::{self, DEFINITIONS, Rebuilt};
 use crate::store::{Bind, backlog, bases, documents, identity, parked, settled, writers};
+use crate::turn::apply::TouchedRows;
+use crate::turn::changes::ChangedRow;
 use row::{DocumentUpdate, Row};
 pub(crate) use seal::publish;
 use seal::seal;

@@ -33,8 +33,6 @@ use std::time::Duration;
 use driftless_protocol::{RowKey, Value};
 use rusqlite::{Transaction, ffi};
 
-use crate::apply::Touched;
-use crate::changes::ChangedRow;
 use crate::document;
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
@@ -42,6 +40,8 @@ use crate::schema::{Catalog, Tracked};
 use crate::store::parked::Reason;
 use crate::store::tables::DEFINITIONS;
 use crate::store::{bases, claims, conflicts, documents, limits, parked, texts};
+use crate::turn::apply::Touched;
+use crate::turn::changes::ChangedRow;
 pub(crate) use ahead::Ahead;
 pub(crate) use doomed::{Unit, all_that_go, refers_to_any};
 pub(crate) use limit::Limit;

@@ -9,12 +9,12 @@ use driftless_protocol::changeset::Body;
 use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, StateVector};
 use rusqlite::Transaction;
 
-use crate::apply::{self, TableNumbers, Touched, TouchedRows};
-use crate::delivery;
 use crate::env::now;
 use crate::error::{Doing, Error, Result};
-use crate::materialize::{Ahead, Limit, Materializer, Orphan, RolledBack, Stop, Unit};
 use crate::store::{backlog, documents, inbox, progress, quarantine};
+use crate::turn::apply::{self, TableNumbers, Touched, TouchedRows};
+use crate::turn::delivery;
+use crate::turn::materialize::{Ahead, Limit, Materializer, Orphan, RolledBack, Stop, Unit};
 
 /// Touched rows are written to their tables when they take this much memory, in bytes.
 const TOUCHED_BYTES: usize = 16 << 20;
