@@ -48,54 +48,46 @@ macro_rules! planted {
 }
 
 mod address;
-mod cloning;
+mod api;
 mod config;
-mod conflicts;
 mod document;
-mod engine;
 mod env;
 mod error;
 mod file;
-mod mending;
-mod naming;
-mod parked;
 #[cfg(feature = "planted")]
 #[doc(hidden)]
 pub mod planted;
 mod replica;
 mod schema;
-mod setup;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim;
-mod snapshot;
 mod space_objects;
-mod status;
 mod store;
 mod sync;
 mod turn;
 mod verify;
 
-pub use cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
+pub use api::cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
+pub use api::conflicts::{Conflict, Written, conflicts};
+pub use api::engine::Engine;
+pub use api::parked::{Parked, parked};
+pub use api::setup::{
+    Selection, Tracked, deny_rename, end_track_all, forget, is_initialized, rename_column, set_kind, track,
+    untrack, untrack_all,
+};
 pub use config::{ColumnKind, Config, SyncConfig, TableOptions};
-pub use conflicts::{Conflict, Written, conflicts};
 pub use document::affinity::Affinity;
 pub use document::json::to_json;
 pub use document::row::RowDocError;
 pub use document::text::{TextDocError, merge_text};
 pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
-pub use engine::Engine;
 pub use error::refusal::{KindRefusal, Refusal};
 pub use error::{Error, OtherSpace, Result};
 pub use file::notice::{RunningConnection, RunningEngine};
 pub use file::state::{Health, SyncState};
-pub use parked::{Parked, parked};
-pub use setup::{
-    Selection, Tracked, deny_rename, end_track_all, forget, is_initialized, rename_column, set_kind, track,
-    untrack, untrack_all,
-};
+pub use replica::status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
-pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use sync::Sync;
 pub use turn::changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
 pub use verify::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};

@@ -5,9 +5,9 @@ use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector};
 
 use super::Replica;
 use super::mark::Mark;
+use super::naming::{is_foreign, take_new_name};
 use crate::env::now;
 use crate::error::{Doing, Error, Result};
-use crate::naming::{is_foreign, take_new_name};
 use crate::store::{identity, inbox, outbox, progress};
 use crate::turn::delivery;
 

@@ -13,12 +13,12 @@ use std::path::Path;
 use driftless_protocol::ReplicaId;
 use rusqlite::{Connection, Transaction};
 
+use super::mending;
+use super::naming::take_new_name;
 use super::{Replica, begin, schema_version};
 use crate::env::ids;
 use crate::error::{Doing, Result};
 use crate::file::lock;
-use crate::mending;
-use crate::naming::take_new_name;
 use crate::store::{health, identity, progress};
 
 /// What a file says of itself after an engine's commit.

@@ -10,11 +10,15 @@ mod conversation;
 mod durability;
 mod lock_wait;
 mod mark;
+pub(crate) mod mending;
+mod naming;
 mod notes;
 mod place;
 mod repair;
 mod rest;
+pub(crate) mod snapshot;
 mod space;
+pub(crate) mod status;
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -31,12 +35,9 @@ use crate::file::draft;
 use crate::file::lock::EngineLock;
 use crate::file::notice::Notice;
 use crate::file::stale_log;
-use crate::mending;
-use crate::naming::take_new_name;
 use crate::schema::settling::Settling;
 use crate::schema::tracking::rule::{self, Newcomers};
 use crate::schema::{Catalog, objects, reconcile, tracking, unchanged};
-use crate::status::{self, Status};
 use crate::store::tables::Unjudged;
 use crate::store::{
     self, backlog, bases, columns, fold, identity, outbox, parked, progress, tables, writers,
@@ -51,11 +52,13 @@ use cascade::{Cascade, Progress};
 pub(crate) use conversation::{Introduction, Verdict};
 use durability::Durability;
 use mark::{Found, Mark};
+use naming::take_new_name;
 use notes::Notes;
 use place::Place;
 use rest::Rest;
 pub(crate) use space::Made;
 use space::adopt_options;
+use status::Status;
 
 /// Sizes of the first turn; later ones fit what was measured.
 const FIRST_TURN_ROWS: usize = 1000;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, WriterId};
 use rusqlite::{Connection, Transaction};
 
+use super::mending;
 use super::{Replica, begin};
 use crate::env::{ids, now};
 use crate::error::Result;
-use crate::mending;
 use crate::schema::unchanged;
 use crate::store::{backlog, identity, parked, progress, quarantine, writers};
 use crate::turn::apply::TableNumbers;

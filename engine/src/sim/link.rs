@@ -11,7 +11,7 @@ use driftless_protocol::{CloseCode, RelayMessage, SpaceId, StateVector};
 use super::Replica;
 use crate::error::{Error, Result};
 use crate::replica::Verdict;
-use crate::snapshot;
+use crate::replica::snapshot;
 use crate::sync::session::{Action, Delivery, Session};
 use crate::turn::merge::Incoming;
 

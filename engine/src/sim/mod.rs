@@ -20,8 +20,8 @@ use crate::config::{Config, TableOptions};
 use crate::env::clock::virtual_time;
 use crate::env::ids::seeded;
 use crate::error::Result;
+use crate::replica::snapshot;
 use crate::replica::{self, Verdict};
-use crate::snapshot;
 use crate::turn::merge::Incoming;
 
 pub use link::{Ended, Link};

@@ -29,8 +29,8 @@ use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 use crate::file::state::SyncState;
+use crate::replica::snapshot;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT, Verdict};
-use crate::snapshot;
 use crate::turn::merge::Incoming;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.

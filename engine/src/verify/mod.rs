@@ -242,7 +242,7 @@ fn own(
     verification.tracked_tables = tracked_tables(path)?;
     if verification.all_agree() {
         // What was said of it in `status` is said no more.
-        crate::mending::forget_note(path)?;
+        crate::replica::mending::forget_note(path)?;
     }
     Ok(())
 }

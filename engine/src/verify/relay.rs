@@ -17,12 +17,12 @@ use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
 use super::{Check, DEFINITIONS_CALLED, VerifyOptions, plural};
+use crate::api::engine::Engine;
 use crate::config::{Config, SyncConfig};
 use crate::document;
-use crate::engine::Engine;
 use crate::error::{Doing, Result};
 use crate::file::draft::Draft;
-use crate::snapshot;
+use crate::replica::snapshot;
 use crate::store::tables::{self, DEFINITIONS, Entry};
 use crate::store::{self, identity, progress, quarantine, texts, writers};
 use crate::sync::Sync;

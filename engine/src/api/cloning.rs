@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::api::engine::Engine;
 use crate::config::{Config, SyncConfig};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::file::draft::{self, Draft};
 use crate::replica::Made;

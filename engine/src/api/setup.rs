@@ -9,7 +9,7 @@ use crate::env::now;
 use crate::error::refusal::Refusal;
 use crate::error::{Doing, Error, Result};
 use crate::file::lock;
-use crate::mending;
+use crate::replica::mending;
 use crate::schema::names;
 use crate::schema::tracking;
 use crate::store;
