@@ -1,4 +1,6 @@
 //! What can go wrong, in three kinds that stay apart: the caller's mistake, the outside world, our own bug.
+//!
+//! May use what its variants carry: `document`, `space_objects` and `config`. Begin with the enum `Error`.
 
 pub(crate) mod refusal;
 pub(crate) mod shell;

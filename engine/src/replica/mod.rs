@@ -4,6 +4,8 @@
 //! A turn is one IMMEDIATE transaction (a read transaction that upgrades would fail with BUSY at once, whatever the
 //! timeout): reconcile, capture, apply, materialize, progress. Documents, outbox, seq and the consumed marks commit
 //! together or not at all.
+//!
+//! May use `turn` and what is below it. Begin with `Replica::try_turn`.
 
 mod cascade;
 mod conversation;

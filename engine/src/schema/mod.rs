@@ -1,4 +1,12 @@
 //! What the user's tables look like, which of them can be tracked, and how we watch them.
+//!
+//! May use `store` and what is below it. Begin with `reconcile.rs`, which brings the rest together:
+//!
+//! - the tables as they are: `inventory`, `introspect`, `constraints`, `keys`, `storage`, `sql_text`, `effects`;
+//! - which are tracked, and by which triggers: `tracking`, `eligibility`, `bookkeeping`, `warnings`, `triggers`, `creation`, `unchanged`;
+//! - the names under which they travel: `names`, `column_changes`, `moved_names`, and the rows' `evidence`;
+//! - tables that were rebuilt: `rebuilt`, `settling`, `passing_names`;
+//! - what the space defines: `definitions`, `objects`, `making`.
 
 pub(crate) mod bookkeeping;
 pub(crate) mod column_changes;

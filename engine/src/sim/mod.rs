@@ -4,6 +4,8 @@
 //! It does what the engine does with one turn after the other, and nothing between calls. [`Link`] is its side of a
 //! connection to a relay, likewise one step at a time. With [`set_clock`] and [`set_seed`] a thread's replicas do the
 //! same again and again.
+//!
+//! May use `sync` and what is below it.
 
 mod link;
 

@@ -16,7 +16,7 @@
 //! | `started_over` | 1 once the file has lost its documents |
 //! | `texts` | 1 once there has been a text document |
 //! | `reconciled` | the `schema_version` at which triggers and tables were last compared, and by which Driftless |
-//! | `all` | the rule that every table is tracked, see `tracking/rule.rs`; absent without it |
+//! | `all` | the rule that every table is tracked, see `schema/tracking/rule.rs`; absent without it |
 //! | `newcomers` | tables that were tracked not long ago and not by name: a JSON array of number and time, see `schema/passing_names.rs` |
 //! | `judged` | by which schema, and by which version of the engine, the parked rows were last listed to be judged |
 //! | `parking` | 1 while rows are parked whose parents are still there, because those are about to go |

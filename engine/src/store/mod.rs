@@ -4,6 +4,8 @@
 //! Every statement here must parse in the SQLite of whoever opens the file, however old: no STRICT, no generated
 //! columns, no functions beyond those of 2010. The user's connections read the whole schema, and one table that
 //! they cannot parse would lock them out.
+//!
+//! May use `document`, `file` and what is below them. Begin with `migrations.rs`, which has the tables' statements.
 
 pub(crate) mod backlog;
 pub(crate) mod bases;

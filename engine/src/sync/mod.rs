@@ -2,6 +2,8 @@
 //! it, `opening` whether a space may be made at an address, `patience` whether the relay still answers there, `unreachable` why
 //! there is no connection, `presence` who else is connected, `client` what connects again and again, `worker` the thread that owns the file, `quiet` when it may
 //! write beside an app, `watch` what notices that others wrote to it.
+//!
+//! May use `replica` and what is below it. Begin with `session.rs`.
 
 mod client;
 mod connection;

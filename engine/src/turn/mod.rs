@@ -1,8 +1,10 @@
-//! The steps of a turn: functions over a transaction, which hand values on and do not know each other's order.
+//! The steps of a turn: functions over a transaction that hand values on. `replica` calls them in their order.
 //!
-//! `capture` makes changesets of what was written here, `delivery` says what of others can be applied, `apply` merges that
-//! into documents, `materialize` shows documents in tables; `merge` is the second half of a turn, and `changes` the feed. May
-//! use `schema` and what is below. Begin with `capture/mod.rs` and `materialize/mod.rs`; `replica` has the order.
+//! `capture` makes changesets of what was written here, `delivery` finds which changesets of others can be applied, `apply`
+//! merges those into documents, `materialize` writes documents into tables; `merge` is the second half of a turn, `changes` the
+//! change feed.
+//!
+//! May use `schema` and what is below it. Begin with `capture/mod.rs` and `materialize/mod.rs`.
 
 pub(crate) mod apply;
 pub(crate) mod capture;

@@ -4,6 +4,8 @@
 //! engine; rows that wait to be captured or shown are left out and counted. Whoever has the file's lock captures first
 //! and may repair. Each kind of check stands in a file of its own and adds to [`Findings`] what differs, in words, and
 //! the remedy, as a value; [`repair`] applies remedies.
+//!
+//! May use all the other modules but `sim`. Begin with the function `verify`.
 
 mod parked;
 mod relay;
