@@ -179,11 +179,6 @@ impl SyncConfig {
         }
     }
 
-    /// Checks the address without connecting. Fails with [`Error::BadUrl`](crate::Error::BadUrl).
-    pub fn check(&self) -> crate::Result<()> {
-        crate::sync::address::Address::parse(&self.url).map(|_| ())
-    }
-
     /// With [`new_space`](Self::new_space): the address may name another space than the last one, which is made if it does
     /// not exist.
     pub fn new_space(mut self, new_space: bool) -> Self {

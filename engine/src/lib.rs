@@ -47,71 +47,47 @@ macro_rules! planted {
     };
 }
 
-mod apply;
-mod capture;
-mod changes;
-mod cloning;
-mod compared_rows;
+mod address;
+mod api;
 mod config;
-mod conflicts;
-mod delivery;
-mod draft;
-mod engine;
+mod document;
+mod env;
 mod error;
-mod fresh;
-mod json;
-mod lock;
-mod made_again;
-mod materialize;
-mod mending;
-mod merge;
-mod moved_names;
-mod names;
-mod naming;
-mod notice;
-mod parked;
+mod file;
 #[cfg(feature = "planted")]
 #[doc(hidden)]
 pub mod planted;
 mod replica;
-mod reused_names;
-mod row_doc;
 mod schema;
-mod setup;
-mod shell;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim;
-mod snapshot;
-mod stale_log;
-mod status;
+mod space_objects;
 mod store;
 mod sync;
-mod text_doc;
-mod time;
-mod tracking;
+mod turn;
 mod verify;
 
-pub use changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
-pub use cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
-pub use config::{ColumnKind, Config, SyncConfig, TableOptions};
-pub use conflicts::{Conflict, Written, conflicts};
-pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
-pub use engine::Engine;
-pub use error::{Error, OtherSpace, Result};
-pub use json::to_json;
-pub use notice::{RunningConnection, RunningEngine};
-pub use parked::{Parked, parked};
-pub use row_doc::RowDocError;
-pub use schema::Affinity;
-pub use schema::eligibility::{KindRefusal, Refusal};
-pub use schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
-pub use setup::{
+pub use api::cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
+pub use api::conflicts::{Conflict, Written, conflicts};
+pub use api::engine::Engine;
+pub use api::parked::{Parked, parked};
+pub use api::setup::{
     Selection, Tracked, deny_rename, end_track_all, forget, is_initialized, rename_column, set_kind, track,
     untrack, untrack_all,
 };
-pub use status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
-pub use sync::worker::Health;
-pub use sync::{Sync, SyncState};
-pub use text_doc::{TextDocError, merge_text};
+pub use config::{ColumnKind, Config, SyncConfig, TableOptions};
+pub use document::affinity::Affinity;
+pub use document::json::to_json;
+pub use document::row::RowDocError;
+pub use document::text::{TextDocError, merge_text};
+pub use driftless_protocol::{ReplicaId, SpaceId, StateVector, Value};
+pub use error::refusal::{KindRefusal, Refusal};
+pub use error::{Error, OtherSpace, Result};
+pub use file::notice::{RunningConnection, RunningEngine};
+pub use file::state::{Health, SyncState};
+pub use replica::status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
+pub use space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
+pub use sync::Sync;
+pub use turn::changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
 pub use verify::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};

@@ -16,12 +16,12 @@ use std::collections::HashSet;
 use driftless_protocol::RowKey;
 use rusqlite::Transaction;
 
-use crate::apply::TouchedRows;
 use crate::error::{Doing, Result};
-use crate::materialize::{self, Ahead, Limit, Materializer, Orphan, Unit};
-use crate::merge::{Flow, Incoming, Merge};
 use crate::schema::Catalog;
 use crate::store::{backlog, identity, parked, tables};
+use crate::turn::apply::TouchedRows;
+use crate::turn::materialize::{self, Ahead, Limit, Materializer, Orphan, Unit};
+use crate::turn::merge::{Flow, Incoming, Merge};
 
 use super::{Replica, schema_version};
 

@@ -5,11 +5,11 @@ use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector};
 
 use super::Replica;
 use super::mark::Mark;
-use crate::delivery;
+use super::naming::{is_foreign, take_new_name};
+use crate::env::now;
 use crate::error::{Doing, Error, Result};
-use crate::naming::{is_foreign, take_new_name};
 use crate::store::{identity, inbox, outbox, progress};
-use crate::time::now;
+use crate::turn::delivery;
 
 /// What a session needs to know of this replica when it begins.
 #[derive(Debug, Clone)]

@@ -13,12 +13,12 @@ use std::path::Path;
 use driftless_protocol::ReplicaId;
 use rusqlite::{Connection, Transaction};
 
+use super::mending;
+use super::naming::take_new_name;
 use super::{Replica, begin, schema_version};
+use crate::env::ids;
 use crate::error::{Doing, Result};
-use crate::fresh;
-use crate::lock;
-use crate::mending;
-use crate::naming::take_new_name;
+use crate::file::lock;
 use crate::store::{health, identity, progress};
 
 /// What a file says of itself after an engine's commit.
@@ -40,7 +40,7 @@ impl Mark {
     /// Leaves a new one in the file, as the last thing before a commit.
     pub(super) fn leave(tx: &Transaction<'_>) -> Result<Self> {
         let replica = identity::replica(tx)?;
-        let nonce = fresh::nonce();
+        let nonce = ids::nonce();
         identity::set_nonce(tx, nonce)?;
         Ok(Self { replica, seq: progress::of(tx, replica)?, nonce: Some(nonce) })
     }
@@ -127,7 +127,7 @@ impl Replica {
         }
         self.mark = mark;
         if found.changed {
-            self.writer = fresh::writer();
+            self.writer = ids::writer();
             self.schema_version = None;
         }
         self.replica = mark.replica;

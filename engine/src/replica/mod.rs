@@ -4,17 +4,23 @@
 //! A turn is one IMMEDIATE transaction (a read transaction that upgrades would fail with BUSY at once, whatever the
 //! timeout): reconcile, capture, apply, materialize, progress. Documents, outbox, seq and the consumed marks commit
 //! together or not at all.
+//!
+//! May use `turn` and what is below it. Begin with `Replica::try_turn`.
 
 mod cascade;
 mod conversation;
 mod durability;
 mod lock_wait;
 mod mark;
+pub(crate) mod mending;
+mod naming;
 mod notes;
 mod place;
 mod repair;
 mod rest;
+pub(crate) mod snapshot;
 mod space;
+pub(crate) mod status;
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -24,42 +30,37 @@ use driftless_protocol::{ReplicaId, WriterId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
-use crate::apply::TableNumbers;
-use crate::capture::{self, Author, Limits};
-use crate::changes::{ChangeFeed, ChangedRow, Changes, Origin};
 use crate::config::{Config, TableOptions};
-use crate::draft;
+use crate::env::{ids, is_virtual, now};
 use crate::error::{Doing, Error, Result};
-use crate::fresh;
-use crate::lock::EngineLock;
-use crate::materialize::{Limit, Materializer, Orphan, RolledBack};
-use crate::mending;
-use crate::merge::{Flow, Incoming, Merge};
-use crate::naming::take_new_name;
-use crate::notice::Notice;
-use crate::schema::reconcile::RowEvidence;
+use crate::file::draft;
+use crate::file::lock::EngineLock;
+use crate::file::notice::Notice;
+use crate::file::stale_log;
 use crate::schema::settling::Settling;
-use crate::schema::{Catalog, objects, reconcile, unchanged};
-use crate::stale_log;
-use crate::status::{self, Status};
+use crate::schema::tracking::rule::{self, Newcomers};
+use crate::schema::{Catalog, objects, reconcile, tracking, unchanged};
 use crate::store::tables::Unjudged;
 use crate::store::{
     self, backlog, bases, columns, fold, identity, outbox, parked, progress, tables, writers,
 };
-use crate::time::{is_virtual, now};
-use crate::tracking;
-use crate::tracking::rule::{self, Newcomers};
-use crate::{made_again, moved_names, reused_names};
+use crate::turn::apply::TableNumbers;
+use crate::turn::capture::{self, Author, Limits};
+use crate::turn::changes::{ChangeFeed, ChangedRow, Changes, Origin};
+use crate::turn::materialize::{Limit, Materializer, Orphan, RolledBack};
+use crate::turn::merge::{Flow, Incoming, Merge};
 
 use cascade::{Cascade, Progress};
 pub(crate) use conversation::{Introduction, Verdict};
 use durability::Durability;
 use mark::{Found, Mark};
+use naming::take_new_name;
 use notes::Notes;
 use place::Place;
 use rest::Rest;
 pub(crate) use space::Made;
 use space::adopt_options;
+use status::Status;
 
 /// Sizes of the first turn; later ones fit what was measured.
 const FIRST_TURN_ROWS: usize = 1000;
@@ -217,7 +218,7 @@ fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<Opene
     let mark = Mark::leave(&tx)?;
     let side_tables_at = schema_version(&tx)?;
     tx.commit().doing("opening the database")?;
-    let writer = reused.map_or_else(fresh::writer, |(writer, _)| writer);
+    let writer = reused.map_or_else(ids::writer, |(writer, _)| writer);
     Ok(Opened { connection, mark, writer, side_tables_at })
 }
 
@@ -542,7 +543,7 @@ impl Replica {
         let replica = found.replica;
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
-        let writer = if found.changed { fresh::writer() } else { self.writer };
+        let writer = if found.changed { ids::writer() } else { self.writer };
         let author = Author { replica, writer };
 
         // 1 reconcile
@@ -706,22 +707,13 @@ fn meets_transaction(tx: &Transaction<'_>) -> bool {
     false
 }
 
-/// The questions about rows that a look at the tables asks.
-const ROW_EVIDENCE: RowEvidence = RowEvidence {
-    find_reused: reused_names::find,
-    find_moved: moved_names::find,
-    is_new_table: made_again::table,
-    is_new_column: made_again::column,
-    is_filled_anew: made_again::filled_column,
-};
-
 /// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.
 fn look_at_tables(
     tx: &Transaction<'_>,
     settling: &mut Settling,
     newcomers: &mut Newcomers,
 ) -> Result<Catalog> {
-    let found = reconcile::run(tx, settling, ROW_EVIDENCE, now())?;
+    let found = reconcile::run(tx, settling, now())?;
     if found.took_a_given_up_name {
         newcomers.space_changed();
     }
@@ -744,7 +736,7 @@ fn look_at_tables(
             Err(error) => return Err(error),
         }
     }
-    Ok(reconcile::run(tx, settling, ROW_EVIDENCE, now())?.catalog)
+    Ok(reconcile::run(tx, settling, now())?.catalog)
 }
 
 /// When a database was last written, in milliseconds since 1970; `None` where the system does not tell, or time is not its

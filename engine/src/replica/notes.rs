@@ -10,9 +10,9 @@ use driftless_protocol::{ReplicaId, StateVector};
 use rusqlite::Transaction;
 
 use super::Replica;
+use crate::env::now;
 use crate::error::Result;
 use crate::store::{identity, outbox};
-use crate::time::now;
 
 /// Notes of what was said under one name. Nothing of them is true of another.
 #[derive(Debug, Default)]

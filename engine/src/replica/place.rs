@@ -16,14 +16,14 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::{Notes, Opened, Replica};
+use crate::env::is_virtual;
 use crate::error::{Doing, Error, Result};
-use crate::lock::{self, FileId};
+use crate::file::lock::{self, FileId};
+use crate::file::stale_log::{self, beside, is_used_by_others};
 use crate::schema::Catalog;
 use crate::schema::settling::Settling;
-use crate::stale_log::{self, beside, is_used_by_others};
+use crate::schema::tracking::rule::Newcomers;
 use crate::store::{self, health};
-use crate::time::is_virtual;
-use crate::tracking::rule::Newcomers;
 
 /// How long a file must be left alone before it is opened again, after it or one of those beside it was replaced.
 const SETTLED_AFTER: Duration = Duration::from_millis(750);

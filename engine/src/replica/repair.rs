@@ -6,17 +6,16 @@ use bytes::Bytes;
 use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, WriterId};
 use rusqlite::{Connection, Transaction};
 
+use super::mending;
 use super::{Replica, begin};
-use crate::apply::TableNumbers;
-use crate::capture::{self, Author};
+use crate::env::{ids, now};
 use crate::error::Result;
-use crate::fresh;
-use crate::materialize::{Limit, Materializer};
-use crate::mending;
-use crate::merge::{Flow, Incoming, Merge};
 use crate::schema::unchanged;
 use crate::store::{backlog, identity, parked, progress, quarantine, writers};
-use crate::time::now;
+use crate::turn::apply::TableNumbers;
+use crate::turn::capture::{self, Author};
+use crate::turn::materialize::{Limit, Materializer};
+use crate::turn::merge::{Flow, Incoming, Merge};
 
 impl Replica {
     /// Judges all that is parked anew, in a transaction that is rolled back. Returns what `look` saw before and after;
@@ -68,7 +67,7 @@ impl Replica {
             unchanged::forget(tx)
         })?;
         // See `try_turn`: documents may have been dropped.
-        self.writer = fresh::writer();
+        self.writer = ids::writer();
         self.schema_version = None;
         Ok(())
     }
@@ -117,7 +116,7 @@ impl Replica {
         self.capture_settled()?;
         let (writer, bytes) = (self.writer, self.config.changeset_bytes);
         self.write("sending documents whole", |tx, found| {
-            let writer = if found.changed { fresh::writer() } else { writer };
+            let writer = if found.changed { ids::writer() } else { writer };
             let author = Author { replica: found.replica, writer };
             capture::publish(tx, author, rows.iter().map(|(name, key)| (&**name, key)), bytes, now())
         })

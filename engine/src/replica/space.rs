@@ -7,18 +7,18 @@ use rusqlite::{Connection, Transaction};
 
 use super::{Replica, begin};
 use crate::config::{ColumnKind, TableOptions};
+use crate::env::now;
 use crate::error::{Doing, Error, Result};
-use crate::names;
 use crate::schema::definitions::{self, Defined, Definition, Type};
 use crate::schema::making::{self, Gate, Making};
-use crate::schema::space::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
+use crate::schema::names;
+use crate::schema::tracking::{self, rule};
 use crate::schema::{column_changes, introspect, moved_names, objects, sql_text};
+use crate::space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 use crate::store::limits::Bounds;
 use crate::store::renames::Renames;
 use crate::store::tables::State;
 use crate::store::{backlog, kinds, quote, renames, tables};
-use crate::time::now;
-use crate::tracking::{self, rule};
 
 /// How long a full-text table may take to be filled.
 const FILL_TIME: Duration = Duration::from_secs(600);

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::{Table, moved_names};
-use crate::shell;
+use crate::error::shell;
 use crate::store::columns::KnownColumn;
 use crate::store::fold;
 use crate::store::renames::Renames;

@@ -3,9 +3,9 @@
 use driftless_protocol::Collation;
 use rusqlite::Connection;
 
-use super::Affinity;
 use super::inventory::{Inventory, Object, RawIndex};
 use super::sql_text::index_terms;
+use crate::document::affinity::Affinity;
 use crate::error::{Doing, Result};
 use crate::store::{fold, quote};
 

@@ -6,9 +6,10 @@ use driftless_protocol::{Collation, Value};
 use rusqlite::Connection;
 
 use super::constraints;
-use super::eligibility::Refusal;
 use super::inventory::{Inventory, Kind, Object};
-use super::{Affinity, Column, KeyColumn, Table};
+use super::{Column, KeyColumn, Table};
+use crate::document::affinity::Affinity;
+use crate::error::refusal::Refusal;
 use crate::error::{Error, Result};
 use crate::store::{PREFIX, fold, value};
 

@@ -4,7 +4,8 @@
 use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::Connection;
 
-use super::{Affinity, Table};
+use super::Table;
+use crate::document::affinity::Affinity;
 use crate::error::{Doing, Result};
 use crate::store::Bind;
 

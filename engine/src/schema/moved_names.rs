@@ -1,10 +1,10 @@
 //! Columns that took over the names of other columns, as when two swap theirs: `RENAME a TO x; RENAME b TO a; RENAME x TO b`.
 //! By its names such a table has the columns that it had, in another order, and other values in them. `ALTER TABLE` leaves a
 //! renamed column where it stood, so the places tell which column may be which; its rows tell whether it is
-//! ([`RowEvidence::find_moved`](super::reconcile::RowEvidence)), because another column may have been dropped and added again.
+//! ([`evidence::moved_names`](super::evidence::moved_names)), because another column may have been dropped and added again.
 
 use super::{Table, column_changes};
-use crate::shell;
+use crate::error::shell;
 use crate::store::fold;
 use crate::store::renames::Renames;
 use crate::store::tables::Entry;

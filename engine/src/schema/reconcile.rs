@@ -12,15 +12,19 @@ use rusqlite::{Connection, Transaction};
 
 use super::column_changes::{self, Key};
 use super::definitions::{self, Definition};
-use super::eligibility::{self, Refusal};
+use super::eligibility;
+use super::evidence::moved_names::Answer;
+use super::evidence::reused_names::Reused;
+use super::evidence::{self, made_again, reused_names};
 use super::introspect::{self, Look};
 use super::inventory::Inventory;
-use super::moved_names::{self, Move, Moved};
+use super::moved_names::{self, Move};
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
 use super::{Catalog, Column, Table, Tracked};
 use super::{creation, effects, objects, passing_names, rebuilt, unchanged, warnings};
 use crate::config::TableOptions;
+use crate::error::refusal::Refusal;
 use crate::error::{Doing, Result};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
@@ -42,52 +46,8 @@ pub(crate) struct Reconciled {
     pub(crate) took_a_given_up_name: bool,
 }
 
-/// A column that was renamed and whose name was then given to a new column. Names are folded.
-#[derive(Debug)]
-pub(crate) struct Reused {
-    /// Its name before.
-    pub(crate) old: String,
-    /// Its name now.
-    pub(crate) new: String,
-    /// Whether the values prove it. If not, `status` asks the user.
-    pub(crate) is_certain: bool,
-}
-
-/// Whether columns were renamed together, judged by the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The columns were renamed together.
-    Renamed,
-    /// The columns were not renamed together.
-    NotRenamed,
-    /// The rows do not tell.
-    Unclear,
-}
-
-/// Questions about a table that comparing its rows with their documents answers. Documents are read above this layer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RowEvidence {
-    /// Looks among the columns of a table that has new ones for those whose names others have now. `true`: our triggers saw
-    /// every write since the last look.
-    pub(crate) find_reused: fn(&Transaction<'_>, &Entry, &Table, bool) -> Result<Vec<Reused>>,
-    /// Judges by the rows of a table that kept our triggers whether columns were renamed together.
-    pub(crate) find_moved: fn(&Transaction<'_>, &Entry, &Table, &Moved) -> Result<Answer>,
-    /// Whether a table that lost our triggers has nothing of the one that had its name.
-    pub(crate) is_new_table: fn(&Transaction<'_>, &Entry, &Table) -> Result<bool>,
-    /// Whether the column at that place, of a table that kept our triggers, has nothing of the one that had its name.
-    pub(crate) is_new_column: fn(&Transaction<'_>, &Entry, &Table, usize) -> Result<bool>,
-    /// Whether the column at that place, of a table that lost our triggers, was filled anew rather than copied from the one that
-    /// had its name.
-    pub(crate) is_filled_anew: fn(&Transaction<'_>, &Entry, &Table, usize) -> Result<bool>,
-}
-
 /// Renews what is recorded of every table. `now`: milliseconds since 1970.
-pub(crate) fn run(
-    tx: &Transaction<'_>,
-    settling: &mut Settling,
-    rows: RowEvidence,
-    now: i64,
-) -> Result<Reconciled> {
+pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Result<Reconciled> {
     if let Some(catalog) = unchanged::catalog(tx)? {
         settling.looked();
         return Ok(Reconciled { catalog, took_a_name: Vec::new(), took_a_given_up_name: false });
@@ -119,7 +79,7 @@ pub(crate) fn run(
         if let Some(Ok(table)) = &found.look
             && is_retired(&entry)
             && !places.by_id.contains_key(&entry.id)
-            && (rebuilt::is_empty(tx, table)? || (rows.is_new_table)(tx, &entry, table)?)
+            && (rebuilt::is_empty(tx, table)? || made_again::table(tx, &entry, table)?)
         {
             // The given-up table was dropped, and a new one has its name: the old rows must not fill it.
             found = Found::new(None);
@@ -145,7 +105,7 @@ pub(crate) fn run(
         .filter_map(|(entry, found)| Some((found.name_taken.clone()?, entry.options.without_kinds())))
         .collect();
     let mut tracked = vec![own(tx)?];
-    let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, rows, now };
+    let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, now };
     for (entry, found) in looks {
         let triggers = own_triggers.get(&entry.id).map_or(&[][..], Vec::as_slice);
         tracked.extend(renewal.renew(entry, found, triggers)?);
@@ -300,7 +260,6 @@ struct Renewal<'a> {
     watched: BTreeSet<String>,
     /// What the space says of its tables, by the names that they travel by.
     definitions: &'a BTreeMap<String, Definition>,
-    rows: RowEvidence,
     now: i64,
 }
 
@@ -437,7 +396,7 @@ impl Renewal<'_> {
         let said = self.definitions.get(&entry.name).map(Definition::renames).unwrap_or_default();
         for found in moved_names::since_last_look(entry, table) {
             let is_told = || moved_names::are_in_space(entry, &found.moves, &said);
-            match (self.rows.find_moved)(self.tx, entry, table, &found)? {
+            match evidence::moved_names::find(self.tx, entry, table, &found)? {
                 Answer::NotRenamed => {}
                 Answer::Unclear if !found.is_only_explanation => {}
                 Answer::Unclear if !is_told() => doubtful.push(found.moves),
@@ -473,7 +432,7 @@ impl Renewal<'_> {
             column_changes::reuse_name(entry, &old, &new, apart, &retired);
             found.push(Reused { old, new, is_certain: true });
         }
-        for reused in (self.rows.find_reused)(self.tx, entry, table, kept_triggers(entry, ours))? {
+        for reused in reused_names::find(self.tx, entry, table, kept_triggers(entry, ours))? {
             if reused.is_certain {
                 tracing::warn!(table = %table.spelled, old = reused.old, new = reused.new,
                     "a column was renamed and its name given to a new one");
@@ -494,7 +453,7 @@ impl Renewal<'_> {
         // Whoever makes a table anew may put its columns in any order, so the rows have to say so, too.
         let mut certain = Vec::new();
         for at in added_again {
-            if (self.rows.is_filled_anew)(self.tx, entry, table, at)? {
+            if made_again::filled_column(self.tx, entry, table, at)? {
                 certain.push(at);
             }
         }
@@ -512,9 +471,7 @@ impl Renewal<'_> {
             let name = fold(&table.columns[at].spelled);
             let is_given_up = column_changes::place(entry, &name).is_some()
                 && retired.contains(column_changes::travels(entry, &name));
-            if is_given_up
-                && (added_again.contains(&at) || (self.rows.is_new_column)(self.tx, entry, table, at)?)
-            {
+            if is_given_up && (added_again.contains(&at) || made_again::column(self.tx, entry, table, at)?) {
                 tracing::info!(table = %table.spelled, column = name,
                     "a column that the space has given up was dropped, and a new one of its name was added");
                 column_changes::went(entry, &name);

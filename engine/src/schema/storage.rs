@@ -5,7 +5,8 @@
 use driftless_protocol::Value;
 use rusqlite::Connection;
 
-use super::{Affinity, Column};
+use super::Column;
+use crate::document::affinity::Affinity;
 use crate::error::{Doing, Result};
 use crate::store::{Bind, value};
 

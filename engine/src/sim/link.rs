@@ -10,10 +10,10 @@ use driftless_protocol::{CloseCode, RelayMessage, SpaceId, StateVector};
 
 use super::Replica;
 use crate::error::{Error, Result};
-use crate::merge::Incoming;
 use crate::replica::Verdict;
-use crate::snapshot;
+use crate::replica::snapshot;
 use crate::sync::session::{Action, Delivery, Session};
+use crate::turn::merge::Incoming;
 
 /// How much of the outbox is read at a time, in bytes: so little that a long one takes several readings.
 const OUTBOX_BYTES: usize = 4 << 10;

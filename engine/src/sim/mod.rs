@@ -4,6 +4,8 @@
 //! It does what the engine does with one turn after the other, and nothing between calls. [`Link`] is its side of a
 //! connection to a relay, likewise one step at a time. With [`set_clock`] and [`set_seed`] a thread's replicas do the
 //! same again and again.
+//!
+//! May use `sync` and what is below it.
 
 mod link;
 
@@ -17,12 +19,12 @@ use driftless_protocol::message::Welcome;
 use driftless_protocol::{Changeset, ReplicaId, SnapshotPart, StateVector};
 
 use crate::config::{Config, TableOptions};
+use crate::env::clock::virtual_time;
+use crate::env::ids::seeded;
 use crate::error::Result;
-use crate::fresh::seeded;
-use crate::merge::Incoming;
+use crate::replica::snapshot;
 use crate::replica::{self, Verdict};
-use crate::snapshot;
-use crate::time::virtual_time;
+use crate::turn::merge::Incoming;
 
 pub use link::{Ended, Link};
 

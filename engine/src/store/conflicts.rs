@@ -4,8 +4,8 @@ use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
 use super::Bind;
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Result};
-use crate::row_doc::resolve::RowState;
 
 /// Whether no conflict is known: then a row without conflicts has nothing to be forgotten.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {

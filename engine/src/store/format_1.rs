@@ -5,8 +5,8 @@ use rusqlite::Transaction;
 
 use super::columns::{self, Columns, KnownColumn};
 use super::{fold, health, kinds, renames};
+use crate::env::now;
 use crate::error::{Doing, Result};
-use crate::time::now;
 
 /// What format 1 has on a table in the columns that format 2 gives up.
 struct Old {

@@ -16,7 +16,7 @@
 //! | `started_over` | 1 once the file has lost its documents |
 //! | `texts` | 1 once there has been a text document |
 //! | `reconciled` | the `schema_version` at which triggers and tables were last compared, and by which Driftless |
-//! | `all` | the rule that every table is tracked, see `tracking/rule.rs`; absent without it |
+//! | `all` | the rule that every table is tracked, see `schema/tracking/rule.rs`; absent without it |
 //! | `newcomers` | tables that were tracked not long ago and not by name: a JSON array of number and time, see `schema/passing_names.rs` |
 //! | `judged` | by which schema, and by which version of the engine, the parked rows were last listed to be judged |
 //! | `parking` | 1 while rows are parked whose parents are still there, because those are about to go |
@@ -29,8 +29,8 @@ use driftless_protocol::{ReplicaId, SpaceId};
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use crate::env::ids;
 use crate::error::{Doing, Error, InTable, Result};
-use crate::fresh;
 
 fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
     connection
@@ -48,7 +48,7 @@ fn set(tx: &Connection, name: &str, value: impl ToSql) -> Result<()> {
 
 pub(super) fn initialize(tx: &Transaction<'_>, path: &Path, format: i64) -> Result<()> {
     set(tx, "format", format)?;
-    set(tx, "replica", fresh::replica().as_bytes())?;
+    set(tx, "replica", ids::replica().as_bytes())?;
     match inode_of(path)? {
         Some(inode) => set_inode(tx, inode),
         None => Ok(()),

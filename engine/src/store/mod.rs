@@ -4,6 +4,8 @@
 //! Every statement here must parse in the SQLite of whoever opens the file, however old: no STRICT, no generated
 //! columns, no functions beyond those of 2010. The user's connections read the whole schema, and one table that
 //! they cannot parse would lock them out.
+//!
+//! May use `document`, `file` and what is below them. Begin with `migrations.rs`, which has the tables' statements.
 
 pub(crate) mod backlog;
 pub(crate) mod bases;
@@ -40,7 +42,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Doing, Error, Result};
-use crate::stale_log;
+use crate::file::stale_log;
 
 /// What all side tables, triggers and views are named by.
 pub(crate) const PREFIX: &str = "_driftless_";

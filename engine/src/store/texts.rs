@@ -5,9 +5,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use crate::document;
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Result};
-use crate::row_doc::resolve::RowState;
-use crate::text_doc;
 
 /// More appended parts than this are replaced by one.
 const MOST_PARTS: usize = 64;
@@ -123,7 +123,7 @@ pub(crate) fn fill<'g>(
                 String::from_utf8_lossy(guess).into_owned()
             }
             _ => match get(connection, table, key, &column)? {
-                Some(stored) => text_doc::content(&stored.parts())?,
+                Some(stored) => document::text::content(&stored.parts())?,
                 None => String::new(),
             },
         };

@@ -13,15 +13,16 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::address::Address;
 use super::connection::{Connection, Ended, Socket, again_while_busy};
 use super::opening::Opening;
 use super::presence::Others;
 use super::session::Session;
 use super::worker::Worker;
-use super::{Refusal, SyncState, unreachable};
+use super::{Refusal, unreachable};
+use crate::address::Address;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
+use crate::file::state::SyncState;
 
 /// So often in a row a relay refuses with one code before it is believed: one bit that the network flips can make a
 /// request into one that is refused for good, and then somebody would have to come and start the sync again.

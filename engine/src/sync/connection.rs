@@ -21,7 +21,6 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::SyncState;
 use super::client::Control;
 use super::patience::Patience;
 use super::presence::Others;
@@ -29,9 +28,10 @@ use super::session::{Action, Delivery, Session};
 use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
-use crate::merge::Incoming;
+use crate::file::state::SyncState;
+use crate::replica::snapshot;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT, Verdict};
-use crate::snapshot;
+use crate::turn::merge::Incoming;
 
 /// What is read and not yet applied, in bytes; beyond, the socket is not read.
 const UNAPPLIED_BYTES: usize = 8 << 20;

@@ -2,8 +2,9 @@
 //! it, `opening` whether a space may be made at an address, `patience` whether the relay still answers there, `unreachable` why
 //! there is no connection, `presence` who else is connected, `client` what connects again and again, `worker` the thread that owns the file, `quiet` when it may
 //! write beside an app, `watch` what notices that others wrote to it.
+//!
+//! May use `replica` and what is below it. Begin with `session.rs`.
 
-pub(crate) mod address;
 mod client;
 mod connection;
 mod opening;
@@ -24,34 +25,14 @@ use std::time::Duration;
 use driftless_protocol::{MAX_PRESENCE_BYTES, Presence, PresenceTooLong, ReplicaId};
 use tokio::sync::{mpsc, oneshot, watch as watch_channel};
 
-use self::address::Address;
 use self::client::{Client, Control};
 use self::opening::Opening;
 use self::presence::Others;
 use self::worker::Worker;
+use crate::address::Address;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
-
-/// How the connection to the relay is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SyncState {
-    /// Connecting, or waiting for the relay's welcome.
-    Connecting,
-    /// Connected: changes flow both ways.
-    Online,
-    /// Not connected. Changes are kept and sent when the relay is back.
-    Offline {
-        /// What failed.
-        why: String,
-        /// When the next attempt begins.
-        retry_in: Duration,
-    },
-    /// The relay refuses for good; the text says why. Syncing has ended.
-    Refused(String),
-    /// Stopped by its owner.
-    Stopped,
-}
+use crate::file::state::SyncState;
 
 /// The error that ended a sync, until somebody is told.
 type Refusal = Arc<Mutex<Option<Error>>>;

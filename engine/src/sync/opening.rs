@@ -14,7 +14,7 @@ use std::path::Path;
 
 use driftless_protocol::{CloseCode, SpaceId};
 
-use super::address::Address;
+use crate::address::Address;
 use crate::error::{Error, OtherSpace};
 use crate::replica::Introduction;
 

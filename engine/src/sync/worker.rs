@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::quiet::{Due, Quiet, Step};
 use crate::error::{Error, Result};
-use crate::merge::Incoming;
-use crate::notice::Notice;
+use crate::file::notice::Notice;
+use crate::file::state::Health;
 use crate::replica::{Replica, Turn};
+use crate::turn::merge::Incoming;
 
 /// Pieces of work that wait at most.
 const QUEUE: usize = 64;
@@ -44,21 +45,6 @@ enum Command {
     Apply(VecDeque<Incoming>, oneshot::Sender<Result<StateVector>>),
     Nudge,
     Stop,
-}
-
-/// How the engine's thread is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Health {
-    /// It works.
-    Well,
-    /// Another connection has held the write lock for so long, and longer than [`Config::busy_timeout`](crate::Config). The
-    /// work waits, is tried again, and goes on when the lock is free: nothing is lost. Said again after each attempt.
-    Busy(Duration),
-    /// The last turn failed; it is tried again. The text says why.
-    Ailing(String),
-    /// It stopped for good: closed, or for the reason given.
-    Stopped(Option<String>),
 }
 
 /// What the outside can see of the thread.

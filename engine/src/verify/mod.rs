@@ -4,6 +4,8 @@
 //! engine; rows that wait to be captured or shown are left out and counted. Whoever has the file's lock captures first
 //! and may repair. Each kind of check stands in a file of its own and adds to [`Findings`] what differs, in words, and
 //! the remedy, as a value; [`repair`] applies remedies.
+//!
+//! May use all the other modules but `sim`. Begin with the function `verify`.
 
 mod parked;
 mod relay;
@@ -19,7 +21,7 @@ use serde::Serialize;
 
 use crate::config::{Config, SyncConfig};
 use crate::error::{Doing, Error, Result};
-use crate::lock;
+use crate::file::lock;
 use crate::replica::Replica;
 use crate::store::tables::State;
 use crate::store::{self, fold, health, tables};
@@ -242,7 +244,7 @@ fn own(
     verification.tracked_tables = tracked_tables(path)?;
     if verification.all_agree() {
         // What was said of it in `status` is said no more.
-        crate::mending::forget_note(path)?;
+        crate::replica::mending::forget_note(path)?;
     }
     Ok(())
 }

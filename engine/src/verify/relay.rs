@@ -17,15 +17,15 @@ use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
 use super::{Check, DEFINITIONS_CALLED, VerifyOptions, plural};
+use crate::api::engine::Engine;
 use crate::config::{Config, SyncConfig};
-use crate::draft::Draft;
-use crate::engine::Engine;
+use crate::document;
 use crate::error::{Doing, Result};
+use crate::file::draft::Draft;
+use crate::replica::snapshot;
 use crate::store::tables::{self, DEFINITIONS, Entry};
 use crate::store::{self, identity, progress, quarantine, texts, writers};
 use crate::sync::Sync;
-use crate::text_doc;
-use crate::{row_doc, snapshot};
 
 /// How often to look for equal vectors while others write.
 const TRIES: usize = 8;
@@ -308,7 +308,7 @@ fn digests(
 
 /// A digest of what a document is; of its bytes, if it cannot be read.
 fn digest(body: &[u8]) -> [u8; 32] {
-    row_doc::digest(body).unwrap_or_else(|_| *blake3::hash(body).as_bytes())
+    document::row::digest(body).unwrap_or_else(|_| *blake3::hash(body).as_bytes())
 }
 
 /// A table's fingerprint for people: two files with the same one have the same documents of it.
@@ -340,7 +340,7 @@ fn each_document(
         let key = key.as_blob().unwrap_or_default();
         let mut digest = digest(body.as_blob().unwrap_or_default());
         for (column, text) in texts::of_row(connection, row.get(2).doing(doing)?, key)? {
-            let Some(text) = text_doc::digest(&text.parts()).unwrap_or(Some([0; 32])) else { continue };
+            let Some(text) = document::text::digest(&text.parts()).unwrap_or(Some([0; 32])) else { continue };
             let mut hasher = blake3::Hasher::new();
             hasher.update(&digest);
             hasher.update(column.as_bytes());

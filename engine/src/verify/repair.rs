@@ -4,12 +4,12 @@
 use driftless_protocol::{RowKey, Value};
 use rusqlite::Transaction;
 
+use crate::env::now;
 use crate::error::{Doing, Result};
 use crate::replica::Replica;
 use crate::store::dirty::Why;
 use crate::store::tables::{self, State};
 use crate::store::{Bind, backlog, outbox, parked, quote, texts};
-use crate::time::now;
 
 /// One remedy.
 #[derive(Debug, Clone)]

@@ -7,13 +7,14 @@ use rusqlite::{Connection, Statement, params_from_iter};
 
 use super::repair::Remedy;
 use super::{DEFINITIONS_CALLED, Findings};
+use crate::document;
+use crate::document::affinity::Affinity;
+use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
-use crate::materialize::wanted;
-use crate::row_doc;
-use crate::row_doc::resolve::RowState;
-use crate::schema::{Affinity, Catalog, Tracked, definitions, introspect, triggers};
+use crate::schema::{Catalog, Tracked, definitions, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{Bind, dirty, fold, quote, texts, value};
+use crate::turn::materialize::wanted;
 
 /// How many documents are looked at between two words about it.
 const TELL_EVERY: u64 = 10_000;
@@ -199,7 +200,7 @@ impl Look<'_> {
                 self.unreadable(table, called, row.get_ref(0).doing(doing)?, "it is no blob");
                 continue;
             };
-            let (key, lanes) = match (RowKey::from_bytes(bytes), row_doc::lanes(body)) {
+            let (key, lanes) = match (RowKey::from_bytes(bytes), document::row::lanes(body)) {
                 (Ok(key), Ok(lanes)) => (key, lanes),
                 (Err(error), _) => {
                     self.unreadable(table, called, row.get_ref(0).doing(doing)?, &error.to_string());

@@ -1,0 +1,86 @@
+//! Where several values stand in one column: the one shown, and those kept beside it until somebody writes the column
+//! again. Read from the file alone.
+
+use std::path::Path;
+
+use driftless_protocol::{ReplicaId, Value};
+
+use crate::config::Config;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::{Doing, InTable, Result};
+use crate::file::lock;
+use crate::store::{self, value};
+
+/// A column of a row in which several values stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conflict {
+    /// The table, as the user wrote it.
+    pub table: String,
+    /// The primary key as SQL literals, with commas between.
+    pub key: String,
+    /// The column as the table calls it, in lower case; its first name, if the table has no such column.
+    pub column: String,
+    /// What the table shows: the one written last.
+    pub shown: Written,
+    /// The others, latest first.
+    pub kept: Vec<Written>,
+}
+
+/// A value, and who wrote it when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The value.
+    pub value: Value<'static>,
+    /// By the writer's clock, in milliseconds since 1970; `None` for a value that Driftless found in the table and nobody
+    /// knows the time of: when the table was first tracked, in a column that had just come, as by a migration, or when the side
+    /// tables were made again.
+    pub at: Option<i64>,
+    /// Which replica wrote it; `None` where that is not known, as for a value that was found.
+    pub replica: Option<ReplicaId>,
+}
+
+/// Reads the conflicts of a file: by table, key and column.
+///
+/// Fails with [`Error::NoSuchFile`], [`Error::NotADatabase`], [`Error::FileAway`], [`Error::TrackingLost`], and [`Error::NotInitialized`] if Driftless has never
+/// worked on the file.
+pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
+    let path = path.as_ref();
+    let doing = "reading the conflicts";
+    let connection = store::open_to_read(path, Config::default().busy_timeout)?;
+    if !store::is_initialized(&connection)? {
+        return Err(lock::not_initialized(path));
+    }
+    let mut statement = connection
+        .prepare(
+            "SELECT t.spelled, c.pk, coalesce(n.name, c.col), c.shown, c.value, c.at, w.replica
+             FROM _driftless_conflicts c JOIN _driftless_tables t ON t.id = c.tbl
+             LEFT JOIN _driftless_columns n ON n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
+             LEFT JOIN _driftless_writers w ON w.writer = c.writer
+             WHERE c.tbl <> 1 ORDER BY t.id, c.key, c.col, c.shown DESC, c.at DESC, c.writer DESC",
+        )
+        .doing(doing)?;
+    let mut rows = statement.query([]).doing(doing)?;
+    let mut conflicts: Vec<Conflict> = Vec::new();
+    while let Some(row) = rows.next().doing(doing)? {
+        let (table, key, column): (String, String, String) =
+            (row.get(0).doing(doing)?, row.get(1).doing(doing)?, row.get(2).doing(doing)?);
+        let at: i64 = row.get(5).doing(doing)?;
+        let replica: Option<Vec<u8>> = row.get(6).doing(doing)?;
+        let written = Written {
+            value: value(row.get_ref(4).doing(doing)?).into_owned(),
+            at: (at > 0).then_some(at),
+            replica: replica
+                .map(|bytes| ReplicaId::from_slice(&bytes))
+                .transpose()
+                .in_table("_driftless_writers")?,
+        };
+        if row.get(3).doing(doing)? {
+            conflicts.push(Conflict { table, key, column, shown: written, kept: Vec::new() });
+        } else if let Some(conflict) = conflicts.last_mut() {
+            conflict.kept.push(written);
+        }
+    }
+    Ok(conflicts)
+}

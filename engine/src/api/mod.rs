@@ -1,0 +1,10 @@
+//! What an app calls: the running engine, and what is asked of a file without one.
+//!
+//! May use `sync` and what is below it. Begin with `engine.rs`; `setup.rs` says what of a file is tracked and how, `cloning.rs`
+//! makes a new file from a space, `conflicts.rs` and `parked.rs` list rows.
+
+pub(crate) mod cloning;
+pub(crate) mod conflicts;
+pub(crate) mod engine;
+pub(crate) mod parked;
+pub(crate) mod setup;

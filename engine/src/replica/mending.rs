@@ -1,0 +1,259 @@
+//! Side tables that somebody dropped or emptied: made again, and filled again from what is left.
+//!
+//! The user's tables hold the rows, the relay holds the documents. So whatever is lost, nothing that the tables say is:
+//! in the worst case the file *starts over*: it becomes a new replica that holds nothing yet, its rows are found anew,
+//! and every document comes again from the relay. That is the answer wherever a part is missing that the others cannot
+//! be trusted without: the documents (updates would build on what is not here), the state vector (own numbers would be
+//! used twice), the identity, the list of tables.
+//!
+//! Runs when the file is opened, whenever the schema has changed and, as a few look-ups, whenever others have committed.
+//! What was emptied row by row is not noticed here; `verify` finds it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use driftless_protocol::RowKey;
+use rusqlite::Transaction;
+
+use crate::config::{Config, TableOptions};
+use crate::env::{ids, now};
+use crate::error::{Doing, Error, Result};
+use crate::schema::{definitions, introspect, reconcile, unchanged};
+use crate::store::tables::{self, DEFINITIONS, State};
+use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress};
+
+/// Looks whether everything is there and mends what is not. `whole`: the schema too, which costs a millisecond.
+/// Returns whether anything was mended; then the triggers must be looked at, and the replica's id may be another.
+///
+/// Fails with [`Error::Damaged`] if a side table has lost columns, and as migrations do.
+pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool> {
+    let mut done = Vec::new();
+    if whole {
+        if !health::any(tx)? {
+            migrations::run(tx, path)?;
+            return Ok(false);
+        }
+        remake(tx, path, &mut done)?;
+    }
+    if health::has_rows(tx, "_driftless_applying")? {
+        tx.execute_batch("DELETE FROM _driftless_applying").doing("mending the side tables")?;
+        look_again(tx)?;
+        done.push("the triggers had been switched off; all rows are looked at again".to_owned());
+    }
+    if let Some(lost) = lost(tx)? {
+        tracing::error!(lost, "the file starts over as a new replica");
+        start_over(tx, path)?;
+        done.push(format!(
+            "{lost}; the file became a new replica, captured all rows anew and takes all documents from the relay again"
+        ));
+    } else if !health::has_rows(tx, "_driftless_definitions")? && has_definitions(tx)? {
+        backlog::refresh_table(tx, DEFINITIONS)?;
+        done.push("the definitions of tables were emptied, and are shown again".to_owned());
+    }
+    if done.is_empty() {
+        return Ok(false);
+    }
+    unchanged::forget(tx)?;
+    let note = done.join("; ");
+    tracing::warn!(path = %path.display(), note, "side tables were damaged and are mended");
+    identity::add_mended(tx, &note)?;
+    Ok(true)
+}
+
+/// Makes again what was dropped.
+fn remake(tx: &Transaction<'_>, path: &Path, done: &mut Vec<String>) -> Result<()> {
+    let has_meta = health::missing(tx)?.iter().all(|object| object.name != "_driftless_meta");
+    if has_meta && identity::has_format(tx)? {
+        // A newer version's tables may not be judged, let alone made; an older version's are brought up to this one first.
+        migrations::run(tx, path)?;
+    }
+    let missing = health::missing(tx)?;
+    let is_missing = |name: &str| missing.iter().any(|object| object.name == name);
+    health::make(tx, &missing)?;
+    if let Some((table, columns)) = health::crippled(tx)?.first() {
+        return Err(Error::Damaged {
+            table: "_driftless_*",
+            what: format!(
+                "{table} lacks the columns {}; drop that table, and it is made again and filled",
+                columns.join(", ")
+            ),
+        });
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if is_missing("_driftless_dirty") || is_missing("_driftless_backlog") {
+        // Marks were lost; and the logs must be as wide again as the longest key.
+        look_again(tx)?;
+    } else if ["_driftless_refresh", "_driftless_conflicts", "_driftless_parked", "_driftless_claims"]
+        .iter()
+        .any(|name| is_missing(name))
+    {
+        for entry in tables::all(tx)?.into_iter().filter(|entry| entry.state == State::Tracked) {
+            backlog::refresh_table(tx, entry.id)?;
+            tables::set_unjudged(tx, entry.id)?;
+        }
+    }
+    let names: Vec<&str> = missing.iter().map(|object| &*object.name).collect();
+    done.push(format!("{} had been dropped", names.join(", ")));
+    Ok(())
+}
+
+/// What is lost that the rest cannot do without, in words.
+fn lost(tx: &Transaction<'_>) -> Result<Option<&'static str>> {
+    let Some(own) = identity::replica_if_known(tx)? else { return Ok(Some("this file's identity was lost")) };
+    if tables::find(tx, "_driftless_definitions")?.is_none() {
+        return Ok(Some("the list of tables was lost"));
+    }
+    let (rows, documents) =
+        (health::has_rows(tx, "_driftless_rows")?, health::has_rows(tx, "_driftless_documents")?);
+    let captured = progress::of(tx, own)?;
+    if rows != documents || !documents && captured > 0 {
+        return Ok(Some("the row documents were lost"));
+    }
+    let has_texts = health::has_rows(tx, "_driftless_texts")?;
+    if has_texts != health::has_rows(tx, "_driftless_text_updates")? || !has_texts && identity::had_texts(tx)?
+    {
+        return Ok(Some("the text documents were lost"));
+    }
+    // Every document came with a number, and none that a relay acknowledged was not ours.
+    if documents && !health::has_rows(tx, "_driftless_progress")?
+        || identity::acked(tx)?.max(outbox::last(tx)?) > captured
+    {
+        return Ok(Some("the state vector was lost"));
+    }
+    Ok(None)
+}
+
+/// Whether documents have definitions that nobody is about to show.
+fn has_definitions(tx: &Transaction<'_>) -> Result<bool> {
+    tx.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM _driftless_rows WHERE tbl = ?1)
+         AND NOT EXISTS (SELECT 1 FROM _driftless_refresh WHERE tbl = ?1)",
+    )
+    .and_then(|mut statement| statement.query_row([DEFINITIONS], |row| row.get(0)))
+    .doing("looking at the side tables")
+}
+
+/// Begins again as a new replica that holds nothing: every row is found anew, and those that were written and not sent
+/// count as written now. The space stays the same.
+pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
+    let doing = "starting over";
+    regain_tables(tx)?;
+    let unsent = unsent_rows(tx)?;
+    for table in [
+        "rows",
+        "documents",
+        "bases",
+        "texts",
+        "text_updates",
+        "text_bases",
+        "outbox",
+        "inbox",
+        "snapshot",
+        "progress",
+        "conflicts",
+        "parked",
+        "claims",
+        "quarantine",
+        "refresh",
+    ] {
+        tx.execute_batch(&format!("DELETE FROM _driftless_{table}")).doing(doing)?;
+    }
+    identity::start_over(tx, path, migrations::FORMAT, ids::replica())?;
+    look_again(tx)?;
+    tx.execute_batch(
+        "INSERT INTO _driftless_backlog (tbl, first, at, k0) SELECT 1, 0, 0, name FROM _driftless_definitions",
+    )
+    .doing(doing)?;
+    for (table, key) in unsent {
+        if let Some(entry) = tables::find(tx, &table)? {
+            dirty::widen(tx, key.values().len())?;
+            dirty::mark_key(tx, entry.id, now(), &key.values())?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of changesets that no relay has, by the name of their table as it travels. What cannot be read is left out.
+fn unsent_rows(tx: &Transaction<'_>) -> Result<BTreeSet<(String, RowKey)>> {
+    let mut rows = BTreeSet::new();
+    let acked = identity::acked(tx)?;
+    for body in outbox::readable(tx, acked)?.iter().filter_map(|changeset| changeset.body().ok()) {
+        let Ok((_, updates)) = body.open() else { continue };
+        rows.extend(updates.map_while(|row| row.ok()).map(|row| (row.table.to_owned(), row.key)));
+    }
+    Ok(rows)
+}
+
+/// Puts the tables that our triggers stand on back on the list, under the numbers that the triggers know.
+fn regain_tables(tx: &Transaction<'_>) -> Result<()> {
+    let doing = "finding the tracked tables again";
+    if tables::find(tx, "_driftless_definitions")?.is_some() {
+        return Ok(());
+    }
+    tables::regain(
+        tx,
+        DEFINITIONS,
+        "_driftless_definitions",
+        "_driftless_definitions",
+        TableOptions::default(),
+    )?;
+    let mut statement = tx
+        .prepare(
+            "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'
+             AND name GLOB '_driftless_[0-9]*_insert' ORDER BY name",
+        )
+        .doing(doing)?;
+    let triggers: Vec<(String, String)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(|rows| rows.collect())
+        .doing(doing)?;
+    for (trigger, spelled) in triggers {
+        let number = trigger.strip_prefix(store::PREFIX).and_then(|rest| rest.strip_suffix("_insert"));
+        let Some(id) = number.and_then(|number| number.parse().ok()) else { continue };
+        let local = fold(&spelled);
+        let definition = definitions::named(tx, &local)?;
+        let name = definition.as_ref().map_or(&*local, |definition| &*definition.name);
+        // A key that is an alias of the rowid had been allowed: the triggers are there.
+        let options = TableOptions {
+            allow_integer_key: true,
+            ..definition.as_ref().map(|definition| definition.options.clone()).unwrap_or_default()
+        };
+        if tables::find(tx, name)?.is_none() {
+            tables::regain(tx, id, name, &spelled, options)?;
+            if let (Some(mut entry), Some(definition)) = (tables::find(tx, name)?, definition) {
+                entry.options.kinds = definition.kinds();
+                entry.renames = match introspect::table(tx, &spelled)? {
+                    Some(Ok(table)) => definition.renames_of(&table),
+                    _ => definition.renames(),
+                };
+                tables::update(tx, &entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every row of every tracked table is compared with its document again, and every document with its table.
+fn look_again(tx: &Transaction<'_>) -> Result<()> {
+    for entry in tables::all(tx)? {
+        if entry.state != State::Tracked || entry.id == DEFINITIONS {
+            continue;
+        }
+        if let Some(Ok(table)) = introspect::table(tx, &entry.spelled)? {
+            reconcile::look_again(tx, entry.id, &table, now())?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything is well again: `status` need not speak of it any more.
+pub(crate) fn forget_note(path: &Path) -> Result<()> {
+    let mut connection = store::open(path, Config::default().busy_timeout)?;
+    let tx = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .doing("waiting for the write lock")?;
+    identity::forget_mended(&tx)?;
+    tx.commit().doing("forgetting what was mended")
+}

@@ -1,0 +1,253 @@
+//! Rows and columns that were found rather than written: nobody knows when, and others may have found them too.
+
+use driftless_protocol::lane::{Content, Seen};
+use driftless_protocol::{ReplicaId, RowKey, Value, WriterId};
+use rusqlite::Transaction;
+
+use super::Kind;
+use crate::config::ColumnKind;
+use crate::document;
+use crate::document::row::Lanes;
+use crate::document::row::diff::Current;
+use crate::document::row::resolve::{Column as Held, RowState};
+use crate::error::Result;
+use crate::schema::{Column, Tracked};
+use crate::store::dirty::Why;
+use crate::store::writers;
+
+/// Whether a document shows just this row.
+pub(super) fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<&[Current<'_>]>) -> bool {
+    let Some(columns) = current else { return !state.alive };
+    let shows = |(now, column): (&Current<'_>, &Column)| match state.column(now.column) {
+        Some(held) => held.shows(&now.value),
+        None => now.implied.or(column.default.as_ref()).is_some_and(|implied| *implied == now.value),
+    };
+    state.alive && columns.iter().zip(&tracked.table.columns).all(shows)
+}
+
+/// Takes out of `columns` those that have just appeared here and that the document has a value for: the document is
+/// to be shown, not the table to be captured. Returns what stands in them that nobody else has: neither a default, nor
+/// what the document holds under the name that the column had before.
+pub(super) fn set_fresh_apart<'a>(
+    tracked: &Tracked,
+    state: &RowState<'_>,
+    columns: &mut Vec<Current<'a>>,
+    (kind, why): (Kind, Why),
+) -> Vec<document::row::Change<'a>> {
+    let mut beside = Vec::new();
+    if tracked.fresh.is_empty() {
+        return beside;
+    }
+    columns.retain_mut(|now| {
+        let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
+        let held = state.column(now.column);
+        if is_fresh && held.is_none() && kind == Kind::Found && now.implied != Some(&now.value) {
+            // Of what stands in a column that has just come, as by a rename, nobody knows when it was written.
+            beside.push(document::row::Change::set(now.column, now.value.clone()));
+            return false;
+        }
+        let is_default = now.implied.is_some_and(|default| *default == now.value);
+        // What the app counted since the column appeared, whether our triggers saw it or not.
+        let is_written = kind == Kind::Written || why == Why::Rebuilt;
+        if let Some(held) = held
+            && is_fresh
+            && is_written
+            && !is_default
+            && count_on(now, held)
+        {
+            return true;
+        }
+        if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
+            return true;
+        }
+        let under_another_name = || {
+            state.columns.iter().any(|column| {
+                column.shown.value == now.value
+                    && !tracked.table.columns.iter().any(|known| known.name == column.name)
+            })
+        };
+        match kind {
+            // The user wrote this row since the column appeared: what is no default is theirs.
+            Kind::Written => !is_default,
+            // What the app counted since was captured as a write.
+            Kind::Found if now.kind == ColumnKind::Counter && !is_written => false,
+            Kind::Found => {
+                if !is_default && !under_another_name() {
+                    beside.push(document::row::Change::set(now.column, now.value.clone()));
+                }
+                false
+            }
+        }
+    });
+    beside
+}
+
+/// Gives a counter the value that it has when what was counted here, from the column's default on, is added to what others
+/// counted. Returns whether it is a counter that can be counted so.
+fn count_on(now: &mut Current<'_>, held: &Held<'_>) -> bool {
+    if now.kind == ColumnKind::Counter
+        && let (Some(&Value::Integer(default)), &Value::Integer(value)) = (now.implied, &now.value)
+        && let Some(sum) = held.sum()
+        && let Ok(all) = i64::try_from(sum + i128::from(value) - i128::from(default))
+    {
+        now.value = Value::Integer(all);
+        return true;
+    }
+    false
+}
+
+/// Takes those counters out of `columns` that may be others under new names and that the document has no value for yet. Each
+/// begins with what the other showed, which nobody wrote in it, and what differs from that was added here: the first of the
+/// returned changes are to be written beside the document, the second by whoever saw it.
+pub(super) fn begin_renamed_counters<'a>(
+    tracked: &Tracked,
+    state: &RowState<'_>,
+    columns: &mut Vec<Current<'a>>,
+) -> (Vec<document::row::Change<'a>>, Vec<document::row::Change<'a>>) {
+    let (mut begun, mut added) = (Vec::new(), Vec::new());
+    let other = |column: &str| {
+        let (_, other) = tracked.asked.iter().find(|(asked, _)| asked == column)?;
+        i64::try_from(state.column(other)?.sum()?).ok()
+    };
+    columns.retain(|now| {
+        let is_new = now.kind == ColumnKind::Counter && state.column(now.column).is_none();
+        let (Some(before), &Value::Integer(value)) = (other(now.column).filter(|_| is_new), &now.value)
+        else {
+            return true;
+        };
+        begun.push(document::row::Change::set(now.column, Value::Integer(before)));
+        if value != before {
+            let by = i128::from(value) - i128::from(before);
+            added.push(document::row::Change::Add { column: now.column.into(), by });
+        }
+        false
+    });
+    (begun, added)
+}
+
+/// The part of a row whose columns were taken for other columns until somebody told: it is written beside what others wrote.
+#[derive(Default)]
+pub(super) struct Told<'a> {
+    pub(super) changes: Vec<document::row::Change<'a>>,
+    /// Writers at other replicas. Nobody knows which of two columns their writes were for, so these stay beside `changes`.
+    pub(super) unseen: Vec<WriterId>,
+}
+
+/// Takes those columns out of `columns` that other replicas wrote while another column of this file had their name. Writes of
+/// this file under such a name were for that other column, and give way. Writes of others may have been for either column.
+/// `document`: the row's document.
+pub(super) fn take_told<'a>(
+    tx: &Transaction<'_>,
+    tracked: &Tracked,
+    document: &[u8],
+    columns: &mut Vec<Current<'a>>,
+    own: ReplicaId,
+) -> Result<Told<'a>> {
+    let as_written = document::row::lanes(document)?;
+    let renamed = document::row::lanes(document)?.renamed(&tracked.renames);
+    let mut told = Told::default();
+    for now in std::mem::take(columns) {
+        let namesake = namesake(tracked, now.column).filter(|_| now.kind == ColumnKind::Register);
+        let unseen = match namesake {
+            Some(namesake) => written_by_others(tx, (&as_written, &renamed), &now, namesake, own)?,
+            None => Vec::new(),
+        };
+        if unseen.is_empty() {
+            columns.push(now);
+            continue;
+        }
+        told.unseen.extend(unseen);
+        told.changes.push(document::row::Change::set(now.column, now.value));
+    }
+    Ok(told)
+}
+
+/// The other column of the table that has the name by which this one travels.
+fn namesake<'t>(tracked: &'t Tracked, travels: &str) -> Option<&'t Column> {
+    let called = &tracked.table.columns[tracked.table.called(travels)?];
+    (called.name != travels).then_some(called)
+}
+
+/// The writers at other replicas of values that stand in a column and cannot come from this file: it does not show them, did not
+/// write them in the column of the same name, and they are not that column's default. `lanes`: as written, and renamed.
+fn written_by_others(
+    tx: &Transaction<'_>,
+    (as_written, renamed): (&Lanes<'_>, &Lanes<'_>),
+    now: &Current<'_>,
+    namesake: &Column,
+    own: ReplicaId,
+) -> Result<Vec<WriterId>> {
+    let mut known = vec![Content::Value(now.value.clone())];
+    known.extend(namesake.default.clone().map(Content::Value));
+    for (name, lane) in as_written.iter() {
+        if let Some(cell) = lane.cell(now.column)
+            && writers::replica_of(tx, name.writer)? == Some(own)
+        {
+            known.push(cell.content.clone());
+        }
+    }
+    let mut others = Vec::new();
+    for (writer, content) in renamed.standing(now.column) {
+        let is_others = writers::replica_of(tx, writer)?.is_some_and(|replica| replica != own);
+        if is_others && !known.contains(content) {
+            others.push(writer);
+        }
+    }
+    Ok(others)
+}
+
+/// Takes the counters out of a row, as values that were found in it.
+pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<document::row::Change<'a>> {
+    let mut counters = Vec::new();
+    for columns in current.iter_mut() {
+        columns.retain(|column| {
+            let counts = column.kind == ColumnKind::Counter;
+            if counts {
+                counters.push(document::row::Change::set(column.column, column.value.clone()));
+            }
+            !counts
+        });
+    }
+    counters
+}
+
+/// The writer of a row that was found rather than written: drawn from the row itself, so that two copies of one file
+/// that are tracked apart make the very same document of a row that they share, and neither's edits collide with
+/// what the other found. Different contents draw different writers, as Yrs needs. `seen`: what it names as seen.
+pub(super) fn finder(
+    table: &str,
+    key: &RowKey,
+    changes: &[document::row::Change<'_>],
+    texts: &[(String, String)],
+    seen: &[Seen],
+) -> WriterId {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(b"driftless: a row found when its table was tracked, 1");
+    part(table.as_bytes());
+    part(key.as_bytes());
+    // By column name: the order of the columns may differ between copies.
+    let mut sorted: Vec<_> = changes.iter().collect();
+    sorted.sort_by(|a, b| a.column().cmp(b.column()));
+    for change in sorted {
+        part(change.column().as_bytes());
+        match change {
+            document::row::Change::Set { value, .. } => part(&value.to_bytes()),
+            document::row::Change::Add { by, .. } => part(&[&[5], &by.to_le_bytes()[..]].concat()),
+            document::row::Change::SetText { column } => {
+                let text = texts.iter().find(|(known, _)| known == column).map(|(_, text)| text.as_bytes());
+                part(&[&[6], text.unwrap_or_default()].concat());
+            }
+        }
+    }
+    for seen in seen {
+        part(&seen.writer.get().to_le_bytes());
+        part(&[&[u8::from(seen.large)], &seen.number.to_le_bytes()[..]].concat());
+    }
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    WriterId::from_bits(u64::from_le_bytes(bits))
+}

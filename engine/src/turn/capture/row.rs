@@ -1,0 +1,283 @@
+//! One row, as it is in its table → updates of its documents.
+
+use driftless_protocol::changeset::MAX_BODY_BYTES;
+use driftless_protocol::lane::LIFE;
+use driftless_protocol::{RowKey, Value, WriterId};
+use rusqlite::{Transaction, params_from_iter};
+
+use super::found::{Told, begin_renamed_counters, says_all, set_fresh_apart, take_counters, take_told};
+use super::read::{self, Before, DOING};
+use super::writing::Writing;
+use super::{Author, Has, Kind, texts};
+use crate::document;
+use crate::document::row::diff::{self, Current};
+use crate::document::row::resolve::RowState;
+use crate::env::ids;
+use crate::error::{Doing, Error, Result};
+use crate::schema::Tracked;
+use crate::store::dirty::{Mark, Why};
+use crate::store::parked::{Reason, Stage};
+use crate::store::{Bind, bases, documents, identity, parked, writers};
+use crate::turn::apply::TouchedRows;
+
+/// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
+const MAX_ROW_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
+
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) tracked: &'a Tracked,
+    pub(super) key: &'a RowKey,
+    pub(super) mark: &'a Mark,
+    pub(super) kind: Kind,
+    pub(super) now: i64,
+    /// Whether it may have had a document, which was lost: others may hold what it says, and it is not to count twice.
+    pub(super) lost: bool,
+    /// Columns of which what they show is to stand, though it shows already.
+    pub(super) settled: &'a [String],
+}
+
+/// An update for others.
+pub(super) enum DocumentUpdate {
+    /// Of the row document.
+    Row(Vec<u8>),
+    /// Of a column's text document.
+    Text { column: String, update: Vec<u8> },
+    /// Another writer of ours than this opening's has a part in it.
+    By(WriterId),
+}
+
+/// Captures a row whose document cannot be read: one damaged document holds nothing up. It is dropped, and the row begins
+/// anew under a writer id of its own, since the damaged document may hold clocks of ours.
+pub(super) fn anew(
+    tx: &Transaction<'_>,
+    row: Row<'_>,
+    author: Author,
+    has: Has,
+    touched: &mut TouchedRows,
+    error: &Error,
+) -> Result<Vec<DocumentUpdate>> {
+    let (table, key) = (&row.tracked.table.spelled, row.key);
+    tracing::error!(table, %error, "a row document cannot be read; the row is captured anew");
+    documents::forget(tx, row.tracked.id, key.as_bytes())?;
+    crate::store::texts::forget(tx, row.tracked.id, key.as_bytes())?;
+    bases::forget(tx, row.tracked.id, key.as_bytes())?;
+    identity::add_mended(
+        tx,
+        &format!(
+            "the document of {table} [{key}] could not be read and was made anew; what others wrote in the row comes back \
+             with `driftless verify FILE URL --repair`"
+        ),
+    )?;
+    let author = Author { writer: ids::writer(), ..author };
+    writers::remember(tx, author.writer, author.replica)?;
+    capture_row(tx, Row { lost: true, ..row }, author, has, touched)
+}
+
+/// What says once more what some columns show, where other values stand beside it.
+fn restated<'a>(
+    settled: &[String],
+    state: Option<&RowState<'_>>,
+    current: Option<&[Current<'a>]>,
+) -> Vec<document::row::Change<'a>> {
+    let of = |name: &String| {
+        let before = state?.column(name).filter(|column| !column.kept.is_empty())?;
+        let now = current?.iter().find(|now| now.column == name)?;
+        Some(diff::restated(now, before))
+    };
+    settled.iter().filter_map(of).flatten().collect()
+}
+
+/// What a row is compared with, to find out what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Against {
+    /// What the table showed of the row; nothing if it was not there.
+    Shown,
+    /// A document of others that the table never showed: the row was found apart from it.
+    Apart,
+    /// The row that is parked under its key, in no table, which the app need not have known of.
+    Parked,
+}
+
+/// Where a write came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A trigger saw it.
+    Written,
+    /// A trigger saw it, and the row's document may have been lost: others may hold what the row shows.
+    WrittenAnew,
+    /// No trigger saw it.
+    Found,
+}
+
+impl Against {
+    fn of(tx: &Transaction<'_>, row: Row<'_>, before: &Before, has: Has, is_there: bool) -> Result<Self> {
+        if is_there && has.parked && before.stored.is_some() && is_over_parked(tx, row)? {
+            return Ok(Self::Parked);
+        }
+        Ok(if before.apart { Self::Apart } else { Self::Shown })
+    }
+}
+
+impl Origin {
+    fn of(row: Row<'_>, is_new: bool) -> Self {
+        match row.kind {
+            Kind::Found => Self::Found,
+            Kind::Written if row.lost && is_new => Self::WrittenAnew,
+            Kind::Written => Self::Written,
+        }
+    }
+}
+
+/// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
+/// number out again. A row that only stays in this file is in its table.
+fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
+    let by_the_app = row.kind == Kind::Written || row.mark.why == Why::Rebuilt;
+    let stage = parked::waits(tx, row.tracked.id, row.key)?.map(|(stage, _)| stage);
+    Ok(by_the_app && stage.is_some_and(|stage| stage != Stage::Local as i64))
+}
+
+/// What is to be written into a row's document.
+#[derive(Default)]
+struct Plan<'a> {
+    /// By somebody who saw what the table showed.
+    seeing: Vec<document::row::Change<'a>>,
+    /// By somebody who did not.
+    beside: Vec<document::row::Change<'a>>,
+}
+
+impl<'a> Plan<'a> {
+    fn of(
+        row: Row<'_>,
+        state: Option<&RowState<'_>>,
+        mut current: Option<Vec<Current<'a>>>,
+        (against, origin): (Against, Origin),
+    ) -> Self {
+        let (tracked, how) = (row.tracked, (row.kind, row.mark.why));
+        match (against, state) {
+            (Against::Parked, Some(state)) => {
+                let mut current = current.unwrap_or_default();
+                set_fresh_apart(tracked, state, &mut current, how);
+                Self { beside: diff::inserted_over(state, current), ..Self::default() }
+            }
+            // As though it had been tracked before it met the others: the same document as anybody who found this row.
+            // Unless the document says it all, as it does when the row was captured a moment ago.
+            (Against::Apart, Some(state)) if says_all(tracked, state, current.as_deref()) => Self::default(),
+            (Against::Apart, _) => Self { beside: diff::changes(None, current, true), ..Self::default() },
+            (Against::Shown | Against::Parked, state) => {
+                let (mut beside, added) = match (state, &mut current) {
+                    (Some(state), Some(columns)) => {
+                        let (begun, added) = begin_renamed_counters(tracked, state, columns);
+                        let mut beside = set_fresh_apart(tracked, state, columns, how);
+                        beside.extend(begun);
+                        (beside, added)
+                    }
+                    _ => Default::default(),
+                };
+                if origin == Origin::WrittenAnew {
+                    // What a counter shows others may hold, too: written at no known time, it gives way to that.
+                    beside.extend(take_counters(&mut current));
+                }
+                let mut seeing = diff::changes(state, current, origin != Origin::Written);
+                if seeing.is_empty() && !added.is_empty() {
+                    seeing.push(document::row::Change::set(LIFE, Value::Integer(1)));
+                }
+                seeing.extend(added);
+                Self { seeing, beside }
+            }
+        }
+    }
+
+    /// Writes some columns once more as they show, unless they are written anyway.
+    fn restate(&mut self, restated: Vec<document::row::Change<'a>>) {
+        let written: Vec<_> = self.seeing.iter().map(|change| change.column().clone()).collect();
+        for change in restated {
+            if self.seeing.is_empty() {
+                self.seeing.push(document::row::Change::set(LIFE, Value::Integer(1)));
+            }
+            if written.iter().all(|known| known != change.column()) {
+                self.seeing.push(change);
+            }
+        }
+    }
+
+    /// Whether the text document of a column is written.
+    fn sets_text(&self, name: &str) -> bool {
+        let sets = |change: &document::row::Change<'_>| matches!(change, document::row::Change::SetText { column } if column == name);
+        self.seeing.iter().chain(&self.beside).any(sets)
+    }
+}
+
+/// Brings one row's document up to the row. Returns the updates for others, in order; none if nothing changed.
+pub(super) fn capture_row(
+    tx: &Transaction<'_>,
+    row: Row<'_>,
+    author: Author,
+    has: Has,
+    touched: &mut TouchedRows,
+) -> Result<Vec<DocumentUpdate>> {
+    let Row { tracked, key, .. } = row;
+    let before = Before::read(tx, row, has)?;
+    let lanes = before.shown().map(document::row::lanes).transpose()?;
+    let lanes = lanes.map(|lanes| lanes.renamed(&tracked.renames));
+    let mut state = lanes.as_ref().map(|lanes| lanes.state(tracked.options.deletes_win));
+    let mut select = tx.prepare_cached(&tracked.select).doing(DOING)?;
+    let mut rows = select.query(params_from_iter(row.mark.key.iter().map(Bind))).doing(DOING)?;
+    let found = rows.next().doing(DOING)?;
+    let mut current =
+        found.map(|found| read::columns(tx, tracked, &before, state.as_ref(), found)).transpose()?;
+    // A deleted row needs no texts.
+    if let (Some(state), Some(columns)) = (&mut state, &current)
+        && state.texts().next().is_some()
+    {
+        texts::fill(tx, tracked, key, state, has.bases, |name| read::text_of(columns, name))?;
+    }
+    if let Some(reason) = too_large(current.as_deref().unwrap_or_default()) {
+        parked::put(tx, tracked.id, key, &Reason::local(reason), None)?;
+        return Ok(Vec::new());
+    }
+    let is_there = current.is_some();
+    let new_texts = new_texts(state.as_ref(), current.as_deref().unwrap_or_default(), before.apart);
+    let told = match (row.mark.why, before.shown(), &mut current) {
+        (Why::Told, Some(shown), Some(columns)) => take_told(tx, tracked, shown, columns, author.replica)?,
+        _ => Told::default(),
+    };
+    let restated = restated(row.settled, state.as_ref(), current.as_deref());
+    let against = Against::of(tx, row, &before, has, is_there)?;
+    let mut plan = Plan::of(row, state.as_ref(), current, (against, Origin::of(row, state.is_none())));
+    plan.restate(restated);
+    let set_texts: Vec<&(String, String)> =
+        new_texts.iter().filter(|(name, _)| plan.sets_text(name)).collect();
+
+    let mut writing = Writing::begin(tx, row, author, &before, &new_texts);
+    writing.write_seeing(plan.seeing)?;
+    writing.write_told(told)?;
+    match &state {
+        Some(state) if against == Against::Parked => {
+            writing.write_over_parked(plan.beside, state.latest())?
+        }
+        _ => writing.write_beside(plan.beside)?,
+    }
+    for (column, text) in set_texts {
+        writing.write_text(state.as_ref(), column, text)?;
+    }
+    let in_conflict = against == Against::Parked || state.as_ref().is_some_and(RowState::is_in_conflict);
+    writing.finish(has, is_there, in_conflict, touched)
+}
+
+/// Why a row stays in this file, if it is too large to travel.
+fn too_large(columns: &[Current<'_>]) -> Option<String> {
+    let size: usize = columns.iter().map(|column| column.value.payload_len() + column.column.len()).sum();
+    (size > MAX_ROW_BYTES).then(|| {
+        format!("it has {size} bytes, more than the {MAX_ROW_BYTES} that can travel: it stays local")
+    })
+}
+
+/// The texts of a row that its documents do not show: column and content.
+fn new_texts(state: Option<&RowState<'_>>, columns: &[Current<'_>], apart: bool) -> Vec<(String, String)> {
+    let is_new = |now: &&Current<'_>| {
+        let shown = state.and_then(|state| state.column(now.column));
+        apart || !shown.is_some_and(|shown| shown.shows(&now.value))
+    };
+    let text = |now: &Current<'_>| Some((now.column.to_owned(), now.text()?.to_owned()));
+    columns.iter().filter(is_new).filter_map(text).collect()
+}

@@ -1,0 +1,193 @@
+//! What was found out about a row → its documents, and updates of them for others.
+
+use rusqlite::Transaction;
+
+use super::found::{Told, finder};
+use super::read::Before;
+use super::row::{DocumentUpdate, Row};
+use super::{Author, Has, Kind, texts};
+use crate::document;
+use crate::document::row::resolve::RowState;
+use crate::document::row::{Change, Names, Written};
+use crate::env::ids;
+use crate::error::Result;
+use crate::store::tables::DEFINITIONS;
+use crate::store::{bases, claims, conflicts, documents, parked, writers};
+use crate::turn::apply::{Touched, TouchedRows};
+
+/// The documents of one row while they are written.
+pub(super) struct Writing<'a> {
+    tx: &'a Transaction<'a>,
+    row: Row<'a>,
+    author: Author,
+    before: &'a Before,
+    /// The texts that the row has now and its documents do not show.
+    new_texts: &'a [(String, String)],
+    names: Names<'a>,
+    /// The row document as it is by now.
+    document: Option<Vec<u8>>,
+    updates: Vec<DocumentUpdate>,
+}
+
+impl<'a> Writing<'a> {
+    pub(super) fn begin(
+        tx: &'a Transaction<'a>,
+        row: Row<'a>,
+        author: Author,
+        before: &'a Before,
+        new_texts: &'a [(String, String)],
+    ) -> Self {
+        let names = Names { renames: &row.tracked.renames, asked: &row.tracked.asked };
+        let document = before.stored.as_ref().map(|stored| stored.body.clone());
+        Self { tx, row, author, before, new_texts, names, document, updates: Vec::new() }
+    }
+
+    /// When something was found that has no time of its own. What may have had a document elsewhere gives way even to what
+    /// was found there.
+    fn found_at(&self) -> i64 {
+        if self.row.lost { -1 } else { 0 }
+    }
+
+    /// Writes as somebody who saw what the table showed.
+    pub(super) fn write_seeing(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (row, shown) = (self.row, self.before.shown());
+        let found = |time| (finder(&row.tracked.name, row.key, &changes, self.new_texts, &[]), time);
+        let (writer, time) = match row.kind {
+            _ if shown.is_none() && row.tracked.id == DEFINITIONS => found(0),
+            Kind::Found if shown.is_none() => found(self.found_at()),
+            Kind::Written if planted!(TimeOfCapture) => (self.author.writer, row.now),
+            Kind::Written | Kind::Found => (self.author.writer, row.mark.at),
+        };
+        let written = document::row::write_seeing(shown, writer, time, changes, self.names, &[])?;
+        if self.before.base.is_none() {
+            self.add(written);
+            return Ok(());
+        }
+        // Until the row is shown, which may be turns later, what the user writes next goes on from this. What others
+        // wrote meanwhile the user has not seen.
+        bases::renew(self.tx, row.tracked.id, row.key.as_bytes(), &written.document)?;
+        let document = document::row::merge(self.document.as_deref(), &written.update)?;
+        self.add(Written { document, ..written });
+        Ok(())
+    }
+
+    /// Writes columns that were taken for others, beside what others wrote in those.
+    pub(super) fn write_told(&mut self, told: Told<'_>) -> Result<()> {
+        if let Some(before) = self.document.as_deref().filter(|_| !told.changes.is_empty()) {
+            let (writer, at) = (self.author.writer, self.row.mark.at);
+            let written = document::row::write_seeing(
+                Some(before),
+                writer,
+                at,
+                told.changes,
+                self.names,
+                &told.unseen,
+            )?;
+            self.add(written);
+        }
+        Ok(())
+    }
+
+    /// Writes what was found, beside what the document holds.
+    pub(super) fn write_beside(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
+        if let Some(before) = self.document.as_deref().filter(|_| !changes.is_empty()) {
+            let (tracked, key) = (self.row.tracked, self.row.key);
+            let seen = document::row::seen_elsewhere(before, &changes, self.names)?;
+            let finder = finder(&tracked.name, key, &changes, self.new_texts, &seen);
+            let written = document::row::write_beside(before, finder, self.found_at(), changes, self.names)?;
+            written.into_iter().for_each(|written| self.add(written));
+        }
+        Ok(())
+    }
+
+    /// Writes what was inserted where another row is parked, which was last written at `latest`.
+    pub(super) fn write_over_parked(&mut self, changes: Vec<Change<'_>>, latest: i64) -> Result<()> {
+        let Some(before) = self.document.as_deref().filter(|_| !changes.is_empty()) else { return Ok(()) };
+        // This opening's own writer may have written what is parked, and nobody writes beside oneself.
+        let writer = ids::writer();
+        writers::remember(self.tx, writer, self.author.replica)?;
+        // Of the two the new one is to show, whatever the clocks say: it is known to be the later.
+        let time = self.row.mark.at.max(latest.saturating_add(1));
+        let written = document::row::write_beside(before, writer, time, changes, self.names)?;
+        self.updates.push(DocumentUpdate::By(writer));
+        if let Some(written) = written {
+            if let Some(base) = &self.before.base {
+                let shown = document::row::merge(Some(base), &written.update)?;
+                bases::renew(self.tx, self.row.tracked.id, self.row.key.as_bytes(), &shown)?;
+            }
+            self.add(written);
+        }
+        Ok(())
+    }
+
+    /// Writes the text document of a column.
+    pub(super) fn write_text(
+        &mut self,
+        state: Option<&RowState<'_>>,
+        column: &str,
+        text: &str,
+    ) -> Result<()> {
+        let (tx, tracked, key) = (self.tx, self.row.tracked, self.row.key);
+        let before = texts::before(tx, tracked, key, state, column, self.before.apart)?;
+        let written = texts::write(tx, tracked, key, column, before, text, self.author.writer)?;
+        let update = |update| DocumentUpdate::Text { column: column.to_owned(), update };
+        self.updates.extend(written.into_iter().map(update));
+        Ok(())
+    }
+
+    fn add(&mut self, written: Written) {
+        self.document = Some(written.document);
+        self.updates.push(DocumentUpdate::Row(written.update));
+    }
+
+    /// Stores what was written and returns the updates. `in_conflict`: whether columns may have other values beside what they
+    /// show, or had.
+    pub(super) fn finish(
+        mut self,
+        has: Has,
+        is_there: bool,
+        in_conflict: bool,
+        touched: &mut TouchedRows,
+    ) -> Result<Vec<DocumentUpdate>> {
+        let (tx, tracked, key) = (self.tx, self.row.tracked, self.row.key);
+        if self.updates.is_empty() {
+            if is_there && has.parked && parked::is_listed(tx, tracked.id, key)? {
+                // Put back just as it was parked, past a constraint that is not enforced there.
+                touched.push(Touched { local: true, ..Touched::again(tracked.id, key.clone()) });
+            }
+            return Ok(self.updates);
+        }
+        let Some(document) = self.document.take() else { return Ok(self.updates) };
+        let stored = self.before.stored.as_ref();
+        documents::put(tx, stored.map(|stored| stored.id), tracked.id, key.as_bytes(), &document)?;
+        if in_conflict || self.before.base.is_some() || stored.is_some() && self.row.kind == Kind::Found {
+            self.list_conflicts(&document)?;
+        }
+        if has.parked && parked::remove(tx, tracked.id, key)? {
+            // It holds what it holds in its table now.
+            claims::remove(tx, tracked.id, key)?;
+        }
+        if tracked.is_bound() || has.parked && !tracked.table.unique.is_empty() {
+            let before = stored.filter(|_| !tracked.targets.is_empty()).map(|stored| stored.body.clone());
+            let document = Some(document);
+            touched.push(Touched {
+                document,
+                local: true,
+                before,
+                ..Touched::again(tracked.id, key.clone())
+            });
+        }
+        Ok(self.updates)
+    }
+
+    fn list_conflicts(&self, document: &[u8]) -> Result<()> {
+        let (tracked, key) = (self.row.tracked, self.row.key);
+        let lanes = document::row::lanes(document)?.renamed(&tracked.renames);
+        let mut state = lanes.state(tracked.options.deletes_win);
+        crate::store::texts::fill(self.tx, tracked.id, key.as_bytes(), &mut state, |_| None)?;
+        conflicts::put(self.tx, tracked.id, key, &state)
+    }
+}
