@@ -654,6 +654,65 @@ fn a_column_that_a_migration_moved_is_edited_by_what_it_holds() {
     assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
 }
 
+/// Commands made our triggers anew before anybody looked, and so nobody knew that the table had been rebuilt: rows that the
+/// migration left out came back, and edits were undone.
+#[test]
+fn a_command_right_after_a_migration_does_not_hide_it() {
+    type Command = fn(&std::path::Path);
+    let commands: [Command; 4] = [
+        |path| driftless::set_kind(path, "items", "qty", driftless::ColumnKind::Counter).expect("changed"),
+        |path| driftless::rename_column(path, "items", "name", "title").expect("renamed"),
+        |path| {
+            drop(
+                driftless::track(path, Selection::Named(&["items"]), TableOptions::default())
+                    .expect("tracked"),
+            )
+        },
+        |path| drop(driftless::track(path, Selection::All, TableOptions::default()).expect("tracked")),
+    ];
+    for (at, command) in commands.into_iter().enumerate() {
+        let mut circle = circle(2);
+        circle.sql(
+            0,
+            &rebuild(
+                "id TEXT PRIMARY KEY, name TEXT, qty INTEGER, more",
+                "SELECT *, 1 FROM items WHERE id <> '2'",
+            ),
+        );
+        circle.sql(0, "UPDATE items SET qty = 9 WHERE id = '1'");
+        command(circle.path(0));
+        circle.meet();
+        assert_eq!(circle.query_all("SELECT id, qty FROM items ORDER BY id"), ["'1', 9", "'3', 3"], "{at}");
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}
+
+/// `track` said that it tracked the table, and it did not until it was said again.
+#[test]
+fn a_table_that_is_tracked_right_after_its_key_changed_is_tracked_with_the_new_one() {
+    let mut circle = circle(2);
+    let rekeyed = rebuild("name TEXT PRIMARY KEY, id TEXT, qty INTEGER", "SELECT name, id, qty FROM items");
+    for node in 0..2 {
+        circle.sql(node, &rekeyed);
+        driftless::track(circle.path(node), Selection::Named(&["items"]), TableOptions::default())
+            .expect("tracked");
+    }
+    circle.sql(0, "INSERT INTO items VALUES ('four', '4', 4)");
+    circle.meet();
+    assert_eq!(
+        circle.query_all("SELECT name FROM items ORDER BY id"),
+        ["'one'", "'two'", "'three'", "'four'"]
+    );
+    let states = |node| {
+        driftless::status(circle.path(node))
+            .expect("a status")
+            .tables
+            .iter()
+            .any(|table| table.table == "items" && table.state == "tracked")
+    };
+    assert!(states(0) && states(1));
+}
+
 #[test]
 fn a_table_that_is_renamed_to_what_another_was_called_goes_on_as_itself() {
     let schema = format!(

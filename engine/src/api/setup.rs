@@ -9,9 +9,10 @@ use crate::env::now;
 use crate::error::refusal::Refusal;
 use crate::error::{Doing, Error, Result};
 use crate::file::lock;
-use crate::replica::mending;
+use crate::replica::{last_write, mending};
 use crate::schema::names;
-use crate::schema::tracking;
+use crate::schema::settling::Settling;
+use crate::schema::tracking::{self, look};
 use crate::store;
 
 /// Tables that were tracked, and those that could not be.
@@ -49,6 +50,9 @@ fn change<T>(
     let immediate = TransactionBehavior::Immediate;
     let tx = connection.transaction_with_behavior(immediate).doing("waiting for the write lock")?;
     mending::run(&tx, path, true)?;
+    // Before triggers are made anew: without them a table is known to have been rebuilt.
+    let mut settling = Settling::new(Config::default().rebuild_quiet, last_write(path));
+    look::at_tables(&tx, &mut settling, now())?;
     let done = work(&tx)?;
     tx.commit().doing("committing what is tracked, and how")?;
     Ok(done)

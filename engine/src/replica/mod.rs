@@ -38,12 +38,11 @@ use crate::file::lock::EngineLock;
 use crate::file::notice::Notice;
 use crate::file::stale_log;
 use crate::schema::settling::Settling;
-use crate::schema::tracking::rule::{self, Newcomers};
-use crate::schema::{Catalog, objects, reconcile, tracking, unchanged};
+use crate::schema::tracking::look;
+use crate::schema::tracking::rule::Newcomers;
+use crate::schema::{Catalog, objects, tracking, unchanged};
 use crate::store::tables::Unjudged;
-use crate::store::{
-    self, backlog, bases, columns, fold, identity, outbox, parked, progress, tables, writers,
-};
+use crate::store::{self, backlog, bases, columns, identity, outbox, parked, progress, tables, writers};
 use crate::turn::apply::TableNumbers;
 use crate::turn::capture::{self, Author, Limits};
 use crate::turn::changes::{ChangeFeed, ChangedRow, Changes, Origin};
@@ -343,7 +342,12 @@ impl Replica {
 
     /// Begins to track tables, all or none. Returns their names as the tables spell them.
     pub(crate) fn track(&mut self, names: &[&str], options: TableOptions) -> Result<Vec<String>> {
-        self.write("tracking tables", |tx, _| tracking::track(tx, names, options, now()))
+        let quiet = self.config.rebuild_quiet;
+        self.write("tracking tables", |tx, _| {
+            // Before triggers are made anew: without them a table is known to have been rebuilt.
+            look::at_tables(tx, &mut Settling::new(quiet, None), now())?;
+            tracking::track(tx, names, options, now())
+        })
     }
 
     /// Ceases to track tables, all or none. What was written before is captured first.
@@ -707,41 +711,22 @@ fn meets_transaction(tx: &Transaction<'_>) -> bool {
     false
 }
 
-/// Looks at the user's tables. A new table that has the name of a tracked one which was renamed is tracked in its own right.
+/// Looks at the user's tables.
 fn look_at_tables(
     tx: &Transaction<'_>,
     settling: &mut Settling,
     newcomers: &mut Newcomers,
 ) -> Result<Catalog> {
-    let found = reconcile::run(tx, settling, now())?;
-    if found.took_a_given_up_name {
+    let looked = look::at_tables(tx, settling, now())?;
+    if looked.took_a_given_up_name {
         newcomers.space_changed();
     }
-    if found.took_a_name.is_empty() {
-        return Ok(found.catalog);
-    }
-    for (name, options) in found.took_a_name {
-        match tracking::track(tx, &[&name], options, now()) {
-            Ok(_) => {
-                tracing::info!(
-                    table = name,
-                    "a new table has the name of a renamed one, and is tracked apart from it"
-                );
-                let entry = tables::called(tx, &fold(&name))?;
-                rule::remember(tx, entry.map(|entry| entry.id).into_iter(), now())?;
-            }
-            Err(error @ (Error::NotTrackable { .. } | Error::Contradiction { .. })) => {
-                tracing::warn!(table = name, %error, "a new table has the name of a renamed one, and is not tracked");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(reconcile::run(tx, settling, now())?.catalog)
+    Ok(looked.catalog)
 }
 
 /// When a database was last written, in milliseconds since 1970; `None` where the system does not tell, or time is not its
 /// own.
-fn last_write(path: &Path) -> Option<i64> {
+pub(crate) fn last_write(path: &Path) -> Option<i64> {
     if is_virtual() {
         return None;
     }

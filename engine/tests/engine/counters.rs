@@ -125,13 +125,13 @@ fn a_counter_stays_exact_when_its_kind_changes_to_and_fro() {
 }
 
 #[test]
-fn a_counter_that_is_renamed_is_a_register_until_somebody_says_otherwise() {
+fn a_counter_that_is_renamed_counts_on_before_anybody_says_so() {
     let file = counting(T);
     file.run("UPDATE t SET n = n + 1; ALTER TABLE t RENAME COLUMN n TO m");
     file.capture();
     file.run("UPDATE t SET m = m + 1");
     file.capture();
-    assert!(lanes(&file, "t").iter().all(|lane| lane.added("m") == 0));
+    assert_eq!(lanes(&file, "t").iter().map(|lane| lane.added("m")).sum::<i128>(), 1);
     assert_eq!(file.documents("t")[0]["m"], Value::Integer(9));
 }
 

@@ -1,6 +1,7 @@
 //! Beginning and ceasing to track tables: triggers, options, what the space already says of them. A few writes in
 //! one transaction, so it needs no engine: it works beside a running one, which then captures the rows.
 
+pub(crate) mod look;
 pub(crate) mod rule;
 
 use std::collections::{BTreeMap, HashMap};
