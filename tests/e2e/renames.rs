@@ -739,6 +739,41 @@ fn a_given_up_column_that_is_made_again_in_one_step_is_the_new_one_where_that_is
     }
 }
 
+/// Where a migration makes the table anew, the given-up column's values came back over the new one's.
+#[test]
+fn a_given_up_column_that_a_rebuild_makes_again_is_the_new_one() {
+    let anew = |columns: &str, from: &str| {
+        format!(
+            "BEGIN; CREATE TABLE n ({columns}); INSERT INTO n ({from}) SELECT {from} FROM notes; DROP TABLE notes;
+             ALTER TABLE n RENAME TO notes; COMMIT;"
+        )
+    };
+    let out = anew("id TEXT PRIMARY KEY, stars INTEGER", "id, stars");
+    let back = anew("id TEXT PRIMARY KEY, stars INTEGER, title TEXT DEFAULT 'nn'", "id, stars");
+    let (drop, add) =
+        ("ALTER TABLE notes DROP COLUMN title;", "ALTER TABLE notes ADD COLUMN title TEXT DEFAULT 'nn';");
+    let last = "CREATE TABLE notes (id TEXT PRIMARY KEY, stars INTEGER, title TEXT);
+                INSERT INTO notes VALUES ('a', 1, 'one'), ('b', 2, 'two')";
+    for table in [NOTES, last] {
+        for migration in [back.clone(), out.clone() + &back, drop.to_owned() + &back, out.clone() + add] {
+            let mut circle = Circle::new(2, table, &["notes"], &TableOptions::default());
+            circle.sql(0, drop);
+            circle.meet();
+            driftless::forget(circle.path(0), "notes", Some("title")).expect("forgotten");
+            circle.meet();
+            circle.sql(1, &migration);
+            circle.sql(0, "ALTER TABLE notes ADD COLUMN title TEXT DEFAULT 'nn'");
+            circle.meet();
+            let titles = "SELECT id, title FROM notes ORDER BY id";
+            assert_eq!(circle.query_all(titles), ["'a', 'nn'", "'b', 'nn'"], "{table}: {migration}");
+            circle.sql(1, "UPDATE notes SET title = 'new' WHERE id = 'b'");
+            circle.meet();
+            assert_eq!(circle.query_all(titles), ["'a', 'nn'", "'b', 'new'"], "{table}: {migration}");
+            assert_eq!(note(&circle, 1), None, "{migration}");
+        }
+    }
+}
+
 /// Machine 1 has not migrated and writes the old name, while machine 0 has a new column of that name. Once the rename was told,
 /// those writes were lost: the renamed column's values replaced them everywhere, and no conflict listed them.
 #[test]

@@ -463,15 +463,20 @@ impl Renewal<'_> {
     /// Records that columns went which the space has given up, where the table has new ones of their names.
     fn part_from_given_up(&self, entry: &mut Entry, table: &Table, ours: &[(&str, &Trigger)]) -> Result<()> {
         let retired = self.definitions.get(&entry.name).map(Definition::retired_columns).unwrap_or_default();
-        if retired.is_empty() || !kept_triggers(entry, ours) {
+        if retired.is_empty() {
             return Ok(());
         }
         let added_again = self.added_again(entry, table, ours)?;
+        let is_new = |entry: &Entry, at: usize| match ours {
+            _ if kept_triggers(entry, ours) => made_again::column(self.tx, entry, table, at),
+            [] => made_again::filled_column(self.tx, entry, table, at),
+            _ => Ok(false),
+        };
         for at in (0..table.columns.len()).filter(|at| table.key.iter().all(|key| key.at != *at)) {
             let name = fold(&table.columns[at].spelled);
             let is_given_up = column_changes::place(entry, &name).is_some()
                 && retired.contains(column_changes::travels(entry, &name));
-            if is_given_up && (added_again.contains(&at) || made_again::column(self.tx, entry, table, at)?) {
+            if is_given_up && (added_again.contains(&at) || is_new(entry, at)?) {
                 tracing::info!(table = %table.spelled, column = name,
                     "a column that the space has given up was dropped, and a new one of its name was added");
                 column_changes::went(entry, &name);
