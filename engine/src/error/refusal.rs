@@ -41,6 +41,13 @@ pub enum Refusal {
     /// name.
     #[error("it was untracked by its name; track it by its name to begin again")]
     Untracked,
+    /// It may be a table that was untracked by its name, under another name or while a migration makes it anew. Left out of
+    /// [`Selection::All`](crate::Selection::All) until it is tracked by its name.
+    #[error(
+        "it has the columns of '{0}', which was untracked by its name, and may be that table under another name; track it by \
+         its name if it is another"
+    )]
+    MayBeUntracked(String),
     /// The statement of one of its UNIQUE indexes is not understood.
     #[error("its index {0} has a CREATE statement that Driftless cannot read; drop it and make it again")]
     UnreadableIndex(String),
@@ -95,7 +102,13 @@ impl Refusal {
     pub fn is_shape(&self) -> bool {
         !matches!(
             self,
-            Self::Migrations | Self::Sessions | Self::Untracked | Self::Virtual | Self::Shadow | Self::View
+            Self::Migrations
+                | Self::Sessions
+                | Self::Untracked
+                | Self::MayBeUntracked(_)
+                | Self::Virtual
+                | Self::Shadow
+                | Self::View
         )
     }
 }

@@ -140,6 +140,41 @@ fn a_table_that_was_untracked_by_its_name_stays_so_until_it_is_tracked_by_its_na
     assert!(is_tracked(&file, "u"));
 }
 
+/// Renamed, or made anew in steps, it was a new table, and its rows went to everybody.
+#[test]
+fn a_table_that_was_untracked_by_its_name_stays_so_when_it_is_renamed_or_made_anew() {
+    let make = "CREATE TABLE new_u (k TEXT PRIMARY KEY, secret TEXT, more TEXT)";
+    let steps: [&[&str]; 3] = [
+        &["ALTER TABLE u RENAME TO other"],
+        &[
+            "ALTER TABLE u RENAME TO old_u",
+            "CREATE TABLE u (k TEXT PRIMARY KEY, secret TEXT); INSERT INTO u SELECT * FROM old_u",
+            "DROP TABLE old_u",
+        ],
+        &[make, "INSERT INTO new_u SELECT *, '' FROM u", "DROP TABLE u", "ALTER TABLE new_u RENAME TO u"],
+    ];
+    for steps in steps {
+        let file = File::new(&format!("{T}; CREATE TABLE u (k TEXT PRIMARY KEY, secret TEXT)"));
+        track_all(&file, TableOptions::default());
+        file.capture();
+        driftless::untrack(file.path(), &["u"]).expect("untracked");
+        file.run("INSERT INTO u VALUES ('a', 'secret')");
+        let engine = file.engine();
+        for (at, step) in steps.iter().enumerate() {
+            // What else is made then is tracked as ever, with the same columns, too.
+            let columns = if at == 0 { "k TEXT PRIMARY KEY, v, w" } else { "k TEXT PRIMARY KEY" };
+            file.run(&format!("{step}; CREATE TABLE after_{at} ({columns})"));
+            wait_until_tracked(&file, &format!("after_{at}"));
+        }
+        engine.close();
+        assert_eq!(file.captured(), [""; 0], "{steps:?}");
+        let left_out = track_all(&file, TableOptions::default()).left_out;
+        assert_eq!(left_out.len(), 1, "{left_out:?}");
+        file.track(&[&left_out[0].0]);
+        assert_eq!(file.capture().len(), 1, "{steps:?}");
+    }
+}
+
 /// One machine's migration made the other skip its own: the list of what was applied had travelled.
 #[test]
 fn what_migration_tools_and_sessions_keep_is_tracked_only_by_its_name() {

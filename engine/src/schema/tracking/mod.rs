@@ -34,6 +34,8 @@ struct Known {
     defined: HashMap<String, String>,
     /// The name by which the table travels, where the caller knows it.
     travels: Option<String>,
+    /// The tables that were untracked by their names.
+    untracked: Vec<Entry>,
 }
 
 impl Known {
@@ -52,6 +54,7 @@ impl Known {
         let is_retired = |name: &str| definitions.iter().any(|known| known.retired && known.name == name);
         // A table that has the name of a given-up one is another table.
         entries.retain(|entry| entry.state != State::Missing || !is_retired(&entry.name));
+        let untracked = entries.iter().filter(|entry| is_untracked_by_name(entry)).cloned().collect();
         let mut called = HashMap::new();
         // A table that was renamed is still the one whose triggers it has, whatever it was called at the last look.
         for (id, table) in triggers::places(tx)? {
@@ -65,7 +68,28 @@ impl Known {
         for definition in definitions.into_iter().filter(|definition| !definition.retired) {
             defined.entry(fold(definition.called())).or_insert(definition.name);
         }
-        Ok(Self { looks: introspect::tables(tx, &inventory)?, inventory, called, defined, travels: None })
+        Ok(Self {
+            looks: introspect::tables(tx, &inventory)?,
+            inventory,
+            called,
+            defined,
+            travels: None,
+            untracked,
+        })
+    }
+
+    /// The table that was untracked by its name and that this one may be, renamed or while it is made anew: it has all of its
+    /// columns, and the other is gone or its name is part of this one's.
+    fn may_be_untracked(&self, table: &Table) -> Option<&Entry> {
+        let local = fold(&table.spelled);
+        self.untracked.iter().find(|entry| {
+            let name = fold(&entry.spelled);
+            let mut columns = entry.columns.iter().filter(|known| known.place.is_some()).peekable();
+            local != name
+                && (!self.looks.contains_key(&name) || local.contains(&name))
+                && columns.peek().is_some()
+                && columns.all(|known| table.columns.iter().any(|column| fold(&column.spelled) == known.name))
+        })
     }
 
     /// The entry of the table that is called so here.
@@ -438,6 +462,9 @@ fn judge(
         Ok(table) => table,
         Err(refusal) => return Ok(Err(refusal.clone())),
     };
+    if let Some(other) = known.may_be_untracked(table) {
+        return Ok(Err(Refusal::MayBeUntracked(other.spelled.clone())));
+    }
     Ok(eligibility::check(table, options))
 }
 
