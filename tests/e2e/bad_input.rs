@@ -322,7 +322,7 @@ fn a_server_that_is_no_relay_is_said_to_be_none() {
     let desk = Desk::new();
     let none = "what answers there is no Driftless relay";
     for (scheme, answer, code, words) in [
-        ("ws", "HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\n\r\n<p>no</p>", 6, none),
+        ("ws", "HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\n\r\n<p>no</p>", 5, none),
         ("ws", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", 5, none),
         (
             "ws",

@@ -451,7 +451,7 @@ fn of_two_tables_with_one_name_a_clone_makes_one_and_names_the_other() {
     sql(b.path(), "CREATE TABLE memos (id TEXT PRIMARY KEY, z); INSERT INTO memos VALUES ('1', 'of memos')");
     driftless::track(b.path(), Selection::All, TableOptions::default()).expect("tracked");
     b.sync_now();
-    let shown = Commands::get().driftless(["clone", "--show", &desk.url(), text(&desk.path("c"))]);
+    let shown = Commands::get().driftless(["clone", "--show", &desk.url()]);
     assert!(shown.stderr.contains("two tables are called 'memos', and a clone makes the first"), "{shown:?}");
     let cloned = desk.clone("c");
     assert_eq!(cloned.tables, ["memos"]);

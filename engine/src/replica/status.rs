@@ -260,6 +260,7 @@ impl Counts {
 
 fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
     let of = |counts: &HashMap<i64, u64>| counts.get(&entry.id).copied().unwrap_or_default();
+    let kinds = kinds_here(&entry);
     TableStatus {
         documents: of(&counts.documents),
         pending: of(&counts.dirty) + of(&counts.backlog),
@@ -268,7 +269,7 @@ fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
         table: entry.spelled,
         state: entry.state.name(),
         deletes_win: entry.options.deletes_win,
-        kinds: entry.options.kinds.into_iter().collect(),
+        kinds,
         concerns: Vec::new(),
         reason: entry.reason,
         settling: entry.rebuilt.is_some(),
@@ -279,6 +280,18 @@ fn table_status(entry: Entry, counts: &Counts, local_only: u64) -> TableStatus {
             edited: found.edited,
         }),
     }
+}
+
+/// The kinds of a table's columns, by the names that the columns have here.
+fn kinds_here(entry: &Entry) -> BTreeMap<String, ColumnKind> {
+    let here = |travels: &str| {
+        let mut present = entry.columns.iter().filter(|known| known.place.is_some());
+        present
+            .find(|known| column_changes::travels(entry, &known.name) == travels)
+            .map(|known| known.name.clone())
+    };
+    let kinds = entry.options.kinds.iter();
+    kinds.map(|(column, kind)| (here(column).unwrap_or_else(|| column.clone()), *kind)).collect()
 }
 
 /// The sentences of [`TableStatus::concerns`]. `definition`: the space's definition of the table.

@@ -249,14 +249,21 @@ async fn connect(config: &SyncConfig, address: &Address) -> std::result::Result<
             Err(Ended::Broken("the relay understood another space than was asked for".into()))
         }
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(WsError::Http(response))) if response.status().is_client_error() => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let reason = format!("HTTP {}: {}", response.status(), unreachable::refusal(body));
-            Err(Ended::Refused(Error::Refused { code: response.status().as_u16(), reason }))
-        }
-        Ok(Err(error)) => Err(Ended::Broken(unreachable::words(&error, address.url.scheme() == "wss"))),
+        Ok(Err(error)) => Err(refusal(&error)
+            .unwrap_or_else(|| Ended::Broken(unreachable::words(&error, address.url.scheme() == "wss")))),
         Err(_) => Err(Ended::Broken(format!("no answer in {:?}", config.connect_timeout))),
     }
+}
+
+/// A relay's refusal for good; `None` if it is something else that answered, or did not.
+fn refusal(error: &WsError) -> Option<Ended> {
+    let WsError::Http(response) = error else { return None };
+    if !response.status().is_client_error() {
+        return None;
+    }
+    let reason = unreachable::refusal(response.body().as_deref().unwrap_or_default())?;
+    let reason = format!("HTTP {}: {reason}", response.status());
+    Some(Ended::Refused(Error::Refused { code: response.status().as_u16(), reason }))
 }
 
 /// Whether the relay says that it opened another space.

@@ -1,7 +1,7 @@
 //! `driftless clone`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,9 @@ file from then on: look at them with --show before you --include them.";
 pub(crate) struct CloneArgs {
     /// Where the space is: ws://host:port/<space> or wss://…
     url: String,
-    /// The file to make; it must not exist
-    pub(crate) file: PathBuf,
+    /// The file to make; it must not exist. Not needed with --show
+    #[arg(required_unless_present = "show")]
+    pub(crate) file: Option<PathBuf>,
     /// Make these as well; each is shown before any is made
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     include: Vec<Include>,
@@ -75,10 +76,13 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<ExitCode> {
     let sync = SyncConfig::new(&args.url).token(args.token.clone());
     let timeout = Duration::from_secs(args.timeout);
     if args.show {
-        let objects = driftless::space_objects(&args.file, sync, Config::default(), timeout)?;
+        // The space is downloaded beside this, and removed again.
+        let beside = args.file.clone().unwrap_or_else(|| std::env::temp_dir().join("driftless-clone-show"));
+        let objects = driftless::space_objects(beside, sync, Config::default(), timeout)?;
         drop(progress);
         return show(&objects, args.json).map(|()| ExitCode::SUCCESS);
     }
+    let Some(file) = &args.file else { anyhow::bail!("name the file to make: driftless clone URL FILE") };
     let wanted = |object: &SpaceObject| {
         let wanted = Include::of(object.kind).is_some_and(|kind| args.include.contains(&kind));
         if wanted && !args.json {
@@ -86,7 +90,7 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<ExitCode> {
         }
         wanted
     };
-    let cloned = driftless::clone_asking(&args.file, sync, Config::default(), timeout, wanted);
+    let cloned = driftless::clone_asking(file, sync, Config::default(), timeout, wanted);
     drop(progress);
     let cloned = match cloned {
         Err(Error::NothingCloned(left_out)) => {
@@ -96,13 +100,13 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<ExitCode> {
         cloned => cloned?,
     };
     if args.json {
-        return tell_json(args, &cloned).map(|()| ExitCode::SUCCESS);
+        return tell_json(file, &cloned).map(|()| ExitCode::SUCCESS);
     }
     if cloned.tables.is_empty() {
         eprintln!(
             "driftless: nobody has put a table into this space yet. Sync a file that tracks some; they appear here once \
              they are tracked: or remove {} and clone again",
-            args.file.display()
+            file.display()
         );
     }
     tell_left_out(&cloned.left_out);
@@ -123,7 +127,7 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<ExitCode> {
         "cloned {}{} into {} in {}",
         output::count(cloned.tables.len() as u64, "table"),
         made.collect::<String>(),
-        args.file.display(),
+        file.display(),
         output::duration(begun.elapsed())
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -170,11 +174,11 @@ fn show(objects: &[SpaceObject], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell_json(args: &CloneArgs, cloned: &Cloned) -> anyhow::Result<()> {
+fn tell_json(file: &Path, cloned: &Cloned) -> anyhow::Result<()> {
     // Documents of deleted rows count among them.
-    let documents: u64 = driftless::status(&args.file)?.tables.iter().map(|table| table.documents).sum();
+    let documents: u64 = driftless::status(file)?.tables.iter().map(|table| table.documents).sum();
     output::json(&json!({
-        "file": args.file.display().to_string(),
+        "file": file.display().to_string(),
         "tables": cloned.tables,
         "documents": documents,
         "objects": cloned.objects,

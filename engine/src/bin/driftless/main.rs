@@ -142,7 +142,7 @@ impl Command {
             Self::Status(args) => &args.file,
             Self::Conflicts(args) | Self::Parked(args) => &args.file,
             Self::Verify(args) => &args.file,
-            Self::Clone(args) => &args.file,
+            Self::Clone(args) => args.file.as_deref().unwrap_or(Path::new("a copy")),
         }
     }
 }
