@@ -959,4 +959,15 @@ fn a_new_table_with_the_new_name_of_one_that_is_renamed_elsewhere_travels_apart(
     circle.sql(0, "UPDATE memos SET title = 'ONE' WHERE id = 'a'");
     circle.meet();
     assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'two'"]);
+    // The first machine is told what to do, and that shows it.
+    let status = driftless::status(circle.path(0)).expect("a status");
+    let theirs = status.tables.iter().find(|table| table.state == "unknown").expect("the others' table");
+    assert!(theirs.concerns[0].contains("another table that is called 'memos'"), "{theirs:?}");
+    circle
+        .sql(0, "ALTER TABLE memos RENAME TO older_memos; CREATE TABLE memos (id TEXT PRIMARY KEY, z TEXT)");
+    circle.capture(0);
+    driftless::track(circle.path(0), Selection::Named(&["memos"]), TableOptions::default()).expect("tracked");
+    circle.meet();
+    assert_eq!(circle.query(0, "SELECT * FROM memos ORDER BY id"), ["'1', 'by 1'", "'2', 'by 2'"]);
+    assert_eq!(circle.query(0, "SELECT title FROM older_memos ORDER BY id"), ["'ONE'", "'two'"]);
 }

@@ -186,14 +186,18 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         definitions::all(&tx)?.into_iter().map(|known| (known.name.clone(), known)).collect();
     let is_retired = |entry: &Entry| definitions.get(&entry.name).is_some_and(|known| known.retired);
     let is_gone = |entry: &Entry| matches!(entry.state, State::Missing | State::Unknown) && is_retired(entry);
+    let tracked = entries.iter().filter(|entry| entry.state == State::Tracked);
+    let tracked: BTreeSet<String> = tracked.map(|entry| fold(&entry.spelled)).collect();
     let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS && !is_gone(entry));
     let tables: Vec<TableStatus> = entries
         .map(|entry| {
             let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
             let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
             let lost_triggers = table.is_some() && !watched.contains(&entry.id);
-            let concerns = concerns(&entry, definitions.get(&entry.name));
-            let elsewhere = elsewhere(&entry, &untracked, tracks_all);
+            let mut concerns = concerns(&entry, definitions.get(&entry.name));
+            let namesake = namesake(&entry, &tracked);
+            concerns.extend(namesake.clone());
+            let elsewhere = namesake.or_else(|| elsewhere(&entry, &untracked, tracks_all));
             let mut status = TableStatus { concerns, ..table_status(entry, &counts, local_only) };
             status.reason = status.reason.or(elsewhere);
             status.settling |= lost_triggers;
@@ -304,6 +308,17 @@ fn concerns(entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
     let mut concerns = definitions::given_up(definition, columns);
     concerns.extend(column_changes::questions(entry, &entry.spelled));
     concerns
+}
+
+/// Says of a table of others' that this file tracks another table of its name. `tracked`: the names of those.
+fn namesake(entry: &Entry, tracked: &BTreeSet<String>) -> Option<String> {
+    let spelled = &entry.spelled;
+    (entry.state == State::Unknown && tracked.contains(&fold(spelled))).then(|| {
+        format!(
+            "other machines have another table that is called '{spelled}': what they write in it is kept here, and shows when \
+             this file's '{spelled}' has another name (ALTER TABLE … RENAME TO …) and your app makes theirs"
+        )
+    })
 }
 
 /// Explains the state `unknown`: other replicas have the table. `untracked`: the tables of this file that are not tracked.
