@@ -248,6 +248,12 @@ impl Tracked {
 }
 
 impl Tracked {
+    /// Whether a counter has just appeared and may not show yet what the documents hold.
+    pub(crate) fn has_fresh_counter(&self) -> bool {
+        let mut columns = self.table.columns.iter().zip(&self.kinds);
+        columns.any(|(column, kind)| *kind == ColumnKind::Counter && self.fresh.contains(&column.name))
+    }
+
     /// The same with columns that may be others under new names. What is added to one that may be a counter is counted, so
     /// that it is not lost once somebody says so.
     pub(crate) fn asking(mut self, asked: Renames) -> Self {

@@ -25,6 +25,15 @@ pub(super) fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<
     state.alive && columns.iter().zip(&tracked.table.columns).all(shows)
 }
 
+/// How a row came to be captured.
+#[derive(Clone, Copy)]
+pub(super) struct Written {
+    pub(super) kind: Kind,
+    pub(super) why: Why,
+    /// Whether the app wrote it before it was ever shown what the document holds of its new columns.
+    pub(super) is_unshown: bool,
+}
+
 /// Takes out of `columns` those that have just appeared here and that the document has a value for: the document is
 /// to be shown, not the table to be captured. Returns what stands in them that nobody else has: neither a default, nor
 /// what the document holds under the name that the column had before.
@@ -32,7 +41,7 @@ pub(super) fn set_fresh_apart<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
-    (kind, why): (Kind, Why),
+    Written { kind, why, is_unshown }: Written,
 ) -> Vec<document::row::Change<'a>> {
     let mut beside = Vec::new();
     if tracked.fresh.is_empty() {
@@ -47,18 +56,27 @@ pub(super) fn set_fresh_apart<'a>(
             return false;
         }
         let is_default = now.implied.is_some_and(|default| *default == now.value);
-        // What the app counted since the column appeared, whether our triggers saw it or not.
-        let is_written = kind == Kind::Written || why == Why::Rebuilt;
+        let other = tracked.asked.iter().find(|(asked, _)| asked == now.column).map(|(_, other)| other);
         if let Some(held) = held
             && is_fresh
-            && is_written
+            && is_unshown
             && !is_default
-            && count_on(now, held)
+            && other.is_none()
+            && count_on(now, held, now.implied)
         {
             return true;
         }
         if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
             return true;
+        }
+        // Made anew under another name, a counter began with what it showed under the old one.
+        let before = other.and_then(|other| state.value(other));
+        if let Some(held) = held
+            && why == Why::Rebuilt
+            && before.is_some()
+            && count_on(now, held, before)
+        {
+            return !held.shows(&now.value);
         }
         let under_another_name = || {
             state.columns.iter().any(|column| {
@@ -70,7 +88,7 @@ pub(super) fn set_fresh_apart<'a>(
             // The user wrote this row since the column appeared: what is no default is theirs.
             Kind::Written => !is_default,
             // What the app counted since was captured as a write.
-            Kind::Found if now.kind == ColumnKind::Counter && !is_written => false,
+            Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
             Kind::Found => {
                 if !is_default && !under_another_name() {
                     beside.push(document::row::Change::set(now.column, now.value.clone()));
@@ -82,13 +100,13 @@ pub(super) fn set_fresh_apart<'a>(
     beside
 }
 
-/// Gives a counter the value that it has when what was counted here, from the column's default on, is added to what others
-/// counted. Returns whether it is a counter that can be counted so.
-fn count_on(now: &mut Current<'_>, held: &Held<'_>) -> bool {
+/// Gives a counter the value that it has when what was counted here, from `start` on, is added to what others counted. Returns
+/// whether it is a counter that can be counted so.
+fn count_on(now: &mut Current<'_>, held: &Held<'_>, start: Option<&Value<'_>>) -> bool {
     if now.kind == ColumnKind::Counter
-        && let (Some(&Value::Integer(default)), &Value::Integer(value)) = (now.implied, &now.value)
+        && let (Some(&Value::Integer(start)), &Value::Integer(value)) = (start, &now.value)
         && let Some(sum) = held.sum()
-        && let Ok(all) = i64::try_from(sum + i128::from(value) - i128::from(default))
+        && let Ok(all) = i64::try_from(sum + i128::from(value) - i128::from(start))
     {
         now.value = Value::Integer(all);
         return true;

@@ -5,7 +5,9 @@ use driftless_protocol::lane::LIFE;
 use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::{Transaction, params_from_iter};
 
-use super::found::{Told, begin_renamed_counters, says_all, set_fresh_apart, take_counters, take_told};
+use super::found::{
+    Told, Written, begin_renamed_counters, says_all, set_fresh_apart, take_counters, take_told,
+};
 use super::read::{self, Before, DOING};
 use super::writing::Writing;
 use super::{Author, Has, Kind, texts};
@@ -17,7 +19,7 @@ use crate::error::{Doing, Error, Result};
 use crate::schema::Tracked;
 use crate::store::dirty::{Mark, Why};
 use crate::store::parked::{Reason, Stage};
-use crate::store::{Bind, bases, documents, identity, parked, writers};
+use crate::store::{Bind, backlog, bases, documents, identity, parked, writers};
 use crate::turn::apply::TouchedRows;
 
 /// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
@@ -150,9 +152,10 @@ impl<'a> Plan<'a> {
         row: Row<'_>,
         state: Option<&RowState<'_>>,
         mut current: Option<Vec<Current<'a>>>,
-        (against, origin): (Against, Origin),
+        (against, origin, is_unshown): (Against, Origin, bool),
     ) -> Self {
-        let (tracked, how) = (row.tracked, (row.kind, row.mark.why));
+        let tracked = row.tracked;
+        let how = Written { kind: row.kind, why: row.mark.why, is_unshown };
         match (against, state) {
             (Against::Parked, Some(state)) => {
                 let mut current = current.unwrap_or_default();
@@ -243,7 +246,11 @@ pub(super) fn capture_row(
     };
     let restated = restated(row.settled, state.as_ref(), current.as_deref());
     let against = Against::of(tx, row, &before, has, is_there)?;
-    let mut plan = Plan::of(row, state.as_ref(), current, (against, Origin::of(row, state.is_none())));
+    let is_unshown = row.kind == Kind::Written
+        && tracked.has_fresh_counter()
+        && backlog::is_to_refresh(tx, tracked.id, key.as_bytes())?;
+    let origin = Origin::of(row, state.is_none());
+    let mut plan = Plan::of(row, state.as_ref(), current, (against, origin, is_unshown));
     plan.restate(restated);
     let set_texts: Vec<&(String, String)> =
         new_texts.iter().filter(|(name, _)| plan.sets_text(name)).collect();
