@@ -1,4 +1,4 @@
-//! What an app calls: the running engine, and what is asked of a file without one.
+//! What an app calls: an engine that runs, and functions over a file that need none.
 //!
 //! May use `sync` and what is below it. Begin with `engine.rs`; `setup.rs` says what of a file is tracked and how, `cloning.rs`
 //! makes a new file from a space, `conflicts.rs` and `parked.rs` list rows.

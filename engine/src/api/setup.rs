@@ -50,7 +50,7 @@ fn change<T>(
     let immediate = TransactionBehavior::Immediate;
     let tx = connection.transaction_with_behavior(immediate).doing("waiting for the write lock")?;
     mending::run(&tx, path, true)?;
-    // Before triggers are made anew: without them a table is known to have been rebuilt.
+    // A missing trigger is how a look knows that a table was rebuilt, and `work` may make the triggers anew.
     let mut settling = Settling::new(Config::default().rebuild_quiet, last_write(path));
     look::at_tables(&tx, &mut settling, now())?;
     let done = work(&tx)?;

@@ -234,7 +234,7 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The relay could not be reached, or the connection broke.
+    /// The relay could not be reached or did not answer in time, or the connection broke.
     #[error("no connection to {url}: {why}")]
     Offline {
         /// The address.

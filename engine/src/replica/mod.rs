@@ -344,7 +344,7 @@ impl Replica {
     pub(crate) fn track(&mut self, names: &[&str], options: TableOptions) -> Result<Vec<String>> {
         let quiet = self.config.rebuild_quiet;
         self.write("tracking tables", |tx, _| {
-            // Before triggers are made anew: without them a table is known to have been rebuilt.
+            // A missing trigger is how a look knows that a table was rebuilt, and tracking makes the triggers anew.
             look::at_tables(tx, &mut Settling::new(quiet, None), now())?;
             tracking::track(tx, names, options, now())
         })

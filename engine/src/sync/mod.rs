@@ -1,7 +1,10 @@
-//! Syncing with a relay: the only async part. `session` is the conversation without I/O, `connection` the socket around
-//! it, `opening` whether a space may be made at an address, `patience` whether the relay still answers there, `unreachable` why
-//! there is no connection, `presence` who else is connected, `client` what connects again and again, `worker` the thread that owns the file, `quiet` when it may
-//! write beside an app, `watch` what notices that others wrote to it.
+//! Syncing with a relay: the only async part.
+//!
+//! - `session`: the conversation, without I/O; `connection`: the socket around it; `client`: connects again and again;
+//! - `opening`: may a space be made at an address? `patience`: does the relay still answer? `unreachable`: why is there no
+//!   connection?
+//! - `presence`: who else is connected;
+//! - `worker`: the thread that owns the file; `quiet`: when it may write beside an app; `watch`: notices that others wrote.
 //!
 //! May use `replica` and what is below it. Begin with `session.rs`.
 

@@ -1,6 +1,6 @@
-//! Tables and columns that the space has given up, and that were dropped and made again before the engine looked. By its name
-//! such a table is still the one that was given up, so that rows of others would not show in it. Its rows decide: if they have
-//! nothing of the old table's, it is a new one. The same holds for columns.
+//! Tables and columns that were dropped and made again before the engine looked. By its name such a table or column is still
+//! the old one. Its rows decide: if they have nothing of what the old one held, it is new. That matters for what the space has
+//! given up, whose values must not come back, and for columns, whose defaults must not be written over what others have.
 
 use std::collections::HashSet;
 
@@ -66,10 +66,9 @@ pub(crate) fn column(tx: &Transaction<'_>, entry: &Entry, table: &Table, at: usi
     Ok(is_new)
 }
 
-/// Whether a column of a table that lost our triggers was filled anew: it has one and the same value in rows whose documents
-/// say otherwise, and no row has anything else that its document says. That value is the column's default, as when the table
-/// was made anew without the column and then with it; or else it is in every row and in several. What rows have besides a
-/// default was written since.
+/// Whether a column of a table that lost our triggers was filled anew: made anew without the column, and then with it. So it is
+/// if rows that differ from their documents have the column's default; or if at least two differ, and all of them have one
+/// and the same value. A row that has another value than this fill, and the one of its document, shows that it was copied.
 pub(crate) fn filled_column(tx: &Transaction<'_>, entry: &Entry, table: &Table, at: usize) -> Result<bool> {
     let column = &table.columns[at];
     let default = column.default.clone().unwrap_or(Value::Null);

@@ -1,5 +1,4 @@
-//! A look at the user's tables: what is recorded of them is renewed, and tables that are there for the first time under a name
-//! that was another's are tracked.
+//! A look at the user's tables: renews what is recorded of them, and tracks a new table that has the name of a renamed one.
 
 use rusqlite::Transaction;
 

@@ -78,8 +78,8 @@ impl Known {
         })
     }
 
-    /// The table that was untracked by its name and that this one may be, renamed or while it is made anew: it has all of its
-    /// columns, and the other is gone or its name is part of this one's.
+    /// A table that was untracked by its name and that this one may be: renamed, or in the middle of being made anew. This one
+    /// has all of its columns, and the untracked one is gone or its name is part of this one's.
     fn may_be_untracked(&self, table: &Table) -> Option<&Entry> {
         let local = fold(&table.spelled);
         self.untracked.iter().find(|entry| {

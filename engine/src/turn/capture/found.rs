@@ -25,23 +25,24 @@ pub(super) fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<
     state.alive && columns.iter().zip(&tracked.table.columns).all(shows)
 }
 
-/// How a row came to be captured.
+/// Why a row is captured.
 #[derive(Clone, Copy)]
-pub(super) struct Written {
+pub(super) struct Cause {
     pub(super) kind: Kind,
     pub(super) why: Why,
-    /// Whether the app wrote it before it was ever shown what the document holds of its new columns.
+    /// Whether the app wrote the row before its new columns showed what the document holds.
     pub(super) is_unshown: bool,
 }
 
 /// Takes out of `columns` those that have just appeared here and that the document has a value for: the document is
-/// to be shown, not the table to be captured. Returns what stands in them that nobody else has: neither a default, nor
-/// what the document holds under the name that the column had before.
+/// to be shown, not the table to be captured. Columns that the app has written since stay in, and counters with what was
+/// added to them since on top of what others counted. Returns the values to write beside the document's: what stands in the
+/// table and is neither a default nor what the document holds under the name that the column had before.
 pub(super) fn set_fresh_apart<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
-    Written { kind, why, is_unshown }: Written,
+    Cause { kind, why, is_unshown }: Cause,
 ) -> Vec<document::row::Change<'a>> {
     let mut beside = Vec::new();
     if tracked.fresh.is_empty() {
@@ -69,7 +70,7 @@ pub(super) fn set_fresh_apart<'a>(
         if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
             return true;
         }
-        // Made anew under another name, a counter began with what it showed under the old one.
+        // In a table that was made anew, a renamed counter began with what it showed under its old name.
         let before = other.and_then(|other| state.value(other));
         if let Some(held) = held
             && why == Why::Rebuilt
@@ -87,7 +88,7 @@ pub(super) fn set_fresh_apart<'a>(
         match kind {
             // The user wrote this row since the column appeared: what is no default is theirs.
             Kind::Written => !is_default,
-            // What the app counted since was captured as a write.
+            // If the app has added to it since, that was captured as a write.
             Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
             Kind::Found => {
                 if !is_default && !under_another_name() {
@@ -100,8 +101,8 @@ pub(super) fn set_fresh_apart<'a>(
     beside
 }
 
-/// Gives a counter the value that it has when what was counted here, from `start` on, is added to what others counted. Returns
-/// whether it is a counter that can be counted so.
+/// Sets a counter to what others counted plus what was added here, where it began with `start`. Returns whether it did: no
+/// column of another kind is touched, and no value that is not an INTEGER.
 fn count_on(now: &mut Current<'_>, held: &Held<'_>, start: Option<&Value<'_>>) -> bool {
     if now.kind == ColumnKind::Counter
         && let (Some(&Value::Integer(start)), &Value::Integer(value)) = (start, &now.value)
@@ -114,9 +115,9 @@ fn count_on(now: &mut Current<'_>, held: &Held<'_>, start: Option<&Value<'_>>) -
     false
 }
 
-/// Takes those counters out of `columns` that may be others under new names and that the document has no value for yet. Each
-/// begins with what the other showed, which nobody wrote in it, and what differs from that was added here: the first of the
-/// returned changes are to be written beside the document, the second by whoever saw it.
+/// Takes those counters out of `columns` that may be renamed ones and that the document has no value for yet. Returns two
+/// lists of changes. The first, to be written beside the document, gives each counter what the older column showed. The second,
+/// to be written as an edit, adds what the app has added since.
 pub(super) fn begin_renamed_counters<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,

@@ -6,7 +6,7 @@ use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::{Transaction, params_from_iter};
 
 use super::found::{
-    Told, Written, begin_renamed_counters, says_all, set_fresh_apart, take_counters, take_told,
+    Cause, Told, begin_renamed_counters, says_all, set_fresh_apart, take_counters, take_told,
 };
 use super::read::{self, Before, DOING};
 use super::writing::Writing;
@@ -155,7 +155,7 @@ impl<'a> Plan<'a> {
         (against, origin, is_unshown): (Against, Origin, bool),
     ) -> Self {
         let tracked = row.tracked;
-        let how = Written { kind: row.kind, why: row.mark.why, is_unshown };
+        let how = Cause { kind: row.kind, why: row.mark.why, is_unshown };
         match (against, state) {
             (Against::Parked, Some(state)) => {
                 let mut current = current.unwrap_or_default();
