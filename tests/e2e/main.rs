@@ -22,6 +22,7 @@ mod presence;
 mod real_data;
 mod rebuilt;
 mod renames;
+mod renames_at_random;
 mod renames_told_late;
 mod schema_rollout;
 mod soak;

@@ -1,9 +1,15 @@
-//! A column that is renamed without a word, and told later: what nobody wrote apart is no conflict then, and nothing is lost.
+//! A column that a migration renames while it makes the table anew, of which somebody tells later: what nobody wrote apart is no
+//! conflict then, and nothing is lost.
 
 use driftless::TableOptions;
 use driftless_tests::{Circle, later};
 
-use crate::renames::{NOTES, circle};
+use crate::renames::{NOTES, anew, circle};
+
+/// Such a migration.
+fn title_to_head() -> String {
+    anew("head TEXT, stars INTEGER DEFAULT 0", "title, stars")
+}
 
 /// Machine 0 renames the column before the others do, and does not tell. Once it told, every row was in conflict: the values that
 /// stood in the renamed column counted as writes of their own, and later writes under the new name had replaced nothing.
@@ -17,7 +23,7 @@ fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
         "UPDATE notes SET title = 'by 1' WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('c', 'three')",
     );
     circle.meet();
-    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.sql(0, &title_to_head());
     circle.settle();
     circle.sql(0, "UPDATE notes SET head = 'first' WHERE id = 'a'");
     circle.meet();
@@ -44,7 +50,7 @@ fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
 fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_the_rename_is_told() {
     for new_name_first in [true, false] {
         let mut circle = circle(2);
-        circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+        circle.sql(0, &title_to_head());
         circle.settle();
         let writes =
             [(0, "UPDATE notes SET head = 'new'"), (1, "UPDATE notes SET title = 'old' WHERE id = 'b'")];
@@ -108,14 +114,12 @@ fn a_rename_that_is_told_late_makes_no_conflict_of_values_that_changed_only_thei
 /// once somebody told.
 #[test]
 fn what_an_app_writes_as_soon_as_it_has_made_the_table_anew_is_not_lost_when_the_rename_is_told() {
-    const ANEW: &str = "CREATE TABLE x (id TEXT PRIMARY KEY, head TEXT, stars INTEGER DEFAULT 0);
-        INSERT INTO x SELECT id, title, stars FROM notes; DROP TABLE notes; ALTER TABLE x RENAME TO notes";
     for teller in 0..2 {
         let mut circle = circle(2);
-        circle.sql(0, ANEW);
+        circle.sql(0, &title_to_head());
         circle.settle();
         circle.meet();
-        circle.sql(1, &format!("{ANEW}; UPDATE notes SET head = 'mine' WHERE id = 'a'"));
+        circle.sql(1, &format!("{} UPDATE notes SET head = 'mine' WHERE id = 'a'", title_to_head()));
         circle.settle();
         circle.meet();
         driftless::rename_column(circle.path(teller), "notes", "title", "head").expect("told");

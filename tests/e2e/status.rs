@@ -224,7 +224,11 @@ fn the_check_tells_what_waits_for_an_answer_and_what_does_not_reach_the_others()
     };
     let well = (Some(0), "well".to_owned());
     assert_eq!(check(&circle, 0), well);
-    circle.sql(0, "ALTER TABLE notes RENAME COLUMN title TO head");
+    circle.sql(
+        0,
+        "CREATE TABLE n (id TEXT PRIMARY KEY, head TEXT, body TEXT); INSERT INTO n SELECT * FROM notes; DROP TABLE notes;
+         ALTER TABLE n RENAME TO notes",
+    );
     circle.meet();
     asks(&circle, 0, "table notes: column 'title' went and 'head' came");
     asks(&circle, 0, &format!("`driftless rename-column {} notes title head`", text(circle.path(0))));

@@ -112,8 +112,9 @@ pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnK
 
 /// Tells that a column of a tracked table was renamed, whether or not an engine has the file, and renames it in the table
 /// if that has not been done. Every replica of the space takes that over when it hears of it: there the column may have
-/// the one name or the other, what is written under either is the same column's. Untold, a rename is a dropped column and
-/// an added one.
+/// the one name or the other, what is written under either is the same column's. Of a column that the app has renamed with
+/// `ALTER TABLE` nobody has to tell. Of one that a migration renamed while it made the table anew somebody has to: untold, that is
+/// a dropped column and an added one.
 ///
 /// It may be told at any time, whatever became of the table's other columns meanwhile. Where the table has both columns, and
 /// `new` came later than `old`, it tells that `old` was renamed and its name given to another column, which starts with what

@@ -1,13 +1,15 @@
 //! How the columns of a table changed since they were last looked at: which came, which went, and which of those that came
 //! may be one that went under another name.
 //!
-//! SQLite tells nobody that a column was renamed. Where a key column is, the primary key itself says so: a row is known by
-//! its place in it, so a column that stands where another stood is that one. Of other columns somebody has to say so
-//! (`rename-column`), and may do so at any later time.
+//! Of a table that was altered, SQLite says which columns were renamed ([`super::column_list`]). Of one that was made anew, the
+//! primary key says so for its own columns: a row is known by its place in it, so a column that stands where another stood is
+//! that one. Of other columns somebody has to say so (`rename-column`), and may do so at any later time.
 
 use std::collections::BTreeSet;
 
-use super::{Table, moved_names};
+use super::Table;
+use super::column_list::Listed;
+use super::moved_names::{self, Move};
 use crate::error::shell;
 use crate::store::columns::KnownColumn;
 use crate::store::fold;
@@ -75,39 +77,6 @@ pub(crate) fn travels<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
 /// The place of a column that the table had at the last look, by its folded name.
 pub(crate) fn place(entry: &Entry, name: &str) -> Option<usize> {
     entry.columns.iter().find(|known| known.name == name)?.place
-}
-
-/// Whether a column that is new stands where another stood, whose name a column has that was added behind all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TookPlace {
-    No,
-    /// It does, and no column that was there before is behind it: it may have been added after the other was dropped.
-    Last,
-    /// It does, and columns that were there before are behind it: `ALTER TABLE` adds no column there.
-    BeforeOthers,
-}
-
-/// Compares the places of two columns, in a table that was not made anew since the last look: `old` has a known name, `new`
-/// is new. Where columns were dropped as well, places tell nothing.
-pub(crate) fn took_place(entry: &Entry, table: &Table, old: usize, new: usize) -> TookPlace {
-    let mut before: Vec<(usize, &str)> =
-        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
-    before.sort_unstable();
-    let name = |at: usize| table.columns.get(at).map(|column| fold(&column.spelled));
-    let stays = |(at, known): &(usize, &str)| name(*at).is_some_and(|now| now == *known);
-    let is_new = |at: usize| name(at).is_some_and(|now| place(entry, &now).is_none());
-    let was_at = name(old).and_then(|name| place(entry, &name));
-    if was_at != Some(new)
-        || old < before.len()
-        || before.iter().any(|known| !stays(known) && !is_new(known.0))
-    {
-        return TookPlace::No;
-    }
-    if before.iter().any(|known| known.0 > new && stays(known)) {
-        TookPlace::BeforeOthers
-    } else {
-        TookPlace::Last
-    }
 }
 
 /// The places of columns that were dropped and added again since the last look, in a table that was not made anew since.
@@ -248,10 +217,46 @@ fn pairs(before: &[&str], now: &[&str]) -> Vec<(String, String)> {
     pairs
 }
 
-/// Records a table's columns as they are now.
-pub(super) fn record(entry: &mut Entry, table: &Table) {
-    let pairs =
-        pairs(&recorded(entry), &table.columns.iter().map(|column| &*column.name).collect::<Vec<_>>());
+/// Takes over which columns were renamed, as SQLite says: each goes on travelling under the name that it had. Returns which.
+pub(super) fn take_over(entry: &mut Entry, table: &Table, listed: &[Listed]) -> Vec<Move> {
+    let is_listed_twice = |name: &str| listed.iter().filter(|listed| listed.new == name).count() > 1;
+    let renamed = listed.iter().filter_map(|Listed { old, new }| {
+        let at = place(entry, old)?;
+        // A column that was dropped is still listed. If another got its name then, two have that name in the list.
+        (old != new && table.called(new).is_some() && !is_listed_twice(new)).then(|| Move {
+            at,
+            old: old.clone(),
+            new: new.clone(),
+        })
+    });
+    let renamed: Vec<Move> = renamed.collect();
+    for moves in moved_names::together(renamed.clone()) {
+        match &moves[..] {
+            [one] if !moved_names::is_taken_over(entry, one) => rename(entry, &one.old, &one.new),
+            moves => moved_names::record(entry, moves),
+        }
+    }
+    renamed
+}
+
+/// Records that the column `old` is called `new` now, a name that no other column has or had.
+fn rename(entry: &mut Entry, old: &str, new: &str) {
+    let travels = travels(entry, old).to_owned();
+    entry.renames.retain(|(now, _)| now != new);
+    if travels != new {
+        entry.renames.push((new.to_owned(), travels));
+        entry.renames.sort();
+    }
+    entry.columns.retain(|known| known.name != new);
+    for known in entry.columns.iter_mut().filter(|known| known.name == old) {
+        new.clone_into(&mut known.name);
+    }
+}
+
+/// Records a table's columns as they are now. `ask`: whether one that came may be one that went under another name.
+pub(super) fn record(entry: &mut Entry, table: &Table, ask: bool) {
+    let now: Vec<&str> = table.columns.iter().map(|column| &*column.name).collect();
+    let pairs = if ask { pairs(&recorded(entry), &now) } else { Vec::new() };
     let was = |travels: &str| pairs.iter().find(|(came, _)| came == travels).map(|(_, went)| went.clone());
     let present_before = entry.columns.iter().filter(|known| known.place.is_some());
     let called: Vec<(String, String)> =
@@ -425,20 +430,14 @@ pub(crate) fn answer(entry: &mut Entry, old: &str, new: &str) {
     }
 }
 
-/// It was told that a column is not another under a new name: that is not asked again, nor about columns that may have been
-/// renamed together with it. The older one may be called by the name that it travels by. Returns whether it was asked.
+/// It was told that a column is not another under a new name: that is not asked again. The older one may be called by the name that it travels by. Returns whether it was asked.
 pub(crate) fn deny(entry: &mut Entry, old: &str, new: &str) -> bool {
     let is_old = |was: &str| was == old || travels(entry, was) == old;
     let pair = open(entry).into_iter().find(|(was, name)| name == new && is_old(was));
-    let Some((was, _)) = pair else { return false };
-    let together = moved_names::asked(entry)
-        .into_iter()
-        .find(|moves| moves.iter().any(|one| one.old == was && one.new == new));
-    let names: Vec<String> = match together {
-        Some(moves) => moves.into_iter().map(|one| one.new).collect(),
-        None => vec![new.to_owned()],
-    };
-    for known in entry.columns.iter_mut().filter(|known| names.contains(&known.name)) {
+    if pair.is_none() {
+        return false;
+    }
+    for known in entry.columns.iter_mut().filter(|known| known.name == new) {
         known.was = None;
     }
     true
@@ -477,12 +476,8 @@ pub(super) fn asked(entry: &Entry) -> Renames {
 /// What to ask the user about columns that may have been renamed.
 pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
     let asked = open(entry);
-    let moved = moved_names::asked(entry);
-    let is_moved =
-        |went: &str, came: &str| moved.iter().flatten().any(|one| one.old == went && one.new == came);
-    let together = moved.iter().map(|moves| moved_names::question(moves, table));
     let table = shell::word(table);
-    let sentences = asked.iter().filter(|(went, came)| !is_moved(went, came)).map(|(went, came)| {
+    let sentences = asked.iter().map(|(went, came)| {
         let (old, new) = (shell::word(went), shell::word(came));
         if place(entry, went).is_some() {
             return format!(
@@ -498,7 +493,7 @@ pub(crate) fn questions(entry: &Entry, table: &str) -> Vec<String> {
              {table} {old} {new} --no`"
         )
     });
-    together.chain(sentences).collect()
+    sentences.collect()
 }
 
 #[cfg(test)]

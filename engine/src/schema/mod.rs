@@ -4,12 +4,13 @@
 //!
 //! - the tables as they are: `inventory`, `introspect`, `constraints`, `keys`, `storage`, `sql_text`, `effects`;
 //! - which are tracked, and by which triggers: `tracking`, `eligibility`, `bookkeeping`, `warnings`, `triggers`, `creation`, `unchanged`;
-//! - the names under which they travel: `names`, `column_changes`, `moved_names`, and the rows' `evidence`;
+//! - the names under which they travel: `names`, `column_list`, `column_changes`, `moved_names`, and the rows' `evidence`;
 //! - tables that were rebuilt: `rebuilt`, `settling`, `passing_names`;
 //! - what the space defines: `definitions`, `objects`, `making`.
 
 pub(crate) mod bookkeeping;
 pub(crate) mod column_changes;
+mod column_list;
 pub(crate) mod constraints;
 mod creation;
 pub(crate) mod definitions;

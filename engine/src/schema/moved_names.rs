@@ -1,10 +1,7 @@
 //! Columns that took over the names of other columns, as when two swap theirs: `RENAME a TO x; RENAME b TO a; RENAME x TO b`.
-//! By its names such a table has the columns that it had, in another order, and other values in them. `ALTER TABLE` leaves a
-//! renamed column where it stood, so the places tell which column may be which; its rows tell whether it is
-//! ([`evidence::moved_names`](super::evidence::moved_names)), because another column may have been dropped and added again.
+//! By its names such a table has the columns that it had, in another order, and other values in them.
 
 use super::{Table, column_changes};
-use crate::error::shell;
 use crate::store::fold;
 use crate::store::renames::Renames;
 use crate::store::tables::Entry;
@@ -20,34 +17,8 @@ pub(crate) struct Move {
     pub(crate) new: String,
 }
 
-/// Columns that were renamed together, so that at least one has the name that another had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Moved {
-    pub(crate) moves: Vec<Move>,
-    /// Whether nothing but these renames can have made such a table of the one before, without making it anew.
-    pub(crate) is_only_explanation: bool,
-}
-
-/// The names that may have moved in a table since the last look at it. The table must not have been made anew since.
-pub(super) fn since_last_look(entry: &Entry, table: &Table) -> Vec<Moved> {
-    let before = before(entry);
-    // A table that has fewer columns than before has lost some, and the others stand elsewhere.
-    if table.columns.len() < before.len() {
-        return Vec::new();
-    }
-    let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
-    let renamed = before.iter().filter_map(|(at, old)| {
-        let new = fold(&table.columns.get(*at)?.spelled);
-        (new != *old && !in_key(*at)).then(|| Move { at: *at, old: (*old).to_owned(), new })
-    });
-    let mut together = together(renamed.collect());
-    together.retain(|moves| moves.iter().any(|one| is_taken_over(entry, one)));
-    let is_only_explanation = !may_be_dropped_and_added(entry, table);
-    together.into_iter().map(|moves| Moved { moves, is_only_explanation }).collect()
-}
-
 /// Puts those moves together of which one took the name that another gave up, each group in the order of the table.
-fn together(mut left: Vec<Move>) -> Vec<Vec<Move>> {
+pub(super) fn together(mut left: Vec<Move>) -> Vec<Vec<Move>> {
     let are_linked = |one: &Move, other: &Move| one.old == other.new || one.new == other.old;
     let mut groups = Vec::new();
     while let Some(first) = left.pop() {
@@ -62,17 +33,9 @@ fn together(mut left: Vec<Move>) -> Vec<Vec<Move>> {
     groups
 }
 
-/// The columns at the last look: places and names, in the order of the table.
-fn before(entry: &Entry) -> Vec<(usize, &str)> {
-    let mut before: Vec<(usize, &str)> =
-        entry.columns.iter().filter_map(|known| Some((known.place?, &*known.name))).collect();
-    before.sort_unstable();
-    before
-}
-
 /// Whether another column has, or had, the name that this one has now. A column that gets back a name of its own, which no other
 /// column has, takes nothing over.
-fn is_taken_over(entry: &Entry, one: &Move) -> bool {
+pub(super) fn is_taken_over(entry: &Entry, one: &Move) -> bool {
     if column_changes::place(entry, &one.new).is_some() {
         return true;
     }
@@ -81,17 +44,6 @@ fn is_taken_over(entry: &Entry, one: &Move) -> bool {
     let is_known = entry.columns.iter().any(|known| known.name == one.new)
         || entry.renames.iter().any(|(now, travels)| *travels == one.new && *now != one.new);
     is_known && !is_its_own
-}
-
-/// Whether `DROP COLUMN` and `ADD COLUMN` alone may have made this table: what stayed is in the order that it had, and what is
-/// new stands behind it.
-fn may_be_dropped_and_added(entry: &Entry, table: &Table) -> bool {
-    let before: Vec<&str> = before(entry).into_iter().map(|(_, name)| name).collect();
-    let now: Vec<String> = table.columns.iter().map(|column| fold(&column.spelled)).collect();
-    let stayed: Vec<&str> = now.iter().map(String::as_str).filter(|name| before.contains(name)).collect();
-    let in_order: Vec<&str> = before.iter().copied().filter(|name| stayed.contains(name)).collect();
-    let first_new = now.iter().position(|name| !before.contains(&name.as_str())).unwrap_or(now.len());
-    stayed == in_order && stayed.len() == first_new
 }
 
 /// Records that columns were renamed together since the last look: each goes on travelling under the name that it had.
@@ -109,14 +61,6 @@ pub(super) fn record(entry: &mut Entry, moves: &[Move]) {
     let asked: Vec<String> = column_changes::open(entry).into_iter().map(|(was, _)| was).collect();
     for one in moves.iter().filter(|one| asked.contains(&one.new)) {
         column_changes::ask(entry, &one.old, &one.new);
-    }
-}
-
-/// It was told that columns which have their new names already were renamed together.
-pub(crate) fn tell(entry: &mut Entry, moves: &[Move]) {
-    set_renames(entry, moves);
-    for known in entry.columns.iter_mut().filter(|known| moves.iter().any(|one| one.new == known.name)) {
-        known.was = None;
     }
 }
 
@@ -160,50 +104,6 @@ pub(crate) fn tell_first(entry: &mut Entry, old: &str, new: &str) -> bool {
     entry.renames.sort();
     column_changes::answer(entry, old, new);
     true
-}
-
-/// Notes that columns may have been renamed together; `status` asks.
-pub(super) fn ask(entry: &mut Entry, moves: &[Move]) {
-    for one in moves {
-        column_changes::ask(entry, &one.old, &one.new);
-    }
-}
-
-/// The columns of which it is asked whether they were renamed together: columns that are there, of which at least one has the
-/// name that another may have had.
-pub(crate) fn asked(entry: &Entry) -> Vec<Vec<Move>> {
-    let present = entry.columns.iter().filter_map(|known| {
-        let (at, was) = (known.place?, known.was.clone()?);
-        // This rename is known already; the name before is kept only for another column that is asked about.
-        if column_changes::travels(entry, &known.name) == was {
-            return None;
-        }
-        Some(Move { at, old: was, new: known.name.clone() })
-    });
-    let mut together = together(present.collect());
-    together.retain(|moves| moves.len() > 1);
-    together
-}
-
-/// The question about columns that may have been renamed together, and the names by which it is answered.
-pub(super) fn question(moves: &[Move], table: &str) -> String {
-    let word = shell::word;
-    let (first, table) = (&moves[0], word(table));
-    let (old, new) = (word(&first.old), word(&first.new));
-    let pairs: Vec<String> = moves.iter().map(|one| format!("'{}' became '{}'", one.old, one.new)).collect();
-    format!(
-        "columns stand where others of their names stood: if they were renamed ({}), say so with `driftless rename-column \
-         FILE {table} {old} {new}`, which tells it of all of these; if not, with `driftless rename-column FILE {table} {old} {new} --no`",
-        pairs.join(", ")
-    )
-}
-
-/// Whether the space knows these renames: its definition of the table was written by a file that had them.
-pub(crate) fn are_in_space(entry: &Entry, moves: &[Move], said: &Renames) -> bool {
-    moves.iter().all(|one| {
-        let travels = column_changes::travels(entry, &one.old);
-        said.iter().any(|(now, known)| *now == one.new && known == travels)
-    })
 }
 
 /// Those of the renames by which a column has the name that was another's first. A file may have that other one under this name

@@ -9,8 +9,7 @@ use crate::error::shell;
 use crate::error::{Doing, Error, Result};
 use crate::schema::column_changes;
 use crate::schema::definitions::{self, Definition};
-use crate::schema::moved_names::{self, Move};
-use crate::schema::{Table, introspect, reconcile};
+use crate::schema::{Table, introspect, moved_names, reconcile};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, Entry, State};
@@ -73,10 +72,6 @@ fn look(tx: &Transaction<'_>, name: &str) -> Result<Table> {
 pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &str, now: i64) -> Result<()> {
     let (mut entry, mut table) = tracked(tx, name)?;
     let (from, to) = (fold(old), fold(new));
-    if let Some(moves) = moved_names::asked(&entry).into_iter().find(|moves| is_among(moves, &from, &to)) {
-        moved_names::tell(&mut entry, &moves);
-        return recapture(tx, &entry, table, now);
-    }
     if moved_names::tell_first(&mut entry, &from, &to) {
         // The column now also shows what others wrote under its first name.
         backlog::refresh_table(tx, entry.id)?;
@@ -174,10 +169,6 @@ fn tell_reused_name(
     recapture(tx, &entry, table, now)
 }
 
-fn is_among(moves: &[Move], old: &str, new: &str) -> bool {
-    moves.iter().any(|one| one.old == old && one.new == new)
-}
-
 /// Tells the space which columns are which, as `entry` has it now, and captures the rows of this file again: until now columns
 /// were taken for each other.
 fn recapture(tx: &Transaction<'_>, entry: &Entry, table: Table, now: i64) -> Result<()> {
@@ -201,14 +192,6 @@ fn put_renames(tx: &Transaction<'_>, entry: &Entry, mut table: Table, now: i64) 
 /// Takes over what the space says of columns that this file asks about, where names of others were taken over. `said`: the
 /// renames of the space.
 pub(crate) fn adopt_moved(tx: &Transaction<'_>, entry: &mut Entry, said: &Renames, now: i64) -> Result<()> {
-    for moves in moved_names::asked(entry) {
-        if moved_names::are_in_space(entry, &moves, said)
-            && let Some(Ok(table)) = introspect::table(tx, &entry.spelled)?
-        {
-            moved_names::tell(entry, &moves);
-            recapture(tx, entry, table, now)?;
-        }
-    }
     for (old, new) in column_changes::open(entry) {
         let is_said = said.iter().any(|(now, travels)| *now == new && *travels == old);
         if is_said

@@ -11,14 +11,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use rusqlite::{Connection, Transaction};
 
 use super::column_changes::{self, Key};
+use super::column_list::{self, Listed};
 use super::definitions::{self, Definition};
 use super::eligibility;
-use super::evidence::moved_names::Answer;
 use super::evidence::reused_names::Reused;
-use super::evidence::{self, made_again, reused_names};
+use super::evidence::{made_again, reused_names};
 use super::introspect::{self, Look};
 use super::inventory::Inventory;
-use super::moved_names::{self, Move};
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
 use super::{Catalog, Column, Table, Tracked};
@@ -286,11 +285,15 @@ impl Renewal<'_> {
         if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, &entry.options) {
             return self.lose(entry, State::Unfit, &refusal.to_string());
         }
-        let (moved, doubtful) = self.find_moved(&mut entry, &table, ours)?;
-        let reused = self.find_reused(&mut entry, &table, ours)?;
+        let listed = column_list::read(entry.id, ours);
+        let renamed = self.take_over_renames(&mut entry, &table, listed.as_deref())?;
+        let reused = match &listed {
+            Some(_) => Vec::new(),
+            None => self.find_reused(&mut entry, &table)?,
+        };
         self.part_from_given_up(&mut entry, &table, ours)?;
         let renamed_apart = self.name_new_columns(&mut entry, &table)
-            || moved
+            || renamed
             || reused.iter().any(|reused| reused.is_certain);
         let mut renames = table.rename(&entry.renames);
         let key = column_changes::of_key(&entry, &table);
@@ -315,7 +318,7 @@ impl Renewal<'_> {
         }
         let change = column_changes::since_last_look(&entry, &table);
         let mut fresh = change.came.clone();
-        if !moved && doubtful.is_empty() && reused.iter().all(|reused| reused.is_certain) {
+        if !renamed && reused.iter().all(|reused| reused.is_certain) {
             let added_again = self.added_again(&entry, &table, ours)?;
             fresh.extend(added_again.into_iter().map(|at| table.columns[at].name.clone()));
         }
@@ -349,13 +352,12 @@ impl Renewal<'_> {
         let is_listed = |column: &Column| column_changes::place(&entry, &fold(&column.spelled)).is_some();
         let same_names = table.columns.iter().all(is_listed);
         if !change.is_none() || key != Key::Same || !same_names {
-            column_changes::record(&mut entry, &table);
+            column_changes::record(&mut entry, &table, listed.is_none());
             entry.fresh.extend(fresh);
         }
         for reused in reused.into_iter().filter(|reused| !reused.is_certain) {
             column_changes::ask(&mut entry, &reused.old, &reused.new);
         }
-        doubtful.iter().for_each(|moves| moved_names::ask(&mut entry, moves));
         if entry.rebuilt.is_some() {
             self.compare_if_settled(&mut entry, &table, lost)?;
         } else if !change.is_none() {
@@ -381,45 +383,21 @@ impl Renewal<'_> {
         Ok(Some(tracked(entry, table, watched, renames)))
     }
 
-    /// Finds columns that were renamed together, so that one has the name of another, and records those of which that is
-    /// certain: by what they hold, or because the space says so. Returns whether there are any, and those to ask about.
-    fn find_moved(
-        &self,
-        entry: &mut Entry,
-        table: &Table,
-        ours: &[(&str, &Trigger)],
-    ) -> Result<(bool, Vec<Vec<Move>>)> {
-        if entry.columns.is_empty() || !kept_triggers(entry, ours) {
-            return Ok((false, Vec::new()));
+    /// Records which columns were renamed with `ALTER TABLE`, where SQLite says so. Returns whether any were.
+    fn take_over_renames(&self, entry: &mut Entry, table: &Table, listed: Option<&[Listed]>) -> Result<bool> {
+        let renamed = column_changes::take_over(entry, table, listed.unwrap_or_default());
+        if renamed.is_empty() {
+            return Ok(false);
         }
-        let (mut any, mut doubtful) = (false, Vec::new());
-        let said = self.definitions.get(&entry.name).map(Definition::renames).unwrap_or_default();
-        for found in moved_names::since_last_look(entry, table) {
-            let is_told = || moved_names::are_in_space(entry, &found.moves, &said);
-            match evidence::moved_names::find(self.tx, entry, table, &found)? {
-                Answer::NotRenamed => {}
-                Answer::Unclear if !found.is_only_explanation => {}
-                Answer::Unclear if !is_told() => doubtful.push(found.moves),
-                Answer::Unclear | Answer::Renamed => {
-                    let names: Vec<String> =
-                        found.moves.iter().map(|one| format!("'{}' is '{}' now", one.old, one.new)).collect();
-                    tracing::info!(table = %table.spelled, "columns took over the names of others: {}", names.join(", "));
-                    moved_names::record(entry, &found.moves);
-                    any = true;
-                }
-            }
-        }
-        Ok((any, doubtful))
+        tracing::info!(table = %table.spelled, ?renamed, "columns were renamed");
+        // What others wrote under the new names shows here from now on.
+        backlog::refresh_table(self.tx, entry.id)?;
+        Ok(true)
     }
 
-    /// Finds columns whose names others have now, and records those of which that is certain: because the space says so, or
-    /// by what they hold.
-    fn find_reused(
-        &self,
-        entry: &mut Entry,
-        table: &Table,
-        ours: &[(&str, &Trigger)],
-    ) -> Result<Vec<Reused>> {
+    /// Finds columns of a table that was made anew whose names others have now, and records those of which that is certain
+    /// because the space says so. By what the columns hold it is only likely.
+    fn find_reused(&self, entry: &mut Entry, table: &Table) -> Result<Vec<Reused>> {
         let is_new = |column: &Column| column_changes::place(entry, &fold(&column.spelled)).is_none();
         if entry.columns.is_empty() || !table.columns.iter().any(is_new) {
             return Ok(Vec::new());
@@ -432,14 +410,7 @@ impl Renewal<'_> {
             column_changes::reuse_name(entry, &old, &new, apart, &retired);
             found.push(Reused { old, new, is_certain: true });
         }
-        for reused in reused_names::find(self.tx, entry, table, kept_triggers(entry, ours))? {
-            if reused.is_certain {
-                tracing::warn!(table = %table.spelled, old = reused.old, new = reused.new,
-                    "a column was renamed and its name given to a new one");
-                column_changes::reuse_name(entry, &reused.old, &reused.new, None, &retired);
-            }
-            found.push(reused);
-        }
+        found.extend(reused_names::find(self.tx, entry, table)?);
         Ok(found)
     }
 
@@ -592,7 +563,7 @@ pub(crate) fn begin(
     entry.reason = None;
     entry.rebuilt = None;
     entry.spelled.clone_from(&table.spelled);
-    column_changes::record(&mut entry, table);
+    column_changes::record(&mut entry, table, true);
     entry.rules = Some(rule_shape(table));
     tables::update(tx, &entry)?;
     // The space's definition stays where there is one: this table may be of an older version of the app.
@@ -638,7 +609,8 @@ fn triggers_present(
     same_rules: bool,
 ) -> Presence {
     let is_there = |name: &str| recorded.iter().any(|(_, trigger)| trigger.name == name);
-    let must_be_there = ["insert", "update", "delete"].map(|kind| triggers::name_prefix(id) + kind);
+    let must_be_there =
+        ["insert", "update", "delete", "columns"].map(|kind| triggers::name_prefix(id) + kind);
     let watching = must_be_there.iter().all(|name| is_there(name))
         && (!same_rules || expected.iter().all(|trigger| is_there(&trigger.name)));
     let same = recorded.len() == expected.len()

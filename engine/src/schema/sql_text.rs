@@ -112,18 +112,6 @@ pub(crate) fn column_place(sql: &str, column: &str) -> Option<usize> {
     })
 }
 
-/// Whether a CREATE TABLE statement says the same of a column as another says of one that has another name there, as
-/// `RENAME COLUMN` leaves it. A CHECK that names the column makes the two differ.
-pub(crate) fn same_but_name(sql: &str, column: &str, other_sql: &str, other: &str) -> bool {
-    let rest = |sql: &str, column: &str| -> Option<Vec<String>> {
-        let mut tokens = Tokens { sql: column_definition(sql, column)?, at: 0 };
-        tokens.next()?;
-        Some(std::iter::from_fn(|| tokens.next().map(str::to_owned)).collect())
-    };
-    let definition = rest(sql, column);
-    definition.is_some() && definition == rest(other_sql, other)
-}
-
 /// What stands between the commas of the first parenthesis: names before it are quoted where they hold one.
 fn list<'a>(tokens: &mut Tokens<'a>) -> Option<Vec<&'a str>> {
     while tokens.next()? != "(" {}
@@ -268,15 +256,6 @@ mod tests {
         assert_eq!(content("content, content=''"), None);
         assert_eq!(content("a"), None);
         assert_eq!(content_table("CREATE VIRTUAL TABLE f USING fts5"), None);
-    }
-
-    #[test]
-    fn a_renamed_column_is_defined_as_before() {
-        let before = "CREATE TABLE t (k PRIMARY KEY, a TEXT NOT NULL -- what, (it) is\n DEFAULT ',', b TEXT, CHECK (k <> ''))";
-        let now = "CREATE TABLE t (k PRIMARY KEY, \"c d\" TEXT  NOT NULL DEFAULT ',', b TEXT, CHECK (k <> ''), a TEXT)";
-        assert!(same_but_name(before, "A", now, "c d"));
-        assert!(same_but_name(before, "b", now, "a"));
-        assert!(!same_but_name(before, "a", now, "b") && !same_but_name(before, "x", now, "y"));
     }
 
     #[test]

@@ -56,8 +56,8 @@ enum Command {
     Track(track::TrackArgs),
     /// Change what becomes of a column that is written in several places at once, for the whole space
     SetKind(track::SetKindArgs),
-    /// Tell that a column was renamed, on all replicas; renames it in this file if that has not been done. Or, with --no, that
-    /// it was not, where `status` asks
+    /// Tell that a migration renamed a column while it made the table anew, for all replicas; renames it in this file if that has not
+    /// been done. Or, with --no, that it did not, where `status` asks. A rename by ALTER TABLE is known without it
     RenameColumn(track::RenameColumnArgs),
     /// Give a table, or a column of it, up for the whole space, after it was dropped: new copies no longer get it
     Forget(forget::ForgetArgs),

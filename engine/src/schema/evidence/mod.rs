@@ -6,5 +6,4 @@
 
 mod compared_rows;
 pub(crate) mod made_again;
-pub(crate) mod moved_names;
 pub(crate) mod reused_names;
