@@ -15,7 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::{Notes, Opened, Replica};
+use super::opening::{Opened, check_file, open_file};
+use super::{Notes, Replica};
 use crate::env::is_virtual;
 use crate::error::{Doing, Error, Result};
 use crate::file::lock::{self, FileId};
@@ -292,12 +293,12 @@ impl Replica {
         if let Some(why) = stale_log::in_use(&path) {
             return Err(self.away(why.into()));
         }
-        super::check_file(&path, &self.config)?;
+        check_file(&path, &self.config)?;
         if !health::any(&store::open_to_read(&path, self.config.busy_timeout)?)? {
             return Err(lock::tracking_lost(&path));
         }
         self.lock.renew()?;
-        let opened = super::open_file(&path, &self.config, Some(&self.mark))?;
+        let opened = open_file(&path, &self.config, Some(&self.mark))?;
         let Opened { connection, mark, writer, side_tables_at } = opened;
         let readers = self.place.readers.clone();
         self.connection = connection;
