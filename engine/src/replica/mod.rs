@@ -12,19 +12,22 @@ pub(crate) mod mending;
 mod naming;
 mod notes;
 mod opening;
+mod pace;
 mod place;
 mod repair;
 mod rest;
+mod shunned;
 pub(crate) mod snapshot;
 mod space;
 pub(crate) mod status;
 mod turn;
+mod user_tables;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use driftless_protocol::{ReplicaId, WriterId};
+use driftless_protocol::ReplicaId;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
@@ -34,25 +37,26 @@ use crate::error::{Doing, Result};
 use crate::file::lock::EngineLock;
 use crate::file::notice::Notice;
 use crate::schema::settling::Settling;
+use crate::schema::tracking;
 use crate::schema::tracking::look;
-use crate::schema::tracking::rule::Newcomers;
-use crate::schema::{Catalog, tracking};
 #[cfg(feature = "sim")]
 use crate::store::{self, backlog, identity, tables};
 use crate::turn::changes::{ChangeFeed, Changes};
-use crate::turn::materialize::RolledBack;
 
 use cascade::Cascade;
 pub(crate) use conversation::{Introduction, Verdict};
 use durability::Durability;
-use mark::Mark;
+use mark::Memory;
 use notes::Notes;
 pub(crate) use opening::last_write;
+use pace::Pace;
 use place::Place;
 use rest::Rest;
+use shunned::Shunned;
 pub(crate) use space::Made;
 use status::Status;
 pub(crate) use turn::Turn;
+use user_tables::UserTables;
 
 /// How long to wait at a time for a table that was rebuilt to be left alone.
 pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(5);
@@ -66,39 +70,18 @@ pub(crate) struct Replica {
     place: Place,
     config: Config,
     replica: ReplicaId,
-    /// What the file said of itself after our last commit.
-    mark: Mark,
+    memory: Memory,
     rest: Rest,
-    writer: WriterId,
-    catalog: Catalog,
-    /// The tables that wait to be left alone.
-    settling: Settling,
-    /// The app's numbers in the file's header, when somebody last committed.
-    pragmas: Option<[i32; 2]>,
-    /// SQLite's `schema_version` when the catalog was made.
-    schema_version: Option<i64>,
-    /// The same when the side tables were looked at, before the first turn.
-    side_tables_at: Option<i64>,
-    /// `data_version` at the end of the last turn: whether others have committed since.
-    data_version: i64,
-    turn_rows: usize,
-    turn_bytes: usize,
-    /// How long the write lock was held, turn upon turn, and when it was last let go.
-    held: Duration,
-    released: Instant,
-    partial_turns: u32,
-    /// Tables that `track --all` is about to track.
-    newcomers: Newcomers,
+    user_tables: UserTables,
+    pace: Pace,
     /// Whether the next turn gives the lock back if another process has a transaction open.
     retreats: bool,
     /// Whether an app is at work, so that turns are to be short.
     beside_app: bool,
     notes: Notes,
     durability: Durability,
-    shunned: HashSet<RolledBack>,
+    shunned: Shunned,
     cascade: Cascade,
-    /// The `schema_version` under which those rows failed: under another they are tried again.
-    shunned_under: i64,
     feed: broadcast::Sender<Changes>,
     lock: EngineLock,
 }
@@ -119,8 +102,8 @@ impl Replica {
 
     /// How the file is doing, by the connection that is open.
     pub(crate) fn status(&self) -> Result<Status> {
-        let is_current = self.schema_version == Some(schema_version(&self.connection)?);
-        status::read(&self.connection, &self.path, is_current.then_some(&self.catalog))
+        let is_current = self.user_tables.schema_version == Some(schema_version(&self.connection)?);
+        status::read(&self.connection, &self.path, is_current.then_some(&self.user_tables.catalog))
     }
 
     /// This file's id.
@@ -186,7 +169,7 @@ impl Replica {
     pub(crate) fn untrack(&mut self, names: &[&str]) -> Result<Vec<String>> {
         self.capture_settled()?;
         let untracked = self.write("untracking tables", |tx, _| tracking::untrack(tx, names))?;
-        self.schema_version = None;
+        self.user_tables.look_again();
         Ok(untracked)
     }
 
@@ -200,13 +183,13 @@ impl Replica {
 
     /// Whether another connection has committed since the last turn, by the file's [`Replica::data_version`] now.
     pub(crate) fn is_foreign(&self, data_version: i64) -> bool {
-        data_version != self.data_version
+        data_version != self.memory.data_version
     }
 
     /// Whether a turn is to be taken though nobody has committed: to look again at new tables and at those that were rebuilt,
     /// or because the database was written to.
     pub(crate) fn is_due(&self) -> bool {
-        self.newcomers.is_due(now()) || self.is_settling_due() || self.is_checkpointed()
+        self.user_tables.newcomers.is_due(now()) || self.is_settling_due() || self.is_checkpointed()
     }
 
     /// Whether another process has a transaction open. `false` where SQLite cannot tell; connections of this process are
@@ -228,7 +211,7 @@ impl Replica {
         loop {
             let turn = self.turn(&mut VecDeque::new())?;
             if !turn.more {
-                let newcomers = self.newcomers.due_in(now());
+                let newcomers = self.user_tables.newcomers.due_in(now());
                 return Ok(turn.settles_in.into_iter().chain(newcomers).min());
             }
         }
@@ -248,7 +231,7 @@ impl Replica {
 
     /// Whether a table that was rebuilt may be compared with its documents now.
     pub(crate) fn is_settling_due(&self) -> bool {
-        self.settling.due_in(now()).is_some_and(|wait| wait.is_zero())
+        self.user_tables.is_settling_due()
     }
 }
 

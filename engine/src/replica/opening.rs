@@ -1,21 +1,21 @@
 //! Opening a file as its one engine: the lock, the side tables, a new name for a copy, and a mark that tells the next
 //! engine how this one found the file.
 
-use std::collections::HashSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use driftless_protocol::WriterId;
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
 use super::cascade::Cascade;
 use super::durability::Durability;
-use super::mark::Mark;
+use super::mark::{Mark, Memory};
 use super::naming::take_new_name;
 use super::notes::Notes;
+use super::pace::Pace;
 use super::place::Place;
 use super::rest::Rest;
+use super::shunned::Shunned;
+use super::user_tables::UserTables;
 use super::{Replica, begin, lock_wait, mending, schema_version};
 use crate::config::Config;
 use crate::env::{ids, is_virtual, now};
@@ -23,23 +23,8 @@ use crate::error::{Doing, Error, Result};
 use crate::file::draft;
 use crate::file::lock::EngineLock;
 use crate::file::stale_log;
-use crate::schema::Catalog;
 use crate::schema::settling::Settling;
-use crate::schema::tracking::rule::Newcomers;
 use crate::store::{self, identity, outbox, progress, writers};
-
-/// Sizes of the first turn; later ones fit what was measured.
-const FIRST_TURN_ROWS: usize = 1000;
-const FIRST_TURN_BYTES: usize = 64 << 10;
-
-/// A file that was just opened by its one engine.
-pub(super) struct Opened {
-    pub(super) connection: Connection,
-    pub(super) mark: Mark,
-    pub(super) writer: WriterId,
-    /// SQLite's `schema_version` when the side tables were looked at.
-    pub(super) side_tables_at: i64,
-}
 
 /// Whether a file is one that an engine can work on; before the lock leaves its file beside something that is no database.
 pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
@@ -54,7 +39,7 @@ pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
 
 /// Opens a file, making the side tables if they are not there. A copy becomes a new replica; so does a file that is not as
 /// this engine left it, if it had it open before: `known`.
-pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<Opened> {
+pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<(Connection, Memory)> {
     let mut connection = store::open(path, config.busy_timeout)?;
     lock_wait::install(&mut connection)?;
     lock_wait::set_longest(config.busy_timeout);
@@ -90,7 +75,8 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     let side_tables_at = schema_version(&tx)?;
     tx.commit().doing("opening the database")?;
     let writer = reused.map_or_else(ids::writer, |(writer, _)| writer);
-    Ok(Opened { connection, mark, writer, side_tables_at })
+    let memory = Memory { mark, writer, data_version: 0, side_tables_at: Some(side_tables_at) };
+    Ok((connection, memory))
 }
 
 impl Replica {
@@ -112,35 +98,22 @@ impl Replica {
         }
         check_file(path, &config)?;
         let lock = EngineLock::take(path)?;
-        let Opened { connection, mark, writer, side_tables_at } = open_file(path, &config, None)?;
-        let turn_rows = config.turn_rows.min(FIRST_TURN_ROWS);
+        let (connection, memory) = open_file(path, &config, None)?;
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
         Ok(Self {
             path: path.to_owned(),
             place: Place::of(path),
-            replica: mark.replica,
-            mark,
+            replica: memory.mark.replica,
+            memory,
             rest: Rest::new(),
-            writer,
-            catalog: Catalog::default(),
-            settling: Settling::new(config.rebuild_quiet, last_write),
-            pragmas: None,
-            schema_version: None,
-            side_tables_at: Some(side_tables_at),
-            data_version: 0,
-            turn_rows,
-            turn_bytes: FIRST_TURN_BYTES,
-            held: Duration::ZERO,
-            released: Instant::now(),
-            partial_turns: 0,
-            newcomers: Newcomers::default(),
+            user_tables: UserTables::new(Settling::new(config.rebuild_quiet, last_write)),
+            pace: Pace::new(&config),
             retreats: false,
             beside_app: false,
             notes: Notes::default(),
             durability: Durability::new(),
-            shunned: HashSet::new(),
+            shunned: Shunned::default(),
             cascade: Cascade::default(),
-            shunned_under: 0,
             feed,
             config,
             connection,

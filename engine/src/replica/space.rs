@@ -110,9 +110,9 @@ impl Replica {
         for set in objects::set_pragmas(&tx)? {
             made.notes.push(format!("{set} was taken over from the space"));
         }
-        objects::remember(&tx, &self.catalog)?;
+        objects::remember(&tx, &self.user_tables.catalog)?;
         tx.commit().doing("making the space's tables")?;
-        self.schema_version = None;
+        self.user_tables.look_again();
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Replica {
         let gate = Gate::install(&mut self.connection)?;
         let done = work(&mut self.connection, &gate);
         gate.remove(&mut self.connection)?;
-        self.schema_version = None;
+        self.user_tables.look_again();
         done
     }
 }

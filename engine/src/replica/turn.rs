@@ -5,36 +5,28 @@
 //! Begin with `Replica::try_turn`.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::Transaction;
 
-use super::cascade::{self, Progress};
-use super::mark::Found;
+use super::cascade::{self, Cascade, Progress};
+use super::mark::{Found, Mark, Memory};
 use super::notes::Notes;
-use super::space::adopt_options;
+use super::pace::Load;
 use super::{Replica, begin, data_version, lock_wait, schema_version};
+use crate::config::Config;
 use crate::env::{ids, is_virtual, now};
 use crate::error::{Doing, Error, Result};
-use crate::schema::settling::Settling;
-use crate::schema::tracking::look;
-use crate::schema::tracking::rule::Newcomers;
-use crate::schema::{Catalog, objects, unchanged};
 use crate::store::tables::Unjudged;
-use crate::store::{backlog, bases, columns, identity, parked, progress, tables};
-use crate::turn::apply::TableNumbers;
+use crate::store::{backlog, bases, columns, tables};
 use crate::turn::capture::{self, Author, Limits};
 use crate::turn::changes::{ChangedRow, Changes, Origin};
 use crate::turn::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::turn::merge::{Flow, Incoming, Merge};
 
-/// No turn takes on fewer rows. On a busy machine the time that a turn took says little, and many short turns break more of
-/// an app's transactions than one that is a little longer.
-const FEWEST_ROWS: usize = 256;
 /// So many rows of others leave their tables, or return to them, because of what one turn wrote; more take several turns.
 const MOST_SETTLED: usize = 500;
-/// After so many turns that left a transaction half captured, one takes all that there is.
-const MOST_PARTIAL_TURNS: u32 = 1000;
 
 /// What a turn did.
 #[derive(Debug, Clone, Default)]
@@ -61,14 +53,76 @@ impl Turn {
     }
 }
 
-/// Why a turn must begin again: nothing has happened.
+/// A turn that committed: what it did, and the rows that it changed.
+struct Done {
+    turn: Turn,
+    /// Rows that the app had written.
+    local: Vec<ChangedRow>,
+    /// Rows that others had written.
+    remote: Vec<ChangedRow>,
+}
+
+/// Why nothing has happened in a turn.
 enum Undone {
+    /// It failed.
+    Failed(Error),
     /// A trigger of the user's rolled it back.
     RolledBack(RolledBack),
     /// These rows lose their parents, and more with them than one turn takes out. With SQLite's `schema_version`.
     TooMany(Vec<Orphan>, i64),
     /// Another process has a transaction open; see [`Replica::retreats`].
     Met,
+}
+
+impl From<Error> for Undone {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// How a turn found the file.
+struct Start {
+    found: Found,
+    /// Who captures in this turn.
+    author: Author,
+    /// Read under the lock: a commit that comes after ours must be seen as one.
+    data_version: i64,
+    /// Whether others have committed since the last turn.
+    others_wrote: bool,
+}
+
+impl Start {
+    /// Compares the file with what is remembered of it. `tables_at`: SQLite's `schema_version` when the user's tables were
+    /// last looked at.
+    fn look(tx: &Transaction<'_>, path: &Path, memory: &mut Memory, tables_at: Option<i64>) -> Result<Self> {
+        let data_version = data_version(tx)?;
+        let others_wrote = data_version != memory.data_version;
+        let schema_version = schema_version(tx)?;
+        // Are the side tables all there? Asked where somebody else may have touched them. And is it the file that we left?
+        let moved = tables_at != Some(schema_version);
+        // At the opening they were looked at already.
+        let whole = moved && memory.side_tables_at.take() != Some(schema_version);
+        let mend = (moved || others_wrote).then_some(whole);
+        let found = Found::look(tx, path, &memory.mark, mend)?;
+        // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
+        // contents, and Yrs would never bring them together.
+        let writer = if found.changed { ids::writer() } else { memory.writer };
+        let author = Author { replica: found.replica, writer };
+        Ok(Self { found, author, data_version, others_wrote })
+    }
+}
+
+/// How a turn left the file.
+struct Left {
+    mark: Mark,
+    /// SQLite's.
+    schema_version: i64,
+    /// Whether the tables are to be looked at again.
+    renewed: bool,
+    /// The app's numbers in the file's header.
+    pragmas: Option<[i32; 2]>,
+    /// Whether nothing was left to capture.
+    captured_all: bool,
 }
 
 impl Replica {
@@ -78,26 +132,17 @@ impl Replica {
     pub(crate) fn turn(&mut self, incoming: &mut VecDeque<Incoming>) -> Result<Turn> {
         self.check_place()?;
         lock_wait::set_longest(self.config.busy_timeout);
-        let before = self.data_version;
-        let (mut count, mut bytes) = (0, 0);
-        while let Some(next) = incoming.get(count)
-            && (count == 0 || bytes + next.len() <= self.turn_bytes)
-        {
-            bytes += next.len();
-            count += 1;
-        }
+        let before = self.memory.data_version;
+        let (count, bytes) = front(incoming, self.pace.bytes);
         let batch = &incoming.make_contiguous()[..count];
         self.durability.relax(&self.connection)?;
         let done = self.try_until_done(batch);
         self.durability.restore(&self.connection)?;
-        let (mut turn, local, remote) = done?;
-        if turn.retreated {
-            return Ok(turn);
-        }
+        let Some(Done { mut turn, local, remote }) = done? else { return Ok(Turn::retreated()) };
         incoming.drain(..count);
         turn.more |= !incoming.is_empty();
-        let contended = std::mem::take(&mut self.beside_app) || before != self.data_version;
-        self.pace(turn.held, turn.marks, bytes, contended);
+        let contended = std::mem::take(&mut self.beside_app) || before != self.memory.data_version;
+        self.pace.follow(Load { took: turn.held, marks: turn.marks, bytes, contended }, &self.config);
         self.announce(Origin::Local, local);
         self.announce(Origin::Remote, remote);
         self.durability.wait(&self.connection)?;
@@ -108,30 +153,32 @@ impl Replica {
         Ok(turn)
     }
 
-    fn try_until_done(&mut self, batch: &[Incoming]) -> Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>)> {
+    /// Tries again until nothing undoes the turn any more. Returns `None` if it gave way to another process.
+    fn try_until_done(&mut self, batch: &[Incoming]) -> Result<Option<Done>> {
         loop {
             self.plan_cascade()?;
-            let settling = self.settling.clone();
-            let tried = self.try_turn(batch);
-            if !matches!(tried, Ok(Ok(_))) {
-                // The transaction is undone, so its decisions about rebuilt tables are undone in memory too.
-                self.settling = settling;
-            }
-            match tried? {
-                Ok(done) => return Ok(done),
-                Err(Undone::RolledBack(row)) => {
+            let settling = self.user_tables.settling.clone();
+            let undone = match self.try_turn(batch) {
+                Ok(done) => return Ok(Some(done)),
+                Err(undone) => undone,
+            };
+            // The transaction is undone, so its decisions about rebuilt tables are undone in memory too.
+            self.user_tables.settling = settling;
+            match undone {
+                Undone::Failed(error) => return Err(error),
+                Undone::RolledBack(row) => {
                     tracing::warn!(
                         table = row.0,
                         act = ?row.2,
                         "a trigger rolled the turn back, or a row took too long to write; the row is parked"
                     );
-                    self.shunned.insert(row);
+                    self.shunned.add(row);
                 }
-                Err(Undone::TooMany(orphans, version)) => {
+                Undone::TooMany(orphans, version) => {
                     tracing::debug!("more rows lose their parents than one turn takes out");
                     self.cascade.begin(orphans, version);
                 }
-                Err(Undone::Met) => return Ok((Turn::retreated(), Vec::new(), Vec::new())),
+                Undone::Met => return Ok(None),
             }
         }
     }
@@ -143,211 +190,183 @@ impl Replica {
         }
     }
 
-    /// Fits the next turn's size to how long this one took: large while nobody else writes, short while somebody
-    /// does. Then leaves the lock alone for a while, if it was held for long: SQLite's waiters look now and then, and
-    /// turn upon turn they would find it taken each time.
-    fn pace(&mut self, took: Duration, marks: usize, bytes: usize, contended: bool) {
-        if is_virtual() {
-            return;
-        }
-        let begun = Instant::now().checked_sub(took).unwrap_or(self.released);
-        let aim = if contended { self.config.contended_turn_time } else { self.config.turn_time };
-        let factor = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
-        if marks > 0 {
-            let most = self.config.turn_rows.max(1);
-            self.turn_rows = ((self.turn_rows as f64 * factor) as usize).clamp(most.min(FEWEST_ROWS), most);
-        }
-        if bytes > 0 {
-            self.turn_bytes = ((self.turn_bytes as f64 * factor) as usize).clamp(16 << 10, 8 << 20);
-        }
-        self.held =
-            if begun.duration_since(self.released) > self.config.turn_gap { took } else { self.held + took };
-        if self.held >= self.config.turn_time {
-            std::thread::sleep(self.config.turn_gap);
-            self.held = Duration::ZERO;
-        }
-        self.released = Instant::now();
-    }
-
-    #[expect(clippy::type_complexity, reason = "what a turn yields, taken apart at its one caller")]
-    fn try_turn(
-        &mut self,
-        incoming: &[Incoming],
-    ) -> Result<std::result::Result<(Turn, Vec<ChangedRow>, Vec<ChangedRow>), Undone>> {
-        let rows = if self.partial_turns > MOST_PARTIAL_TURNS { usize::MAX >> 1 } else { self.turn_rows };
-        let limits = Limits { rows, bytes: self.config.changeset_bytes };
+    /// The steps of a turn, in their order.
+    fn try_turn(&mut self, incoming: &[Incoming]) -> std::result::Result<Done, Undone> {
         let tx = begin(&mut self.connection)?;
         let begun = Instant::now();
         let retreats = std::mem::take(&mut self.retreats);
-        if retreats && meets_transaction(&tx) {
-            return Ok(Err(Undone::Met));
-        }
-        // Read under the lock: a commit that comes after ours must be seen as one.
-        let data_version = data_version(&tx)?;
-        let changes_before = tx.total_changes();
-
-        // Are the side tables all there? Asked where somebody else may have touched them. And is it the file that we left?
-        let found_version = schema_version(&tx)?;
-        let moved = self.schema_version != Some(found_version);
-        if self.shunned_under != found_version {
-            self.shunned.clear();
-            self.shunned_under = found_version;
-        }
-        // At the opening they were looked at already.
-        let whole = moved && self.side_tables_at.take() != Some(found_version);
-        let mend = (moved || data_version != self.data_version).then_some(whole);
-        let found = Found::look(&tx, &self.path, &self.mark, mend)?;
-        let replica = found.replica;
-        // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
-        // contents, and Yrs would never bring them together.
-        let writer = if found.changed { ids::writer() } else { self.writer };
-        let author = Author { replica, writer };
+        give_way(&tx, retreats)?;
+        let start = Start::look(&tx, &self.path, &mut self.memory, self.user_tables.schema_version)?;
+        let found = start.found;
+        self.shunned.follow_schema(found.schema_version);
 
         // 1 reconcile
-        let settled = self.settling.due_in(now()).is_some_and(|wait| wait.is_zero());
-        if moved || found.changed || settled || self.newcomers.is_due(now()) {
-            self.newcomers.look(&tx, now(), self.settling.time_of_unseen(now()))?;
-        }
-        // Tables that are tracked only now have moved it on.
-        let moved = moved || self.schema_version != Some(schema_version(&tx)?);
-        if moved || found.changed || settled {
-            self.catalog = look_at_tables(&tx, &mut self.settling, &mut self.newcomers)?;
-            if self.newcomers.wait() {
-                unchanged::forget(&tx)?;
-            }
-            if (identity::judge_by(&tx, schema_version(&tx)?)? || found.changed) && !parked::is_empty(&tx)? {
-                backlog::refresh_parked(&tx)?;
-            }
-        }
+        let reconciled = self.user_tables.reconcile(&tx, &found)?;
         cascade::look_again(&tx, &self.cascade)?;
-        self.cascade.follow_schema(found_version);
-
-        let mut pragmas = self.pragmas;
-        if moved || found.changed || data_version != self.data_version {
-            pragmas = objects::follow_pragmas(&tx, &self.catalog, pragmas, now())?;
-        }
+        self.cascade.follow_schema(found.schema_version);
+        let pragmas = self.user_tables.follow_pragmas(&tx, reconciled.moved || start.others_wrote)?;
 
         // 2 capture
         // Longer work than that is not done twice.
-        let gives_way = retreats && !(moved || found.changed || settled) && self.cascade.is_over();
-        if gives_way && meets_transaction(&tx) {
-            return Ok(Err(Undone::Met));
-        }
-        let captured = capture::run(&tx, &self.catalog, author, limits, now())?;
-        captured.written.iter().for_each(|table| self.settling.touch(*table, now()));
-        let settles_in = self.settling.due_in(now());
-        let mut turn = Turn { marks: captured.marks, more: !captured.drained, settles_in, ..Turn::default() };
-
-        if gives_way && meets_transaction(&tx) {
-            return Ok(Err(Undone::Met));
-        }
+        let gives_way = retreats && !reconciled.has_looked() && self.cascade.is_over();
+        give_way(&tx, gives_way)?;
+        let limits = Limits { rows: self.pace.rows_to_capture(), bytes: self.config.changeset_bytes };
+        let captured = capture::run(&tx, &self.user_tables.catalog, start.author, limits, now())?;
+        let settles_in = self.user_tables.written(&captured.written);
+        give_way(&tx, gives_way)?;
 
         // 3 apply and 4 materialize, never over an edit that is not captured yet
-        let until = |time: Duration| (!is_virtual()).then(|| begun + time);
-        let limit =
-            Limit::new(self.config.turn_rows.min(MOST_SETTLED), until(self.config.contended_turn_time));
-        let ahead = captured.drained && self.cascade.is_parking();
-        let unlimited = ahead || self.cascade.is_due();
-        let mut merge = Merge {
-            tx: &tx,
-            own: replica,
-            vector: progress::vector(&tx)?,
-            numbers: TableNumbers::default(),
-            touched: captured.touched,
-            materializer: Materializer::new(
-                &tx,
-                &self.catalog,
-                &self.shunned,
-                if unlimited { Limit::NONE } else { limit },
-                self.config.row_time,
-            )?,
-        };
-        let mut progress = Progress::None;
-        let merged = if ahead {
-            let flow;
-            (flow, progress) = self.cascade.park(&mut merge, incoming, limit)?;
-            Ok(flow)
-        } else if captured.drained || planted!(AppliedBeforeCapture) {
-            for (table, unjudged) in tables::take_unjudged(&tx)? {
-                merge.materializer.judge_all(table);
-                if unjudged == Unjudged::Parked {
-                    backlog::refresh_parked(&tx)?;
-                }
-            }
-            let merged = merge.all(incoming, self.turn_rows, until(self.config.turn_time / 4));
-            if !self.cascade.is_over() && matches!(merged, Ok(Flow::GoOn)) {
-                progress = Progress::Checked(self.cascade.check(&tx, &merge.materializer)?);
-            }
-            merged
-        } else {
-            progress = Progress::Captured;
-            merge.keep(incoming)
-        };
-        let materializer = merge.materializer;
-        let (changed, definitions_changed) = (materializer.changed, materializer.definitions);
-        turn.goes_on =
-            materializer.left_some || matches!(progress, Progress::Parked(..) | Progress::Checked(_));
-        let undone = match merged? {
-            Flow::GoOn => None,
-            Flow::RolledBack(row) => Some(Undone::RolledBack(row)),
-            Flow::TooMany(orphans) => Some(Undone::TooMany(orphans, found_version)),
-        };
-        if let Some(undone) = undone {
-            // What reconcile found is undone with the rest.
-            if moved || found.changed {
-                self.schema_version = None;
-            }
-            return Ok(Err(undone));
+        let room = Room::new(&self.config, self.pace.rows, begun);
+        let half = SecondHalf { cascade: &self.cascade, captured_all: captured.drained, room };
+        let (catalog, shunned) = (&self.user_tables.catalog, self.shunned.rows());
+        let materializer = Materializer::new(&tx, catalog, shunned, half.limit(), self.config.row_time)?;
+        let mut merge = Merge::new(&tx, found.replica, captured.touched, materializer)?;
+        let (flow, progress) = half.run(&mut merge, incoming)?;
+        let Materializer { changed, definitions, left_some, .. } = merge.materializer;
+        // What reconcile found is undone with the rest.
+        go_on(flow, found.schema_version).inspect_err(|_| self.user_tables.undo(reconciled))?;
+        if definitions {
+            self.user_tables.follow_space(&tx)?;
         }
-        // A changed definition may change the notes that `status` shows of a table, so the tables are looked at again.
-        let mut renewed = definitions_changed;
-        if definitions_changed {
-            adopt_options(&tx)?;
-            // A table that is here may be one that the space knows only now: this engine looks, or the next.
-            self.newcomers.space_changed();
-            unchanged::forget(&tx)?;
-        }
-        if captured.drained && backlog::refresh_is_empty(&tx)? {
-            renewed |= columns::clear_fresh(&tx)?;
-            if !bases::is_empty(&tx)? {
-                bases::forget_shown(&tx)?;
-            }
-        }
-        turn.more |= renewed || !backlog::refresh_is_empty(&tx)?;
+        let renewed = forget_what_is_shown(&tx, captured.drained)? || definitions;
+        let more = !captured.drained || renewed || !backlog::refresh_is_empty(&tx)?;
 
         // 5 progress is written with each changeset; it all becomes true here
-        let version = schema_version(&tx)?;
-        let wrote =
-            tx.total_changes() != changes_before || version != found_version || self.notes.is_urgent();
+        let schema_version = schema_version(&tx)?;
+        let wrote = found.has_written(&tx, schema_version) || self.notes.is_urgent();
         if wrote {
-            self.notes.write(&tx, replica)?;
+            self.notes.write(&tx, found.replica)?;
         }
-        let mark = found.leave_mark(&tx, &self.mark)?;
+        let mark = found.leave_mark(&tx, &self.memory.mark)?;
         if !self.place.is_there(&self.path) {
-            return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() });
+            return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() }.into());
         }
-        if gives_way && wrote && !renewed && meets_transaction(&tx) {
-            return Ok(Err(Undone::Met));
-        }
-        turn.met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
+        give_way(&tx, gives_way && wrote && !renewed)?;
+        let met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
         tx.commit().doing("committing a turn")?;
-        if mark != self.mark {
+        let goes_on = left_some || matches!(progress, Progress::Parked(..) | Progress::Checked(_));
+        let left = Left { mark, schema_version, renewed, pragmas, captured_all: captured.drained };
+        self.remember(&start, left, progress);
+        let more = more || !self.cascade.is_over();
+        let (marks, held) = (captured.marks, begun.elapsed());
+        let turn = Turn { marks, more, settles_in, retreated: false, held, met_another, goes_on };
+        Ok(Done { turn, local: captured.changed, remote: changed })
+    }
+
+    /// A turn has committed, and left the file so.
+    fn remember(&mut self, start: &Start, left: Left, progress: Progress) {
+        let has_written = left.mark != self.memory.mark;
+        if has_written {
             self.notes = Notes::default();
             self.durability.committed();
         }
-        if mark != self.mark || data_version != self.data_version {
+        if has_written || start.others_wrote {
             self.rest.stir();
             self.has_checkpointed();
         }
-        turn.held = begun.elapsed();
-        (self.replica, self.writer, self.mark) = (replica, writer, mark);
-        self.schema_version = (!renewed).then_some(version);
-        (self.data_version, self.pragmas) = (data_version, pragmas);
-        self.partial_turns = if captured.drained { 0 } else { self.partial_turns + 1 };
-        self.cascade.advance(progress, version);
-        turn.more |= !self.cascade.is_over();
-        Ok(Ok((turn, captured.changed, changed)))
+        (self.replica, self.memory.writer) = (start.author.replica, start.author.writer);
+        (self.memory.mark, self.memory.data_version) = (left.mark, start.data_version);
+        self.user_tables.schema_version = (!left.renewed).then_some(left.schema_version);
+        self.user_tables.pragmas = left.pragmas;
+        self.pace.committed(left.captured_all);
+        self.cascade.advance(progress, left.schema_version);
     }
+}
+
+/// How much of what came in, and of what it brings about, one turn does.
+struct Room {
+    /// Rows that are shown anew, and until when to begin with more of them.
+    rows: usize,
+    until: Option<Instant>,
+    /// Rows of others that leave their tables or return to them.
+    settled: Limit,
+}
+
+impl Room {
+    /// In a turn that has had the write lock since `begun`.
+    fn new(config: &Config, rows: usize, begun: Instant) -> Self {
+        let until = |time: Duration| (!is_virtual()).then(|| begun + time);
+        let most_settled = config.turn_rows.min(MOST_SETTLED);
+        Self {
+            rows,
+            until: until(config.turn_time / 4),
+            settled: Limit::new(most_settled, until(config.contended_turn_time)),
+        }
+    }
+}
+
+/// The second half of a turn: apply and materialize, or what is to come before that.
+struct SecondHalf<'a> {
+    cascade: &'a Cascade,
+    /// Whether nothing is left to capture: only then may anything be applied.
+    captured_all: bool,
+    room: Room,
+}
+
+impl<'a> SecondHalf<'a> {
+    /// Whether rows are parked ahead, and nothing is applied yet.
+    fn is_ahead(&self) -> bool {
+        self.captured_all && self.cascade.is_parking()
+    }
+
+    /// How much the materializer settles.
+    fn limit(&self) -> Limit {
+        // Parking ahead keeps to the room by itself, and what comes after that must not stop again.
+        if self.is_ahead() || self.cascade.is_due() { Limit::NONE } else { self.room.settled }
+    }
+
+    /// Returns whether the turn can go on, and what it did about a cascade.
+    fn run(&self, merge: &mut Merge<'a>, incoming: &[Incoming]) -> Result<(Flow, Progress)> {
+        if self.is_ahead() {
+            self.cascade.park(merge, incoming, self.room.settled)
+        } else if self.captured_all || planted!(AppliedBeforeCapture) {
+            self.apply(merge, incoming)
+        } else {
+            Ok((merge.keep(incoming)?, Progress::Captured))
+        }
+    }
+
+    fn apply(&self, merge: &mut Merge<'a>, incoming: &[Incoming]) -> Result<(Flow, Progress)> {
+        for (table, unjudged) in tables::take_unjudged(merge.tx)? {
+            merge.materializer.judge_all(table);
+            if unjudged == Unjudged::Parked {
+                backlog::refresh_parked(merge.tx)?;
+            }
+        }
+        let flow = merge.all(incoming, self.room.rows, self.room.until)?;
+        if self.cascade.is_over() || !matches!(flow, Flow::GoOn) {
+            return Ok((flow, Progress::None));
+        }
+        let checked = self.cascade.check(merge.tx, &merge.materializer)?;
+        Ok((flow, Progress::Checked(checked)))
+    }
+}
+
+/// Whether a turn goes on after its second half. `schema_version`: SQLite's, when it began.
+fn go_on(flow: Flow, schema_version: i64) -> std::result::Result<(), Undone> {
+    match flow {
+        Flow::GoOn => Ok(()),
+        Flow::RolledBack(row) => Err(Undone::RolledBack(row)),
+        Flow::TooMany(orphans) => Err(Undone::TooMany(orphans, schema_version)),
+    }
+}
+
+/// Forgets which columns have just appeared, and what tables showed when they were given up, once all of it is captured and
+/// shown. Returns whether columns had appeared.
+fn forget_what_is_shown(tx: &Transaction<'_>, captured_all: bool) -> Result<bool> {
+    if !captured_all || !backlog::refresh_is_empty(tx)? {
+        return Ok(false);
+    }
+    let had_fresh = columns::clear_fresh(tx)?;
+    if !bases::is_empty(tx)? {
+        bases::forget_shown(tx)?;
+    }
+    Ok(had_fresh)
+}
+
+/// Ends a turn that `gives_way` where another process has a transaction open.
+fn give_way(tx: &Transaction<'_>, gives_way: bool) -> std::result::Result<(), Undone> {
+    if gives_way && meets_transaction(tx) { Err(Undone::Met) } else { Ok(()) }
 }
 
 /// Whether another process has a transaction open, and for longer than a query takes: an app that asks often would be met again
@@ -364,15 +383,14 @@ fn meets_transaction(tx: &Transaction<'_>) -> bool {
     false
 }
 
-/// Looks at the user's tables.
-fn look_at_tables(
-    tx: &Transaction<'_>,
-    settling: &mut Settling,
-    newcomers: &mut Newcomers,
-) -> Result<Catalog> {
-    let looked = look::at_tables(tx, settling, now())?;
-    if looked.took_a_given_up_name {
-        newcomers.space_changed();
+/// How many of those that came in one turn takes, about `most` bytes of them but at least one, and how many bytes they are.
+fn front(incoming: &VecDeque<Incoming>, most: usize) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    while let Some(next) = incoming.get(count)
+        && (count == 0 || bytes + next.len() <= most)
+    {
+        bytes += next.len();
+        count += 1;
     }
-    Ok(looked.catalog)
+    (count, bytes)
 }
