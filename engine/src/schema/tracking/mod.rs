@@ -18,7 +18,7 @@ use crate::schema::eligibility;
 use crate::schema::introspect::Look;
 use crate::schema::inventory::{Inventory, Object};
 use crate::schema::names;
-use crate::schema::{Table, bookkeeping, column_changes, introspect, reconcile, triggers};
+use crate::schema::{Table, bookkeeping, column_changes, installed, introspect, lifecycle, triggers};
 use crate::store::fold;
 use crate::store::kinds::{self, Kinds};
 use crate::store::renames::Renames;
@@ -158,7 +158,7 @@ fn track_known(
         tracked.push(spelled);
         begun.extend(new);
     }
-    reconcile::install_all(tx, &begun, &known.inventory)?;
+    installed::install_all(tx, &begun, &known.inventory)?;
     Ok(tracked)
 }
 
@@ -252,7 +252,7 @@ fn track_one(
     entry.options = TableOptions { kinds, ..options.clone() };
     entry.renames = renames;
     let id = entry.id;
-    reconcile::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
+    lifecycle::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
     Ok((table.spelled.clone(), Some((id, table))))
 }
 
@@ -308,7 +308,7 @@ fn give_up_old_key(
             options.kinds.push((column.clone(), *kind));
         }
     }
-    reconcile::end_as(tx, Entry { reason: Some(OTHER_KEY.to_owned()), ..entry }, State::Missing)?;
+    lifecycle::end_as(tx, Entry { reason: Some(OTHER_KEY.to_owned()), ..entry }, State::Missing)?;
     Ok(options)
 }
 
@@ -372,7 +372,7 @@ pub(crate) fn set_kind(
     definition.kinds = Some(kinds::to_text(&entry.options.kinds));
     definitions::put(tx, &definition, now)?;
     // A running engine looks at its tables again when the schema has changed.
-    reconcile::install(tx, entry.id, &table, false)
+    installed::install(tx, entry.id, &table, false)
 }
 
 /// Why a table that was untracked by its name is not tracked, as it is kept of it.
@@ -388,7 +388,7 @@ pub(crate) fn untrack(tx: &Transaction<'_>, names: &[&str]) -> Result<Vec<String
             let tracked = entry.filter(|entry| !matches!(entry.state, State::Untracked | State::Unknown));
             let entry = tracked.ok_or_else(|| Error::NotTracked((*name).to_owned()))?;
             let spelled = entry.spelled.clone();
-            reconcile::end(tx, Entry { reason: Some(BY_NAME.to_owned()), ..entry })?;
+            lifecycle::end(tx, Entry { reason: Some(BY_NAME.to_owned()), ..entry })?;
             Ok(spelled)
         })
         .collect()
@@ -405,7 +405,7 @@ pub(crate) fn untrack_all(tx: &Transaction<'_>) -> Result<Vec<String>> {
             if entry.state != State::Missing || definition.is_none_or(|definition| !definition.retired) {
                 untracked.push(entry.spelled.clone());
             }
-            reconcile::end(tx, Entry { reason: None, ..entry })?;
+            lifecycle::end(tx, Entry { reason: None, ..entry })?;
         }
     }
     Ok(untracked)
