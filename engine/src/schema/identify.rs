@@ -2,11 +2,86 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use rusqlite::Transaction;
+
+use super::definitions::Definition;
+use super::evidence::made_again;
 use super::introspect::Look;
+use super::inventory::Inventory;
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
+use super::{passing_names, rebuilt};
+use crate::error::Result;
 use crate::store::fold;
-use crate::store::tables::{Entry, State};
+use crate::store::tables::{DEFINITIONS, Entry, State};
+
+/// What there is in the file, to find the tables in it that entries stand for.
+pub(super) struct Search<'a> {
+    pub(super) tx: &'a Transaction<'a>,
+    pub(super) inventory: &'a Inventory,
+    /// The tables, by folded name.
+    pub(super) known: BTreeMap<String, Look>,
+    pub(super) places: Places,
+    /// What the space says of its tables, by the names that they travel by.
+    pub(super) definitions: &'a BTreeMap<String, Definition>,
+    pub(super) now: i64,
+}
+
+/// The tables that entries stand for.
+pub(super) struct Identified {
+    pub(super) found: Vec<(Entry, Found)>,
+    /// Whether a new table stands where one was that the space has given up.
+    pub(super) took_a_given_up_name: bool,
+}
+
+impl Search<'_> {
+    /// Finds the table of each entry that may have one. An entry of a passing name, whose table is another's new form by now,
+    /// is given up.
+    pub(super) fn find_all(mut self, entries: Vec<Entry>, settling: &mut Settling) -> Result<Identified> {
+        let (by_id, is_retired) = (&self.places.by_id, |entry: &Entry| self.is_retired(entry));
+        let new_forms =
+            passing_names::new_forms(self.tx, &entries, by_id, is_retired, &self.known, self.now)?;
+        new_forms.keys().for_each(|id| self.places.forget(*id));
+        let mut identified = Identified { found: Vec::new(), took_a_given_up_name: false };
+        for entry in entries.into_iter().filter(|entry| entry.id != DEFINITIONS) {
+            if matches!(entry.state, State::Untracked | State::Unknown) {
+                continue;
+            }
+            if let Some(rebuilt) = new_forms.get(&entry.id) {
+                settling.forget(entry.id);
+                passing_names::retire(self.tx, entry, rebuilt, self.definitions, self.now)?;
+                continue;
+            }
+            if entry.state == State::Missing && self.is_retired(&entry) {
+                continue; // a table that has this name now is another one
+            }
+            let mut found = find(&entry, &self.known, &self.places, settling, self.now);
+            if self.is_another(&entry, &found)? {
+                // The given-up table was dropped, and a new one has its name: the old rows must not fill it.
+                found = Found::new(None);
+                identified.took_a_given_up_name = true;
+            }
+            if let Some(Ok(table)) = &found.look {
+                found.late_triggers = self.inventory.has_later_foreign_triggers(&table.spelled);
+            }
+            identified.found.push((entry, found));
+        }
+        Ok(identified)
+    }
+
+    fn is_retired(&self, entry: &Entry) -> bool {
+        self.definitions.get(&entry.name).is_some_and(|known| known.retired)
+    }
+
+    /// Whether the table that was found is a new one, made where a table was dropped that the space has given up.
+    fn is_another(&self, entry: &Entry, found: &Found) -> Result<bool> {
+        let Some(Ok(table)) = &found.look else { return Ok(false) };
+        if !self.is_retired(entry) || self.places.by_id.contains_key(&entry.id) {
+            return Ok(false);
+        }
+        Ok(rebuilt::is_empty(self.tx, table)? || made_again::table(self.tx, entry, table)?)
+    }
+}
 
 /// The table that an entry stands for, as it is found now.
 pub(super) struct Found {
@@ -22,7 +97,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn new(look: Option<Look>) -> Self {
+    fn new(look: Option<Look>) -> Self {
         Self { look, undecided: false, name_taken: None, late_triggers: false }
     }
 }
@@ -30,7 +105,7 @@ impl Found {
 /// Where our triggers stand, and which names are whose.
 pub(super) struct Places {
     /// The table, folded, that the triggers of a number stand on.
-    pub(super) by_id: HashMap<i64, String>,
+    by_id: HashMap<i64, String>,
     marked: HashSet<String>,
     /// The entry that a folded name stands for; as `tables::called` has it.
     called: HashMap<String, i64>,
@@ -60,7 +135,7 @@ impl Places {
     }
 
     /// The triggers of a number are about to go.
-    pub(super) fn forget(&mut self, id: i64) {
+    fn forget(&mut self, id: i64) {
         if let Some(under) = self.by_id.remove(&id) {
             self.marked.remove(&under);
         }
@@ -73,7 +148,7 @@ impl Places {
 ///
 /// Where both are there, it was renamed and its name given to a new table. But a migration may be half way that renames the
 /// table, makes it anew, copies the rows and drops the old one: so this is decided when they have been left alone.
-pub(super) fn find(
+fn find(
     entry: &Entry,
     known: &BTreeMap<String, Look>,
     places: &Places,

@@ -11,19 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Transaction};
 
 use super::definitions::{self, Definition};
-use super::evidence::made_again;
-use super::identify::{Found, Places, find};
+use super::identify::{Found, Identified, Places, Search};
 pub(crate) use super::installed::install;
 use super::inventory::Inventory;
 pub(crate) use super::lifecycle::look_because;
 use super::renewal::Renewal;
 use super::settling::Settling;
-use super::{Catalog, Tracked, column_changes, effects, introspect};
-use super::{objects, passing_names, rebuilt, unchanged, warnings};
+use super::{Catalog, Tracked};
+use super::{column_changes, effects, introspect, objects, unchanged, warnings};
 use crate::config::TableOptions;
 use crate::error::Result;
 use crate::store::fold;
-use crate::store::tables::{self, DEFINITIONS, Entry, State};
+use crate::store::tables::{self, DEFINITIONS, Entry};
 
 /// What a look at the tables found.
 #[derive(Debug)]
@@ -43,77 +42,31 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
         return Ok(Reconciled { catalog, took_a_name: Vec::new(), took_a_given_up_name: false });
     }
     let inventory = Inventory::read(tx)?;
-    let known = introspect::tables(tx, &inventory)?;
-    let own_triggers = inventory.own_triggers();
     let definitions: BTreeMap<String, Definition> =
         definitions::all(tx)?.into_iter().map(|definition| (definition.name.clone(), definition)).collect();
     let entries = tables::all(tx)?;
-    let mut places = Places::new(&entries, &own_triggers);
-    let is_retired = |entry: &Entry| definitions.get(&entry.name).is_some_and(|known| known.retired);
-    let new_forms = passing_names::new_forms(tx, &entries, &places.by_id, is_retired, &known, now)?;
-    new_forms.keys().for_each(|id| places.forget(*id));
-    let (mut looks, mut took_a_given_up_name) = (Vec::new(), false);
-    for entry in entries.into_iter().filter(|entry| entry.id != DEFINITIONS) {
-        if matches!(entry.state, State::Untracked | State::Unknown) {
-            continue;
-        }
-        if let Some(rebuilt) = new_forms.get(&entry.id) {
-            settling.forget(entry.id);
-            passing_names::retire(tx, entry, rebuilt, &definitions, now)?;
-            continue;
-        }
-        if entry.state == State::Missing && is_retired(&entry) {
-            continue; // a table that has this name now is another one
-        }
-        let mut found = find(&entry, &known, &places, settling, now);
-        if let Some(Ok(table)) = &found.look
-            && is_retired(&entry)
-            && !places.by_id.contains_key(&entry.id)
-            && (rebuilt::is_empty(tx, table)? || made_again::table(tx, &entry, table)?)
-        {
-            // The given-up table was dropped, and a new one has its name: the old rows must not fill it.
-            found = Found::new(None);
-            took_a_given_up_name = true;
-        }
-        if let Some(Ok(table)) = &found.look {
-            found.late_triggers = inventory.has_later_foreign_triggers(&table.spelled);
-        }
-        looks.push((entry, found));
-    }
-    let mut effects = BTreeMap::new();
-    for (entry, found) in &looks {
-        if let Some(Ok(table)) = &found.look
-            && inventory.has_foreign_triggers(&table.spelled)
-        {
-            effects.insert(entry.id, effects::of_triggers(tx, table)?);
-        }
-    }
-    let watched: BTreeSet<String> = effects.values().flatten().cloned().collect();
-    let undecided = looks.iter().any(|(_, found)| found.undecided);
-    let took_a_name = looks
+    let known = introspect::tables(tx, &inventory)?;
+    let own_triggers = inventory.own_triggers();
+    let places = Places::new(&entries, &own_triggers);
+    let search = Search { tx, inventory: &inventory, known, places, definitions: &definitions, now };
+    let Identified { found, took_a_given_up_name } = search.find_all(entries, settling)?;
+    let effects = effects_of(tx, &inventory, &found)?;
+    let undecided = found.iter().any(|(_, found)| found.undecided);
+    let took_a_name = found
         .iter()
         .filter_map(|(entry, found)| Some((found.name_taken.clone()?, entry.options.without_kinds())))
         .collect();
     let mut tracked = vec![own(tx)?];
+    let watched = effects.values().flatten().cloned().collect();
     let mut renewal = Renewal { tx, settling, watched, definitions: &definitions, now };
-    for (entry, found) in looks {
+    for (entry, found) in found {
         let triggers = own_triggers.get(&entry.id).map_or(&[][..], Vec::as_slice);
         tracked.extend(renewal.renew(entry, found, triggers)?);
     }
     settling.looked();
-    let names: BTreeSet<String> = tracked.iter().map(|table| fold(&table.table.spelled)).collect();
-    for table in &mut tracked {
-        table.meddles = effects.get(&table.id).is_some_and(|written| !written.is_disjoint(&names));
-    }
+    note_who_meddles(&mut tracked, &effects);
     let catalog = Catalog::new(tracked);
-    let children = warnings::children(&inventory);
-    let entries = tables::all(tx)?;
-    for entry in entries.iter().filter(|entry| entry.id != DEFINITIONS) {
-        let Some(table) = catalog.get(entry.id) else { continue };
-        let notes = notes(&catalog, table, entry, definitions.get(&entry.name));
-        let warning = warnings::about(tx, &catalog, table, effects.get(&table.id), notes, &children)?;
-        tables::set_reason(tx, table.id, warning.as_deref())?;
-    }
+    warn(tx, &catalog, &inventory, &definitions, &effects)?;
     objects::follow(tx, &catalog, now)?;
     // What waits to be left alone is looked at again although the schema does not move.
     if undecided || catalog.iter().any(|table| table.settling) {
@@ -122,6 +75,48 @@ pub(crate) fn run(tx: &Transaction<'_>, settling: &mut Settling, now: i64) -> Re
         unchanged::note(tx)?;
     }
     Ok(Reconciled { catalog, took_a_name, took_a_given_up_name })
+}
+
+/// The tables, folded, that the triggers of a table write into, by the number of that table.
+type Effects = BTreeMap<i64, BTreeSet<String>>;
+
+fn effects_of(tx: &Transaction<'_>, inventory: &Inventory, found: &[(Entry, Found)]) -> Result<Effects> {
+    let mut effects = Effects::new();
+    for (entry, found) in found {
+        if let Some(Ok(table)) = &found.look
+            && inventory.has_foreign_triggers(&table.spelled)
+        {
+            effects.insert(entry.id, effects::of_triggers(tx, table)?);
+        }
+    }
+    Ok(effects)
+}
+
+/// Notes of each table whether its triggers write into tracked ones.
+fn note_who_meddles(tracked: &mut [Tracked], effects: &Effects) {
+    let names: BTreeSet<String> = tracked.iter().map(|table| fold(&table.table.spelled)).collect();
+    for table in tracked {
+        table.meddles = effects.get(&table.id).is_some_and(|written| !written.is_disjoint(&names));
+    }
+}
+
+/// Records what about each table will surprise its user.
+fn warn(
+    tx: &Transaction<'_>,
+    catalog: &Catalog,
+    inventory: &Inventory,
+    definitions: &BTreeMap<String, Definition>,
+    effects: &Effects,
+) -> Result<()> {
+    let children = warnings::children(inventory);
+    let entries = tables::all(tx)?;
+    for entry in entries.iter().filter(|entry| entry.id != DEFINITIONS) {
+        let Some(table) = catalog.get(entry.id) else { continue };
+        let notes = notes(catalog, table, entry, definitions.get(&entry.name));
+        let warning = warnings::about(tx, catalog, table, effects.get(&table.id), notes, &children)?;
+        tables::set_reason(tx, table.id, warning.as_deref())?;
+    }
+    Ok(())
 }
 
 /// The notes about a table's names for `status`. `definition`: the table's definition in the space.

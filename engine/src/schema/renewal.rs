@@ -11,6 +11,7 @@ use super::evidence::reused_names::Reused;
 use super::evidence::{self, made_again, reused_names};
 use super::identify::Found;
 use super::installed::{Presence, drop_triggers, install, triggers_present};
+use super::introspect::Look;
 use super::lifecycle::look_again;
 use super::moved_names::{self, Move};
 use super::settling::Settling;
@@ -45,114 +46,162 @@ impl Renewal<'_> {
         found: Found,
         ours: &[(&str, &Trigger)],
     ) -> Result<Option<Tracked>> {
-        let tx = self.tx;
-        let mut table = match found.look {
-            Some(Ok(table)) => table,
-            Some(Err(refusal)) => return self.lose(entry, State::Unfit, &refusal.to_string()),
-            None => {
-                let is_retired =
-                    self.definitions.get(&entry.name).is_some_and(|definition| definition.retired);
-                let reason = if is_retired { definitions::FORGOTTEN } else { DROPPED };
-                return self.lose(entry, State::Missing, reason);
-            }
+        let mut table = match self.fit(&entry, found.look) {
+            Ok(table) => table,
+            Err((state, reason)) => return self.lose(entry, state, &reason),
         };
-        // A key of another kind would give every row another name.
-        if let Err(refusal @ Refusal::IntegerKey) = eligibility::check(&table, &entry.options) {
-            return self.lose(entry, State::Unfit, &refusal.to_string());
-        }
-        let (moved, doubtful) = self.find_moved(&mut entry, &table, ours)?;
-        let reused = self.find_reused(&mut entry, &table, ours)?;
-        self.part_from_given_up(&mut entry, &table, ours)?;
-        let renamed_apart = self.name_new_columns(&mut entry, &table)
-            || moved
-            || reused.iter().any(|reused| reused.is_certain);
+        let names = self.find_names(&mut entry, &table, ours)?;
         let mut renames = table.rename(&entry.renames);
         let key = column_changes::of_key(&entry, &table);
         match &key {
             Key::Same => {}
             Key::Renamed(renamed) => {
-                tracing::info!(table = %table.spelled, ?renamed, "columns of the primary key were renamed");
-                entry.renames.retain(|(now, _)| renamed.iter().all(|(name, _)| name != now));
-                entry.renames.extend(renamed.iter().cloned());
-                entry.renames.sort();
+                rename_key(&mut entry, renamed, &table);
                 renames = table.rename(&entry.renames);
             }
             Key::Other { before, now } => {
-                let reason = format!(
-                    "its primary key changed from ({before}) to ({now}), and rows are known by their key, so it is not tracked \
-                     any more; `driftless track FILE {}` tracks it with the new key, as a table of its own: do so on every \
-                     machine that changes the key",
-                    table.spelled
-                );
+                let reason = has_other_key(&table, before, now);
                 return self.lose(entry, State::Unfit, &reason);
             }
         }
-        let change = column_changes::since_last_look(&entry, &table);
+        let columns = column_changes::since_last_look(&entry, &table);
+        let fresh = self.fresh_columns(&entry, &table, ours, &names, &columns)?;
+        let is_other = !columns.is_none() || key != Key::Same;
+        let change = self.compare(&entry, &table, ours, found.late_triggers);
+        let same_name = found.undecided || entry.spelled == table.spelled;
+        if !is_other && change.is_none() && same_name && entry.rebuilt.is_none() {
+            return Ok(Some(tracked(entry, table, change.watched, renames)));
+        }
+        self.renew_triggers(&mut entry, &table, ours, &change)?;
+        if is_other || !are_listed(&entry, &table) {
+            column_changes::record(&mut entry, &table);
+            entry.fresh.extend(fresh);
+        }
+        names.ask(&mut entry);
+        self.look_at_rows(&mut entry, &table, &columns, &change)?;
+        if !found.undecided {
+            entry.spelled.clone_from(&table.spelled);
+        }
+        entry.rules = Some(change.rules);
+        tables::update(self.tx, &entry)?;
+        self.define(&entry, &table, names.renamed_apart || key != Key::Same)?;
+        Ok(Some(tracked(entry, table, change.watched, renames)))
+    }
+
+    /// The table, if it can be tracked. Otherwise the state that it is in, and why.
+    fn fit(&self, entry: &Entry, look: Option<Look>) -> std::result::Result<Table, (State, String)> {
+        let Some(look) = look else {
+            let is_retired = self.definitions.get(&entry.name).is_some_and(|definition| definition.retired);
+            let reason = if is_retired { definitions::FORGOTTEN } else { DROPPED };
+            return Err((State::Missing, reason.to_owned()));
+        };
+        let unfit = |refusal: Refusal| (State::Unfit, refusal.to_string());
+        let table = look.map_err(unfit)?;
+        // A key of another kind would give every row another name.
+        match eligibility::check(&table, &entry.options) {
+            Err(refusal @ Refusal::IntegerKey) => Err(unfit(refusal)),
+            _ => Ok(table),
+        }
+    }
+
+    /// Finds out under which names columns travel whose own names changed hands, and records what is certain.
+    fn find_names(&self, entry: &mut Entry, table: &Table, ours: &[(&str, &Trigger)]) -> Result<Names> {
+        let (moved, doubtful) = self.find_moved(entry, table, ours)?;
+        let reused = self.find_reused(entry, table, ours)?;
+        self.part_from_given_up(entry, table, ours)?;
+        let named = self.name_new_columns(entry, table);
+        let renamed_apart = named || moved || reused.iter().any(|reused| reused.is_certain);
+        Ok(Names { moved, doubtful, reused, renamed_apart })
+    }
+
+    /// The columns that come into view, by the names that they travel by: those that came, and those that were dropped and
+    /// added again.
+    fn fresh_columns(
+        &self,
+        entry: &Entry,
+        table: &Table,
+        ours: &[(&str, &Trigger)],
+        names: &Names,
+        change: &column_changes::Change,
+    ) -> Result<Vec<String>> {
         let mut fresh = change.came.clone();
-        if !moved && doubtful.is_empty() && reused.iter().all(|reused| reused.is_certain) {
-            let added_again = self.added_again(&entry, &table, ours)?;
+        if names.let_columns_return() {
+            let added_again = self.added_again(entry, table, ours)?;
             fresh.extend(added_again.into_iter().map(|at| table.columns[at].name.clone()));
         }
-        let rules = rule_shape(&table);
+        Ok(fresh)
+    }
+
+    /// Compares a table's constraints and triggers with what was recorded of them. `late`: a trigger of the app's was made
+    /// after ours.
+    fn compare(&self, entry: &Entry, table: &Table, ours: &[(&str, &Trigger)], late: bool) -> Change {
+        let rules = rule_shape(table);
         let same_rules = entry.rules.as_deref() == Some(&*rules);
         let watched = self.watched.contains(&fold(&table.spelled));
-        let expected = triggers::all(entry.id, &table, watched);
-        let present = match triggers_present(ours, &expected, entry.id, same_rules) {
+        let expected = triggers::all(entry.id, table, watched);
+        let triggers = match triggers_present(ours, &expected, entry.id, same_rules) {
             // They would not run if one of those failed, and the row stayed.
-            Presence::AsExpected if found.late_triggers => Presence::Different,
+            Presence::AsExpected if late => Presence::Different,
             present => present,
         };
-        let lost = present == Presence::Missing || entry.state != State::Tracked;
-        let same_name = found.undecided || entry.spelled == table.spelled;
-        let unchanged = present == Presence::AsExpected && change.is_none() && key == Key::Same;
-        if unchanged && !lost && same_name && same_rules && entry.rebuilt.is_none() {
-            return Ok(Some(tracked(entry, table, watched, renames)));
+        let lost = triggers == Presence::Missing || entry.state != State::Tracked;
+        Change { rules, same_rules, watched, triggers, lost }
+    }
+
+    /// Makes the triggers that a table should have. One that lost them was rebuilt, and is to be compared with its documents.
+    fn renew_triggers(
+        &self,
+        entry: &mut Entry,
+        table: &Table,
+        ours: &[(&str, &Trigger)],
+        change: &Change,
+    ) -> Result<()> {
+        if change.lost || change.triggers != Presence::AsExpected {
+            install(self.tx, entry.id, table, change.watched)?;
         }
-        if lost || present != Presence::AsExpected {
-            install(tx, entry.id, &table, watched)?;
-        }
-        if lost {
+        if change.lost {
             tracing::info!(table = %table.spelled, "the table lost our triggers: it was rebuilt, or somebody dropped them");
             if ours.is_empty() && !planted!(LostMarksKept) {
-                rebuilt::forget_lost_marks(tx, entry.id, &table)?;
+                rebuilt::forget_lost_marks(self.tx, entry.id, table)?;
             }
             let unseen = self.settling.time_of_unseen(self.now);
             entry.rebuilt = Some(entry.rebuilt.map_or(unseen, |before| before.max(unseen)));
             entry.state = State::Tracked;
         }
-        let is_listed = |column: &Column| column_changes::place(&entry, &fold(&column.spelled)).is_some();
-        let same_names = table.columns.iter().all(is_listed);
-        if !change.is_none() || key != Key::Same || !same_names {
-            column_changes::record(&mut entry, &table);
-            entry.fresh.extend(fresh);
-        }
-        for reused in reused.into_iter().filter(|reused| !reused.is_certain) {
-            column_changes::ask(&mut entry, &reused.old, &reused.new);
-        }
-        doubtful.iter().for_each(|moves| moved_names::ask(&mut entry, moves));
+        Ok(())
+    }
+
+    /// Has the rows looked at that a change of their table concerns.
+    fn look_at_rows(
+        &mut self,
+        entry: &mut Entry,
+        table: &Table,
+        columns: &column_changes::Change,
+        change: &Change,
+    ) -> Result<()> {
         if entry.rebuilt.is_some() {
-            self.compare_if_settled(&mut entry, &table, lost)?;
-        } else if !change.is_none() {
+            self.compare_if_settled(entry, table, change.lost)
+        } else if !columns.is_none() {
             // Rows have values in a column that no document names yet, as after a rename; documents may have values for
             // a column that has just appeared.
             tracing::info!(table = %table.spelled, "the table changed; all its rows are looked at again");
-            look_again(tx, entry.id, &table, self.now)?;
-        } else if !same_rules {
+            look_again(self.tx, entry.id, table, self.now)
+        } else if !change.same_rules {
             // What its constraints demand may have changed.
-            backlog::refresh_table(tx, entry.id)?;
-            tables::set_unjudged(tx, entry.id)?;
+            backlog::refresh_table(self.tx, entry.id)?;
+            tables::set_unjudged(self.tx, entry.id)
+        } else {
+            Ok(())
         }
-        if !found.undecided {
-            entry.spelled.clone_from(&table.spelled);
-        }
-        entry.rules = Some(rules);
-        tables::update(tx, &entry)?;
-        let mut definition = Definition::of(&entry.name, &table, &entry.options);
-        if renamed_apart || key != Key::Same {
+    }
+
+    /// Tells the space what the table is, and, if any were found, which renames hold.
+    fn define(&self, entry: &Entry, table: &Table, has_renamed: bool) -> Result<()> {
+        let mut definition = Definition::of(&entry.name, table, &entry.options);
+        if has_renamed {
             definition.renames = Some(renames::to_text(&entry.renames));
         }
-        definitions::put(tx, &definition, self.now)?;
-        Ok(Some(tracked(entry, table, watched, renames)))
+        definitions::put(self.tx, &definition, self.now)
     }
 
     /// Finds columns that were renamed together, so that one has the name of another, and records those of which that is
@@ -316,6 +365,74 @@ impl Renewal<'_> {
         tables::update(self.tx, &entry)?;
         Ok(None)
     }
+}
+
+/// What a look found out about the names of a table's columns.
+struct Names {
+    /// Whether columns were renamed together, so that one has the name of another.
+    moved: bool,
+    /// Columns that may have been: the user is asked.
+    doubtful: Vec<Vec<Move>>,
+    /// Columns that were renamed and whose names others have now; where that is not certain, the user is asked.
+    reused: Vec<Reused>,
+    /// Whether a column travels by another name than its own, and did not before.
+    renamed_apart: bool,
+}
+
+impl Names {
+    /// Whether a column that seems to have been dropped and added again is just that.
+    fn let_columns_return(&self) -> bool {
+        !self.moved && self.doubtful.is_empty() && self.reused.iter().all(|reused| reused.is_certain)
+    }
+
+    /// Notes the questions for the user.
+    fn ask(&self, entry: &mut Entry) {
+        for reused in self.reused.iter().filter(|reused| !reused.is_certain) {
+            column_changes::ask(entry, &reused.old, &reused.new);
+        }
+        self.doubtful.iter().for_each(|moves| moved_names::ask(entry, moves));
+    }
+}
+
+/// How a table's constraints and triggers differ from what was recorded.
+struct Change {
+    /// What the table demands of its rows, as a digest, and whether it demanded that before.
+    rules: String,
+    same_rules: bool,
+    /// Whether triggers of tracked tables write into it.
+    watched: bool,
+    triggers: Presence,
+    /// Whether it is there without our triggers, or was not tracked until now.
+    lost: bool,
+}
+
+impl Change {
+    fn is_none(&self) -> bool {
+        self.triggers == Presence::AsExpected && !self.lost && self.same_rules
+    }
+}
+
+/// Records new names of the columns of the primary key.
+fn rename_key(entry: &mut Entry, renamed: &Renames, table: &Table) {
+    tracing::info!(table = %table.spelled, ?renamed, "columns of the primary key were renamed");
+    entry.renames.retain(|(now, _)| renamed.iter().all(|(name, _)| name != now));
+    entry.renames.extend(renamed.iter().cloned());
+    entry.renames.sort();
+}
+
+/// Why a table is not tracked any more whose primary key is another than before.
+fn has_other_key(table: &Table, before: &str, now: &str) -> String {
+    format!(
+        "its primary key changed from ({before}) to ({now}), and rows are known by their key, so it is not tracked any more; \
+         `driftless track FILE {}` tracks it with the new key, as a table of its own: do so on every machine that changes \
+         the key",
+        table.spelled
+    )
+}
+
+/// Whether all columns of a table are recorded.
+fn are_listed(entry: &Entry, table: &Table) -> bool {
+    table.columns.iter().all(|column| column_changes::place(entry, &fold(&column.spelled)).is_some())
 }
 
 /// Whether our triggers have been on a table since the last look, so that it was not made anew, and every write was marked.
