@@ -14,6 +14,17 @@ use crate::store::parked::{self, Reason};
 use crate::store::{bases, claims, conflicts, documents, limits, texts};
 use crate::turn::apply::Touched;
 
+/// A row as its document wants it to be.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) tracked: &'a Tracked,
+    pub(super) key: &'a RowKey,
+    pub(super) key_values: &'a [Value<'static>],
+    pub(super) state: &'a RowState<'a>,
+    /// Whether it had no document before.
+    pub(super) new: bool,
+}
+
 impl Materializer<'_> {
     /// One row through the first two stages. Rows that this concerns are added to `queue`.
     pub(super) fn judge(&mut self, tracked: &Tracked, row: Touched, queue: &mut Queue) -> Step<()> {
@@ -27,14 +38,8 @@ impl Materializer<'_> {
         }
     }
 
-    fn judge_one(&mut self, tracked: &Tracked, row: Touched, queue: &mut Queue) -> Step<()> {
-        let document = match row.document {
-            Some(document) => document,
-            None => match documents::get(self.tx, row.table, row.key.as_bytes())? {
-                Some(stored) => stored.body,
-                None => return Ok(()),
-            },
-        };
+    fn judge_one(&mut self, tracked: &Tracked, mut row: Touched, queue: &mut Queue) -> Step<()> {
+        let Some(document) = self.document(&mut row)? else { return Ok(()) };
         let lanes = match document::row::lanes(&document) {
             Ok(lanes) => lanes.renamed(&tracked.renames),
             Err(error) => {
@@ -57,55 +62,86 @@ impl Materializer<'_> {
             }
             filled => filled?,
         }
-        if self.has_conflicts || state.is_in_conflict() {
-            conflicts::put(self.tx, tracked.id, &row.key, &state)?;
-            self.has_conflicts = true;
-        }
-        if self.has_claims {
-            claims::remove(self.tx, tracked.id, &row.key)?;
-        }
-        if self.has_bases {
-            // From here on the table shows what the documents hold.
-            bases::forget(self.tx, tracked.id, row.key.as_bytes())?;
-        }
+        let wanted = Wanted { tracked, key: &row.key, key_values: &key_values, state: &state, new: row.new };
+        self.renew_lists(wanted)?;
         if row.local {
-            self.note_local(tracked, &key_values, &state, row.before.as_deref())?;
+            self.note_local(wanted, row.before.as_deref())?;
         }
-        let verdict = if !state.alive {
-            match self.tx.prepare_cached(&tracked.delete) {
-                // It needs something that only the application has; it is tried again when the schema has changed.
-                Err(error) => Err(by_itself(error.to_string(), None)),
-                Ok(_) => {
-                    self.take_out(tracked, &row.key)?;
-                    sequence::raise(self.tx, tracked, &key_values)?;
-                    Ok(None)
-                }
-            }
-        } else if self.shunned.contains(&(row.table, row.key.clone(), Act::Write)) {
-            Err(by_itself(
-                "a trigger of the table rolls back every transaction that writes this row".to_owned(),
-                None,
-            ))
-        } else if self.shunned.contains(&(row.table, row.key.clone(), Act::Overrun)) {
-            let what = "to write it took too long: a constraint, an index or a trigger of the table computes too much";
-            Err(by_itself(what.to_owned(), Some("TIME".to_owned())))
-        } else {
-            self.admit(tracked, &row.key, &key_values, &state, row.new, queue)?.map(Some)
-        };
-        match verdict {
-            Ok(wrote) => {
-                self.admitted(tracked, &row.key, wrote)?;
-            }
+        match self.bring_about(wanted, queue)? {
+            Ok(wrote) => self.admitted(tracked, &row.key, wrote)?,
             Err(reason) => self.park(tracked, &row.key, &key_values, Some(&state), &reason)?,
         }
         if planted!(ParkedStays) && !state.alive {
             return Ok(());
         }
-        if self.has_parked && !tracked.table.unique.is_empty() {
-            for (table, key) in parked::waiting(self.tx, tracked.id, &waits::on_row(&row.key), usize::MAX)? {
-                if table == tracked.id {
-                    self.push(tracked, &key, queue)?;
-                }
+        self.push_who_waits(tracked, &row.key, queue)
+    }
+
+    /// The row's document; `None` if it has none.
+    fn document(&self, row: &mut Touched) -> Result<Option<Vec<u8>>> {
+        if let Some(document) = row.document.take() {
+            return Ok(Some(document));
+        }
+        Ok(documents::get(self.tx, row.table, row.key.as_bytes())?.map(|stored| stored.body))
+    }
+
+    /// Brings up to the row's state what is listed of it beside its table.
+    fn renew_lists(&mut self, row: Wanted<'_>) -> Result<()> {
+        let table = row.tracked.id;
+        if self.has_conflicts || row.state.is_in_conflict() {
+            conflicts::put(self.tx, table, row.key, row.state)?;
+            self.has_conflicts = true;
+        }
+        if self.has_claims {
+            claims::remove(self.tx, table, row.key)?;
+        }
+        if self.has_bases {
+            // From here on the table shows what the documents hold.
+            bases::forget(self.tx, table, row.key.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Brings a row to its state, where the first two stages admit that. Returns what it took, for a row that is in its table
+    /// then; the inner error says why not.
+    fn bring_about(
+        &mut self,
+        row: Wanted<'_>,
+        queue: &mut Queue,
+    ) -> Step<std::result::Result<Option<Wrote>, Reason>> {
+        if !row.state.alive {
+            return Ok(self.bring_about_delete(row)?.map(|()| None));
+        }
+        let is_shunned = |act| self.shunned.contains(&(row.tracked.id, row.key.clone(), act));
+        if is_shunned(Act::Write) {
+            let what = "a trigger of the table rolls back every transaction that writes this row";
+            return Ok(Err(by_itself(what.to_owned(), None)));
+        }
+        if is_shunned(Act::Overrun) {
+            let what = "to write it took too long: a constraint, an index or a trigger of the table computes too much";
+            return Ok(Err(by_itself(what.to_owned(), Some("TIME".to_owned()))));
+        }
+        Ok(self.admit(row, queue)?.map(Some))
+    }
+
+    fn bring_about_delete(&mut self, row: Wanted<'_>) -> Step<std::result::Result<(), Reason>> {
+        if let Err(error) = self.tx.prepare_cached(&row.tracked.delete) {
+            // It needs something that only the application has; it is tried again when the schema has changed.
+            return Ok(Err(by_itself(error.to_string(), None)));
+        }
+        self.take_out(row.tracked, row.key)?;
+        sequence::raise(self.tx, row.tracked, row.key_values)?;
+        Ok(Ok(()))
+    }
+
+    /// Has the rows judged that wait for this one to change.
+    fn push_who_waits(&self, tracked: &Tracked, key: &RowKey, queue: &mut Queue) -> Step<()> {
+        if !self.has_parked || tracked.table.unique.is_empty() {
+            return Ok(());
+        }
+        for (table, key) in parked::waiting(self.tx, tracked.id, &waits::on_row(key), usize::MAX)? {
+            if table == tracked.id {
+                self.push(tracked, &key, queue)?;
             }
         }
         Ok(())
@@ -164,62 +200,26 @@ impl Materializer<'_> {
     }
 
     /// Puts a row into its table if the first two stages admit it. The inner error says why not.
-    fn admit(
-        &mut self,
-        tracked: &Tracked,
-        key: &RowKey,
-        key_values: &[Value<'static>],
-        state: &RowState<'_>,
-        new: bool,
-        queue: &mut Queue,
-    ) -> Step<std::result::Result<Wrote, Reason>> {
-        if state.alive
-            && let Some((column, sum)) = state.overflow()
-        {
+    fn admit(&mut self, row: Wanted<'_>, queue: &mut Queue) -> Step<std::result::Result<Wrote, Reason>> {
+        if let Some((column, sum)) = row.state.overflow() {
             let what = format!(
                 "counter '{column}' adds up to {sum}, which no 64-bit integer holds; write the row anew with a value that fits"
             );
             return Ok(Err(by_itself(what, Some("COUNTER".to_owned()))));
         }
-        if state.alive
-            && self.has_claims
-            && !tracked.table.unique.is_empty()
-            && let Some(reason) = self.claimed(tracked, key, key_values, state, queue)?
+        if self.has_claims
+            && !row.tracked.table.unique.is_empty()
+            && let Some(reason) = self.claimed(row, queue)?
         {
             return Ok(Err(reason));
         }
-        let time = self.row_time(tracked.id);
-        let (abort, ignore) = (How { clause: Clause::Abort, time }, How { clause: Clause::Ignore, time });
         // Each time at least one row makes way, and in each index at most one can be in the way.
-        for _ in 0..=tracked.table.unique.len() + 1 {
-            let error = match write::write(self.tx, tracked, key_values, state, new, abort) {
-                Ok(Wrote { effect: Effect::Ignored, .. }) => {
-                    let what = "a trigger of the table ignores the row".to_owned();
-                    return Ok(Err(by_itself(what, Some("TRIGGER".to_owned()))));
-                }
+        for _ in 0..=row.tracked.table.unique.len() + 1 {
+            match self.try_to_write(row)? {
                 Ok(wrote) => return Ok(Ok(wrote)),
-                Err(error) if self.tx.is_autocommit() => {
-                    let act = if limits::took_too_long(&error) { Act::Overrun } else { Act::Write };
-                    return Err(Stop::RolledBack((tracked.id, key.clone(), act)));
-                }
-                Err(error) => error,
-            };
-            // What a trigger would write here has come with the row, as a row of its own, and is in its way. What a trigger
-            // refuses it refuses again, and RAISE(FAIL) leaves the row, so that it would be found to be there.
-            if tracked.meddles
-                && !is_raised(&error)
-                && let Ok(wrote) = write::write(self.tx, tracked, key_values, state, new, ignore)
-                && wrote.effect != Effect::Ignored
-            {
-                return Ok(Ok(wrote));
-            }
-            if self.tx.is_autocommit() {
-                return Err(Stop::RolledBack((tracked.id, key.clone(), Act::Overrun)));
-            }
-            match refused(tracked, error)? {
-                Refused::Itself(reason) => return Ok(Err(reason)),
-                Refused::Unique => {
-                    if let Some(reason) = self.make_way(tracked, key, key_values, state, queue)? {
+                Err(Refused::Itself(reason)) => return Ok(Err(reason)),
+                Err(Refused::Unique) => {
+                    if let Some(reason) = self.make_way(row, queue)? {
                         return Ok(Err(reason));
                     }
                 }
@@ -229,15 +229,41 @@ impl Materializer<'_> {
         Ok(Err(by_itself(what, None)))
     }
 
+    /// Writes a row, if SQLite lets it; the inner error says how it was refused.
+    fn try_to_write(&self, row: Wanted<'_>) -> Step<std::result::Result<Wrote, Refused>> {
+        let time = self.row_time(row.tracked.id);
+        let (abort, ignore) = (How { clause: Clause::Abort, time }, How { clause: Clause::Ignore, time });
+        let rolled_back = |act| Err(Stop::RolledBack((row.tracked.id, row.key.clone(), act)));
+        let error = match write::write(self.tx, row, abort) {
+            Ok(Wrote { effect: Effect::Ignored, .. }) => {
+                let what = "a trigger of the table ignores the row".to_owned();
+                return Ok(Err(Refused::Itself(by_itself(what, Some("TRIGGER".to_owned())))));
+            }
+            Ok(wrote) => return Ok(Ok(wrote)),
+            Err(error) if self.tx.is_autocommit() => {
+                return rolled_back(if limits::took_too_long(&error) { Act::Overrun } else { Act::Write });
+            }
+            Err(error) => error,
+        };
+        // What a trigger would write here has come with the row, as a row of its own, and is in its way. What a trigger
+        // refuses it refuses again, and RAISE(FAIL) leaves the row, so that it would be found to be there.
+        if row.tracked.meddles
+            && !is_raised(&error)
+            && let Ok(wrote) = write::write(self.tx, row, ignore)
+            && wrote.effect != Effect::Ignored
+        {
+            return Ok(Ok(wrote));
+        }
+        if self.tx.is_autocommit() {
+            return rolled_back(Act::Overrun);
+        }
+        Ok(Err(refused(row.tracked, error)?))
+    }
+
     /// Notes what a write of the user's, which was in the table already, took from those who refer to the row: with
     /// enforcement off, SQLite let it.
-    fn note_local(
-        &mut self,
-        tracked: &Tracked,
-        key_values: &[Value<'static>],
-        state: &RowState<'_>,
-        before: Option<&[u8]>,
-    ) -> Result<()> {
+    fn note_local(&mut self, row: Wanted<'_>, before: Option<&[u8]>) -> Result<()> {
+        let Wanted { tracked, key_values, state, .. } = row;
         // Texts aside: nobody refers to those.
         let before = before.map(document::row::lanes).transpose()?;
         let before = before.map(|lanes| lanes.renamed(&tracked.renames));
