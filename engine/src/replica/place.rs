@@ -126,9 +126,17 @@ impl Place {
         }
     }
 
-    /// The last look before a commit: whether what was written goes where others see it.
-    pub(super) fn is_there(&self, path: &Path) -> bool {
+    /// Whether what is written goes where others see it.
+    fn is_there(&self, path: &Path) -> bool {
         self.open.same_files(&Sight::of(path))
+    }
+
+    /// The last look before a commit. Fails if what was written does not go where others see it.
+    pub(super) fn check_before_commit(&self, path: &Path) -> Result<()> {
+        if self.is_there(path) {
+            return Ok(());
+        }
+        Err(Error::FileAway { path: path.to_owned(), why: "was replaced".into() })
     }
 
     fn difference(&self, now: &Sight) -> Difference {

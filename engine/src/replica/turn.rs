@@ -238,9 +238,7 @@ impl Replica {
             self.notes.write(&tx, found.replica)?;
         }
         let mark = found.leave_mark(&tx, &self.memory.mark)?;
-        if !self.place.is_there(&self.path) {
-            return Err(Error::FileAway { path: self.path.clone(), why: "was replaced".into() }.into());
-        }
+        self.place.check_before_commit(&self.path)?;
         give_way(&tx, gives_way && wrote && !renewed)?;
         let met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
         tx.commit().doing("committing a turn")?;
