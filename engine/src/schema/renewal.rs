@@ -65,7 +65,11 @@ impl Renewal<'_> {
             }
         }
         let columns = column_changes::since_last_look(&entry, &table);
-        let fresh = self.fresh_columns(&entry, &table, ours, &names, &columns)?;
+        let mut fresh = columns.came.clone();
+        if names.let_columns_return() {
+            let added_again = self.added_again(&entry, &table, ours)?;
+            fresh.extend(added_again.into_iter().map(|at| table.columns[at].name.clone()));
+        }
         let is_other = !columns.is_none() || key != Key::Same;
         let change = self.compare(&entry, &table, ours, found.late_triggers);
         let same_name = found.undecided || entry.spelled == table.spelled;
@@ -112,24 +116,6 @@ impl Renewal<'_> {
         let named = self.name_new_columns(entry, table);
         let renamed_apart = named || moved || reused.iter().any(|reused| reused.is_certain);
         Ok(Names { moved, doubtful, reused, renamed_apart })
-    }
-
-    /// The columns that come into view, by the names that they travel by: those that came, and those that were dropped and
-    /// added again.
-    fn fresh_columns(
-        &self,
-        entry: &Entry,
-        table: &Table,
-        ours: &[(&str, &Trigger)],
-        names: &Names,
-        change: &column_changes::Change,
-    ) -> Result<Vec<String>> {
-        let mut fresh = change.came.clone();
-        if names.let_columns_return() {
-            let added_again = self.added_again(entry, table, ours)?;
-            fresh.extend(added_again.into_iter().map(|at| table.columns[at].name.clone()));
-        }
-        Ok(fresh)
     }
 
     /// Compares a table's constraints and triggers with what was recorded of them. `late`: a trigger of the app's was made
