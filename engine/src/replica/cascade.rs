@@ -203,7 +203,7 @@ impl Replica {
         let tx = self.connection.transaction().doing(doing)?;
         // If the schema is another, the turn that follows has to see to it all.
         let units = if *version == schema_version(&tx)? {
-            materialize::all_that_go(&tx, &self.catalog, orphans.clone())?
+            materialize::all_that_go(&tx, &self.user_tables.catalog, orphans.clone())?
         } else {
             Vec::new()
         };

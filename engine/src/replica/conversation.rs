@@ -143,7 +143,7 @@ impl Replica {
         self.durability.wait(&self.connection)?;
         let read = {
             let tx = self.connection.transaction().doing("reading the outbox")?;
-            let is_ours = Mark::read(&tx).unwrap_or(None) == Some(self.mark);
+            let is_ours = Mark::read(&tx).unwrap_or(None) == Some(self.memory.mark);
             is_ours.then(|| outbox::read(&tx, after, bytes))
         };
         let Some(read) = read else {

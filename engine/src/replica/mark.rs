@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use driftless_protocol::ReplicaId;
+use driftless_protocol::{ReplicaId, WriterId};
 use rusqlite::{Connection, Transaction};
 
 use super::mending;
@@ -46,6 +46,17 @@ impl Mark {
     }
 }
 
+/// What this engine remembers of the file since its last commit.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) mark: Mark,
+    pub(super) writer: WriterId,
+    /// SQLite's `data_version` at the end of the last turn: whether others have committed since.
+    pub(super) data_version: i64,
+    /// SQLite's `schema_version` when the side tables were looked at, before the first turn.
+    pub(super) side_tables_at: Option<i64>,
+}
+
 /// How a transaction found the file at its beginning.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
@@ -53,8 +64,9 @@ pub(super) struct Found {
     pub(super) replica: ReplicaId,
     /// Whether it is not as this engine left it, or was mended: then nothing that is remembered of it holds.
     pub(super) changed: bool,
+    /// SQLite's `schema_version`.
+    pub(super) schema_version: i64,
     writes: u64,
-    schema_version: i64,
 }
 
 impl Found {
@@ -100,6 +112,11 @@ impl Found {
         }
     }
 
+    /// Whether anything was written since [`Found::look`], or the schema is another now.
+    pub(super) fn has_written(&self, tx: &Transaction<'_>, schema_version: i64) -> bool {
+        tx.total_changes() != self.writes || schema_version != self.schema_version
+    }
+
     /// Leaves a new mark if anything was written since [`Found::look`]. Returns what is known of the file once the
     /// transaction is committed.
     pub(super) fn leave_mark(&self, tx: &Transaction<'_>, known: &Mark) -> Result<Mark> {
@@ -118,17 +135,17 @@ impl Replica {
     ) -> Result<T> {
         self.check_place()?;
         let tx = begin(&mut self.connection)?;
-        let found = Found::look(&tx, &self.path, &self.mark, None)?;
+        let found = Found::look(&tx, &self.path, &self.memory.mark, None)?;
         let done = work(&tx, found)?;
-        let mark = found.leave_mark(&tx, &self.mark)?;
+        let mark = found.leave_mark(&tx, &self.memory.mark)?;
         tx.commit().doing(doing)?;
-        if mark != self.mark {
+        if mark != self.memory.mark {
             self.rest.stir();
         }
-        self.mark = mark;
+        self.memory.mark = mark;
         if found.changed {
-            self.writer = ids::writer();
-            self.schema_version = None;
+            self.memory.writer = ids::writer();
+            self.user_tables.look_again();
         }
         self.replica = mark.replica;
         Ok(done)

@@ -18,7 +18,7 @@ use rusqlite::Transaction;
 use crate::config::{Config, TableOptions};
 use crate::env::{ids, now};
 use crate::error::{Doing, Error, Result};
-use crate::schema::{definitions, introspect, reconcile, unchanged};
+use crate::schema::{definitions, introspect, lifecycle, unchanged};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress};
 
@@ -242,7 +242,7 @@ fn look_again(tx: &Transaction<'_>) -> Result<()> {
             continue;
         }
         if let Some(Ok(table)) = introspect::table(tx, &entry.spelled)? {
-            reconcile::look_again(tx, entry.id, &table, now())?;
+            lifecycle::look_again(tx, entry.id, &table, now())?;
         }
     }
     Ok(())

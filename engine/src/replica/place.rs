@@ -15,14 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::{Notes, Opened, Replica};
+use super::opening::{check_file, open_file};
+use super::user_tables::UserTables;
+use super::{Notes, Replica};
 use crate::env::is_virtual;
 use crate::error::{Doing, Error, Result};
 use crate::file::lock::{self, FileId};
 use crate::file::stale_log::{self, beside, is_used_by_others};
-use crate::schema::Catalog;
 use crate::schema::settling::Settling;
-use crate::schema::tracking::rule::Newcomers;
 use crate::store::{self, health};
 
 /// How long a file must be left alone before it is opened again, after it or one of those beside it was replaced.
@@ -126,9 +126,17 @@ impl Place {
         }
     }
 
-    /// The last look before a commit: whether what was written goes where others see it.
-    pub(super) fn is_there(&self, path: &Path) -> bool {
+    /// Whether what is written goes where others see it.
+    fn is_there(&self, path: &Path) -> bool {
         self.open.same_files(&Sight::of(path))
+    }
+
+    /// The last look before a commit. Fails if what was written does not go where others see it.
+    pub(super) fn check_before_commit(&self, path: &Path) -> Result<()> {
+        if self.is_there(path) {
+            return Ok(());
+        }
+        Err(Error::FileAway { path: path.to_owned(), why: "was replaced".into() })
     }
 
     fn difference(&self, now: &Sight) -> Difference {
@@ -292,20 +300,17 @@ impl Replica {
         if let Some(why) = stale_log::in_use(&path) {
             return Err(self.away(why.into()));
         }
-        super::check_file(&path, &self.config)?;
+        check_file(&path, &self.config)?;
         if !health::any(&store::open_to_read(&path, self.config.busy_timeout)?)? {
             return Err(lock::tracking_lost(&path));
         }
         self.lock.renew()?;
-        let opened = super::open_file(&path, &self.config, Some(&self.mark))?;
-        let Opened { connection, mark, writer, side_tables_at } = opened;
-        let readers = self.place.readers.clone();
-        self.connection = connection;
-        (self.replica, self.writer, self.mark) = (mark.replica, writer, mark);
-        (self.catalog, self.schema_version, self.data_version) = (Catalog::default(), None, 0);
-        self.side_tables_at = Some(side_tables_at);
-        self.settling = Settling::new(self.config.rebuild_quiet, None);
-        self.newcomers = Newcomers::default();
+        let (connection, memory) = open_file(&path, &self.config, Some(&self.memory.mark))?;
+        let (readers, pragmas) = (self.place.readers.clone(), self.user_tables.pragmas);
+        self.replica = memory.mark.replica;
+        (self.connection, self.memory) = (connection, memory);
+        let settling = Settling::new(self.config.rebuild_quiet, None);
+        self.user_tables = UserTables { pragmas, ..UserTables::new(settling) };
         self.notes = Notes::default();
         self.durability.begin_anew();
         self.place = Place { readers, ..Place::of(&path) };
@@ -332,7 +337,7 @@ impl Replica {
             && now.wal_length > 0;
         // Whoever uses the new file and is done with it has removed the log.
         let in_use = now.file.and_then(is_used_by_others).unwrap_or_else(|| {
-            super::data_version(&self.connection).is_ok_and(|version| version != self.data_version)
+            super::data_version(&self.connection).is_ok_and(|version| version != self.memory.data_version)
         });
         (left && !in_use).then(|| beside(&self.path, "-wal"))
     }

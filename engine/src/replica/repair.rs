@@ -11,8 +11,7 @@ use super::{Replica, begin};
 use crate::env::{ids, now};
 use crate::error::Result;
 use crate::schema::unchanged;
-use crate::store::{backlog, identity, parked, progress, quarantine, writers};
-use crate::turn::apply::TableNumbers;
+use crate::store::{backlog, identity, parked, quarantine, writers};
 use crate::turn::capture::{self, Author};
 use crate::turn::materialize::{Limit, Materializer};
 use crate::turn::merge::{Flow, Incoming, Merge};
@@ -29,21 +28,10 @@ impl Replica {
         // Nothing of what is noted is believed, not even what the rows wait for.
         parked::forget_waits(&tx)?;
         backlog::refresh_parked(&tx)?;
-        let mut merge = Merge {
-            tx: &tx,
-            own: self.replica,
-            vector: progress::vector(&tx)?,
-            numbers: TableNumbers::default(),
-            touched: Default::default(),
-            materializer: Materializer::new(
-                &tx,
-                &self.catalog,
-                &self.shunned,
-                Limit::NONE,
-                self.config.row_time,
-            )?,
-        };
-        for table in self.catalog.iter() {
+        let (catalog, shunned) = (&self.user_tables.catalog, self.shunned.rows());
+        let materializer = Materializer::new(&tx, catalog, shunned, Limit::NONE, self.config.row_time)?;
+        let mut merge = Merge::new(&tx, self.replica, Default::default(), materializer)?;
+        for table in catalog.iter() {
             merge.materializer.judge_all(table.id);
         }
         match merge.all(&[], usize::MAX >> 1, None)? {
@@ -66,9 +54,9 @@ impl Replica {
             }
             unchanged::forget(tx)
         })?;
-        // See `try_turn`: documents may have been dropped.
-        self.writer = ids::writer();
-        self.schema_version = None;
+        // See `Start::look`: documents may have been dropped.
+        self.memory.writer = ids::writer();
+        self.user_tables.look_again();
         Ok(())
     }
 
@@ -114,7 +102,7 @@ impl Replica {
     /// Sends the documents of some rows whole, as changesets of ours.
     pub(crate) fn publish(&mut self, rows: &BTreeSet<(String, RowKey)>) -> Result<()> {
         self.capture_settled()?;
-        let (writer, bytes) = (self.writer, self.config.changeset_bytes);
+        let (writer, bytes) = (self.memory.writer, self.config.changeset_bytes);
         self.write("sending documents whole", |tx, found| {
             let writer = if found.changed { ids::writer() } else { writer };
             let author = Author { replica: found.replica, writer };

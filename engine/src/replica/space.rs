@@ -110,9 +110,9 @@ impl Replica {
         for set in objects::set_pragmas(&tx)? {
             made.notes.push(format!("{set} was taken over from the space"));
         }
-        objects::remember(&tx, &self.catalog)?;
+        objects::remember(&tx, &self.user_tables.catalog)?;
         tx.commit().doing("making the space's tables")?;
-        self.schema_version = None;
+        self.user_tables.look_again();
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Replica {
         let gate = Gate::install(&mut self.connection)?;
         let done = work(&mut self.connection, &gate);
         gate.remove(&mut self.connection)?;
-        self.schema_version = None;
+        self.user_tables.look_again();
         done
     }
 }
@@ -148,19 +148,59 @@ fn make_tables(
     defined: &[Definition],
     hopeless: &mut HashSet<String>,
 ) -> Result<Option<Made>> {
-    let (mut made, mut here) = (Made::default(), Vec::new());
-    let mut attempt = |making, sql: &str| -> Result<Option<std::result::Result<(), String>>> {
-        if hopeless.contains(sql) {
+    let mut made = Made::default();
+    let mut attempts = Attempts { tx, gate, hopeless };
+    // All tables before the first index: an index must not take the name of a table.
+    let Some(here) = make_each_table(&mut attempts, defined, &mut made)? else { return Ok(None) };
+    for definition in &here {
+        if make_indexes(&mut attempts, definition, &mut made)?.is_none() {
+            return Ok(None);
+        }
+    }
+    for definition in here {
+        let table = definition.called();
+        match track(tx, definition)? {
+            Ok(()) => made.tables.push(table.to_owned()),
+            Err(reason) => {
+                made.left_out.retain(|left| left.table.as_deref() != Some(table));
+                made.renamed_indexes.retain(|renamed| renamed.table != table);
+                made.leave_out(ObjectKind::Table, table, None, reason);
+            }
+        }
+    }
+    Ok(Some(made))
+}
+
+/// Attempts to run the space's statements.
+struct Attempts<'a> {
+    tx: &'a Transaction<'a>,
+    gate: &'a Gate,
+    /// Statements that took so long that SQLite interrupted them.
+    hopeless: &'a mut HashSet<String>,
+}
+
+impl Attempts<'_> {
+    /// The inner error says why the statement fails. `None`: it took the whole transaction with it.
+    fn attempt(&mut self, making: Making, sql: &str) -> Result<Option<std::result::Result<(), String>>> {
+        if self.hopeless.contains(sql) {
             return Ok(Some(Err("it takes too long".to_owned())));
         }
-        let attempted = gate.make(tx, making, sql)?;
-        if tx.is_autocommit() {
-            hopeless.insert(sql.to_owned());
+        let attempted = self.gate.make(self.tx, making, sql)?;
+        if self.tx.is_autocommit() {
+            self.hopeless.insert(sql.to_owned());
             return Ok(None);
         }
         Ok(Some(attempted))
-    };
-    // All tables before the first index: an index must not take the name of a table.
+    }
+}
+
+/// Makes the tables that are not here. Returns them, or `None` if the transaction was rolled back.
+fn make_each_table<'d>(
+    attempts: &mut Attempts<'_>,
+    defined: &'d [Definition],
+    made: &mut Made,
+) -> Result<Option<Vec<&'d Definition>>> {
+    let mut here: Vec<&Definition> = Vec::new();
     for definition in defined {
         let table = definition.called();
         let called_so = |other: &&&Definition| other.called().eq_ignore_ascii_case(table);
@@ -173,12 +213,12 @@ fn make_tables(
             made.leave_out(ObjectKind::Table, table, None, reason);
             continue;
         }
-        if introspect::table(tx, table)?.is_some() {
+        if introspect::table(attempts.tx, table)?.is_some() {
             continue;
         }
         let attempted = match &definition.sql {
             None => Some(Err("the space has no statement for it".to_owned())),
-            Some(sql) => attempt(Making::Table(table.to_owned()), sql)?,
+            Some(sql) => attempts.attempt(Making::Table(table.to_owned()), sql)?,
         };
         match attempted {
             None => return Ok(None),
@@ -186,34 +226,25 @@ fn make_tables(
             Some(Ok(())) => here.push(definition),
         }
     }
-    for definition in &here {
-        let table = definition.called();
-        for index in definition.indexes() {
-            let Some((index, renamed)) = with_free_name(tx, table, &index)? else {
-                let reason = "it is no CREATE INDEX statement".to_owned();
-                made.leave_out(ObjectKind::Index, &index_name(&index), Some(table), reason);
-                continue;
-            };
-            match attempt(Making::Index(table.to_owned()), &index)? {
-                None => return Ok(None),
-                Some(Ok(())) => made.renamed_indexes.extend(renamed),
-                Some(Err(reason)) => {
-                    made.leave_out(ObjectKind::Index, &index_name(&index), Some(table), reason)
-                }
-            }
+    Ok(Some(here))
+}
+
+/// Makes the indexes of a table. `None`: the transaction was rolled back.
+fn make_indexes(attempts: &mut Attempts<'_>, definition: &Definition, made: &mut Made) -> Result<Option<()>> {
+    let table = definition.called();
+    for index in definition.indexes() {
+        let Some((index, renamed)) = with_free_name(attempts.tx, table, &index)? else {
+            let reason = "it is no CREATE INDEX statement".to_owned();
+            made.leave_out(ObjectKind::Index, &index_name(&index), Some(table), reason);
+            continue;
+        };
+        match attempts.attempt(Making::Index(table.to_owned()), &index)? {
+            None => return Ok(None),
+            Some(Ok(())) => made.renamed_indexes.extend(renamed),
+            Some(Err(reason)) => made.leave_out(ObjectKind::Index, &index_name(&index), Some(table), reason),
         }
     }
-    for definition in here {
-        match track(tx, definition)? {
-            Ok(()) => made.tables.push(definition.called().to_owned()),
-            Err(reason) => {
-                made.left_out.retain(|left| left.table.as_deref() != Some(definition.called()));
-                made.renamed_indexes.retain(|renamed| renamed.table != definition.called());
-                made.leave_out(ObjectKind::Table, definition.called(), None, reason);
-            }
-        }
-    }
-    Ok(Some(made))
+    Ok(Some(()))
 }
 
 /// An index's statement under a name that nothing else here has: names of indexes and tables are one set in a file, and in a

@@ -18,6 +18,7 @@ use crate::error::{Doing, Result};
 use crate::file::lock;
 use crate::file::notice::RunningEngine;
 use crate::schema::definitions::{self, Definition};
+use crate::schema::introspect::Look;
 use crate::schema::inventory::Inventory;
 use crate::schema::tracking::rule::{self, Rule};
 use crate::schema::{Catalog, Table, column_changes, introspect, triggers};
@@ -170,40 +171,7 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
     let untracked = rule::untracked(&tx)?;
     let tracks_all = matches!(Rule::of(&tx)?, Some(Rule::All(_)));
     let (changesets, bytes) = outbox::waiting(&tx, acked)?;
-    let entries = tables::all(&tx)?;
-    let known = match catalog {
-        Some(_) => BTreeMap::new(),
-        None => introspect::tables(&tx, &Inventory::read_users(&tx)?)?,
-    };
-    let table_of = |entry: &Entry| match catalog {
-        Some(catalog) => catalog.get(entry.id).map(|tracked| &tracked.table),
-        None => known.get(&fold(&entry.spelled)).and_then(|look| look.as_ref().ok()),
-    };
-    let counts = Counts::read(&tx)?;
-    let watched: BTreeSet<i64> = triggers::places(&tx)?.into_iter().map(|(id, _)| id).collect();
-    let to_show = count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?;
-    let definitions: BTreeMap<String, Definition> =
-        definitions::all(&tx)?.into_iter().map(|known| (known.name.clone(), known)).collect();
-    let is_retired = |entry: &Entry| definitions.get(&entry.name).is_some_and(|known| known.retired);
-    let is_gone = |entry: &Entry| matches!(entry.state, State::Missing | State::Unknown) && is_retired(entry);
-    let tracked = entries.iter().filter(|entry| entry.state == State::Tracked);
-    let tracked: BTreeSet<String> = tracked.map(|entry| fold(&entry.spelled)).collect();
-    let entries = entries.into_iter().filter(|entry| entry.id != DEFINITIONS && !is_gone(entry));
-    let tables: Vec<TableStatus> = entries
-        .map(|entry| {
-            let table = table_of(&entry).filter(|_| entry.state == State::Tracked);
-            let local_only = table.map_or(Ok(0), |table| local_only(&tx, table))?;
-            let lost_triggers = table.is_some() && !watched.contains(&entry.id);
-            let mut concerns = concerns(&entry, definitions.get(&entry.name));
-            let namesake = namesake(&entry, &tracked);
-            concerns.extend(namesake.clone());
-            let elsewhere = namesake.or_else(|| elsewhere(&entry, &untracked, tracks_all));
-            let mut status = TableStatus { concerns, ..table_status(entry, &counts, local_only) };
-            status.reason = status.reason.or(elsewhere);
-            status.settling |= lost_triggers;
-            Ok(status)
-        })
-        .collect::<Result<_>>()?;
+    let tables = Survey::read(&tx, catalog)?.tables(&untracked, tracks_all)?;
     Ok(Status {
         replica: identity::replica(&tx)?,
         space: identity::space(&tx)?,
@@ -211,7 +179,7 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         waits: Waits {
             to_capture: tables.iter().map(|table| table.pending).sum(),
             to_send: changesets,
-            to_show,
+            to_show: count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?,
         },
         tables,
         lag_ms: lag(&tx, acked)?,
@@ -228,6 +196,75 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         tracks_all,
         untracked: untracked.into_iter().map(|(table, refusal)| Untracked { table, refusal }).collect(),
     })
+}
+
+/// What is read of a file to say how each table of it is doing.
+struct Survey<'a> {
+    connection: &'a Connection,
+    catalog: Option<&'a Catalog>,
+    /// The tables as they are, by folded name, where there is no catalog.
+    looks: BTreeMap<String, Look>,
+    counts: Counts,
+    /// The numbers of the tables that have our triggers.
+    watched: BTreeSet<i64>,
+    /// What the space says of its tables, by the names that they travel by.
+    definitions: BTreeMap<String, Definition>,
+}
+
+impl<'a> Survey<'a> {
+    fn read(connection: &'a Connection, catalog: Option<&'a Catalog>) -> Result<Self> {
+        let looks = match catalog {
+            Some(_) => BTreeMap::new(),
+            None => introspect::tables(connection, &Inventory::read_users(connection)?)?,
+        };
+        let definitions = definitions::all(connection)?;
+        Ok(Self {
+            connection,
+            catalog,
+            looks,
+            counts: Counts::read(connection)?,
+            watched: triggers::places(connection)?.into_iter().map(|(id, _)| id).collect(),
+            definitions: definitions.into_iter().map(|known| (known.name.clone(), known)).collect(),
+        })
+    }
+
+    /// How each table is doing that the file, or the space, has.
+    fn tables(&self, untracked: &[(String, Option<Refusal>)], tracks_all: bool) -> Result<Vec<TableStatus>> {
+        let mut entries = tables::all(self.connection)?;
+        let tracked = entries.iter().filter(|entry| entry.state == State::Tracked);
+        let tracked: BTreeSet<String> = tracked.map(|entry| fold(&entry.spelled)).collect();
+        entries.retain(|entry| entry.id != DEFINITIONS && !self.is_gone(entry));
+        let status = |entry: Entry| {
+            let namesake = namesake(&entry, &tracked);
+            let elsewhere = namesake.clone().or_else(|| elsewhere(&entry, untracked, tracks_all));
+            let mut status = self.table(entry)?;
+            status.concerns.extend(namesake);
+            status.reason = status.reason.or(elsewhere);
+            Ok(status)
+        };
+        entries.into_iter().map(status).collect()
+    }
+
+    /// Whether a table is not here, and the space has given it up.
+    fn is_gone(&self, entry: &Entry) -> bool {
+        let is_retired = || self.definitions.get(&entry.name).is_some_and(|known| known.retired);
+        matches!(entry.state, State::Missing | State::Unknown) && is_retired()
+    }
+
+    /// How one table is doing, by itself.
+    fn table(&self, entry: Entry) -> Result<TableStatus> {
+        let table = match self.catalog {
+            Some(catalog) => catalog.get(entry.id).map(|tracked| &tracked.table),
+            None => self.looks.get(&fold(&entry.spelled)).and_then(|look| look.as_ref().ok()),
+        };
+        let table = table.filter(|_| entry.state == State::Tracked);
+        let local_only = table.map_or(Ok(0), |table| local_only(self.connection, table))?;
+        let lost_triggers = table.is_some() && !self.watched.contains(&entry.id);
+        let concerns = concerns(&entry, self.definitions.get(&entry.name));
+        let mut status = TableStatus { concerns, ..table_status(entry, &self.counts, local_only) };
+        status.settling |= lost_triggers;
+        Ok(status)
+    }
 }
 
 fn count(connection: &Connection, sql: &str) -> Result<u64> {

@@ -1,9 +1,11 @@
 //! What the user's tables look like, which of them can be tracked, and how we watch them.
 //!
-//! May use `store` and what is below it. Begin with `reconcile.rs`, which brings the rest together:
+//! May use `store` and what is below it. Begin with `reconcile.rs`, which brings the rest together; it finds the table of
+//! each entry (`identify`) and looks at each by itself (`renewal`):
 //!
 //! - the tables as they are: `inventory`, `introspect`, `constraints`, `keys`, `storage`, `sql_text`, `effects`;
-//! - which are tracked, and by which triggers: `tracking`, `eligibility`, `bookkeeping`, `warnings`, `triggers`, `creation`, `unchanged`;
+//! - which are tracked, and by which triggers: `tracking`, `lifecycle`, `eligibility`, `bookkeeping`, `warnings`,
+//!   `triggers`, `installed`, `creation`, `unchanged`;
 //! - the names under which they travel: `names`, `column_list`, `column_changes`, `moved_names`, and the rows' `evidence`;
 //! - tables that were rebuilt: `rebuilt`, `settling`, `passing_names`;
 //! - what the space defines: `definitions`, `objects`, `making`.
@@ -17,9 +19,12 @@ pub(crate) mod definitions;
 pub(crate) mod effects;
 pub(crate) mod eligibility;
 mod evidence;
+mod identify;
+mod installed;
 pub(crate) mod introspect;
 pub(crate) mod inventory;
 mod keys;
+pub(crate) mod lifecycle;
 pub(crate) mod making;
 pub(crate) mod moved_names;
 pub(crate) mod names;
@@ -27,6 +32,7 @@ pub(crate) mod objects;
 pub(crate) mod passing_names;
 pub(crate) mod rebuilt;
 pub(crate) mod reconcile;
+mod renewal;
 pub(crate) mod settling;
 pub(crate) mod sql_text;
 mod storage;

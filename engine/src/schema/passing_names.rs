@@ -9,7 +9,7 @@ use rusqlite::Transaction;
 
 use super::definitions::{self, Definition};
 use super::introspect::Look;
-use super::reconcile;
+use super::lifecycle;
 use crate::error::{Doing, Result};
 use crate::store::tables::{Entry, State};
 use crate::store::{documents, fold, identity, quote, value};
@@ -137,5 +137,5 @@ pub(super) fn retire(
     }
     entry.reason =
         Some(format!("it was renamed to '{rebuilt}', which a migration made anew under this name"));
-    reconcile::end_as(tx, entry, State::Missing)
+    lifecycle::end_as(tx, entry, State::Missing)
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use driftless_protocol::RowKey;
 use rusqlite::{Transaction, params_from_iter};
 
-use super::reconcile::enqueue_all;
+use super::lifecycle::enqueue_all;
 use super::{Catalog, Table};
 use crate::error::{Doing, Error, Result};
 use crate::store::dirty::{self, Mark, Why};

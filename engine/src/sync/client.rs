@@ -23,6 +23,7 @@ use crate::address::Address;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 use crate::file::state::SyncState;
+use crate::replica::Introduction;
 
 /// So often in a row a relay refuses with one code before it is believed: one bit that the network flips can make a
 /// request into one that is refused for good, and then somebody would have to come and start the sync again.
@@ -167,48 +168,45 @@ impl Client {
         }
     }
 
+    /// One connection, from knocking at the relay's door to its end.
     async fn connection(&mut self) -> Ended {
-        let introduced = {
-            let mut introducing =
-                std::pin::pin!(again_while_busy(self.worker.clone(), |replica| replica.introduce()));
+        match self.begin().await {
+            Ok((introduction, socket)) => self.converse(introduction, socket).await,
+            Err(ended) => ended,
+        }
+    }
+
+    /// Asks the file who it is, and the relay for a connection.
+    async fn begin(&mut self) -> std::result::Result<(Introduction, Socket), Ended> {
+        let introducing = again_while_busy(self.worker.clone(), |replica| replica.introduce());
+        let introduction = {
+            let mut introducing = std::pin::pin!(introducing);
             loop {
                 tokio::select! {
-                    introduced = &mut introducing => break introduced,
+                    introduced = &mut introducing => break introduced.map_err(Ended::by)?,
                     // Nobody who stops waits for an app that does not let go of the write lock.
-                    control = self.control.recv() => match control {
-                        Some(Control::SyncNow(waiter)) => self.waiting.push(waiter),
-                        Some(Control::Stop) | None => return Ended::Stopped,
-                    },
+                    control = self.control.recv() => stay(control, &mut self.waiting)?,
                 }
             }
-        };
-        let introduction = match introduced {
-            Ok(introduced) => introduced,
-            Err(error) => return Ended::by(error),
         };
         self.opening = Opening::of(&self.address, &introduction, self.config.new_space);
         if let Some(refusal) = self.opening.refusal(self.worker.path(), &self.address) {
-            return Ended::Refused(refusal);
+            return Err(Ended::Refused(refusal));
         }
         self.knocked.store(true, Ordering::Relaxed);
-        let connected = {
-            let mut connecting = std::pin::pin!(connect(&self.config, &self.address));
-            loop {
-                tokio::select! {
-                    connected = &mut connecting => break connected,
-                    () = self.worker.closed() => return Ended::Refused(self.worker.stopped()),
-                    // Nobody who stops waits for a relay that does not answer.
-                    control = self.control.recv() => match control {
-                        Some(Control::SyncNow(waiter)) => self.waiting.push(waiter),
-                        Some(Control::Stop) | None => return Ended::Stopped,
-                    },
-                }
+        let mut connecting = std::pin::pin!(connect(&self.config, &self.address));
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return Ok((introduction, connected?)),
+                () = self.worker.closed() => return Err(Ended::Refused(self.worker.stopped())),
+                // Nobody who stops waits for a relay that does not answer.
+                control = self.control.recv() => stay(control, &mut self.waiting)?,
             }
-        };
-        let mut socket = match connected {
-            Ok(socket) => socket,
-            Err(ended) => return ended,
-        };
+        }
+    }
+
+    /// Drives the conversation until it ends.
+    async fn converse(&mut self, introduction: Introduction, mut socket: Socket) -> Ended {
         let propose = (self.create && introduction.space.is_none()).then(SpaceId::random);
         let (mut session, hello) = Session::begin(
             introduction.replica,
@@ -221,15 +219,27 @@ impl Client {
         if !own.is_none() {
             session.say(own);
         }
-        let greeting = Instant::now();
         let asked = std::mem::take(&mut self.waiting);
         let (worker, config, others) = (self.worker.clone(), self.config.clone(), self.others.clone());
         let mut connection = Connection::new(session, worker, config, others, asked);
         connection.run(vec![hello]);
-        let ended =
-            connection.drive(&mut socket, &mut self.control, &self.state, &mut self.own, greeting).await;
+        let ended = connection.drive(&mut socket, &mut self.control, &self.state, &mut self.own).await;
         self.waiting.extend(connection.still_waiting());
         ended
+    }
+}
+
+/// Notes who waits; ends what is begun, if it is to stop.
+fn stay(
+    control: Option<Control>,
+    waiting: &mut Vec<oneshot::Sender<Result<()>>>,
+) -> std::result::Result<(), Ended> {
+    match control {
+        Some(Control::SyncNow(waiter)) => {
+            waiting.push(waiter);
+            Ok(())
+        }
+        Some(Control::Stop) | None => Err(Ended::Stopped),
     }
 }
 

@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -80,9 +80,9 @@ impl Ended {
     }
 }
 
-/// What the engine's thread answered.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// What the engine's thread answered.
 enum Event {
     Judged(Result<Verdict>),
     Read(Result<Vec<driftless_protocol::Changeset>>),
@@ -122,6 +122,11 @@ pub(super) struct Connection {
     others: Others,
     /// Questions to be answered once so many notes are done and written.
     settled: VecDeque<(u64, u64)>,
+    /// When the relay was greeted, and when it was last heard.
+    begun: Instant,
+    heard: Instant,
+    /// Whether the session has become live.
+    online: bool,
     ended: Option<Ended>,
 }
 
@@ -152,6 +157,9 @@ impl Connection {
             patience: Patience::default(),
             others,
             settled: VecDeque::new(),
+            begun: Instant::now(),
+            heard: Instant::now(),
+            online: false,
             ended: None,
         }
     }
@@ -161,70 +169,43 @@ impl Connection {
         self.asked.into_iter().chain(self.waiting.into_iter().map(|(_, waiter)| waiter))
     }
 
+    /// Drives the conversation until it ends, and says goodbye. `own`: what the others are to be let know of this replica.
     pub(super) async fn drive(
         &mut self,
         socket: &mut Socket,
         control: &mut mpsc::Receiver<Control>,
         state: &watch::Sender<SyncState>,
         own: &mut watch::Receiver<Presence>,
-        greeting: Instant,
     ) -> Ended {
         let (mut sink, mut stream) = socket.split();
         let mut progress = self.worker.progress();
-        let mut heartbeat = interval(HEARTBEAT.min(self.config.silence / 3).max(Duration::from_millis(10)));
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
-        let mut online = false;
+        let mut heartbeat = heartbeat(&self.config);
         // The frame on its way, and whether the sink has bytes that it has not yet flushed.
         let mut unflushed = false;
         let ended = loop {
             if let Some(ended) = self.ended.take() {
                 break ended;
             }
-            if self.session.is_live() && !online {
-                online = true;
-                state.send_replace(SyncState::Online);
-                self.worker.notice().heard(&self.config.url);
-                tracing::info!(url = %self.config.url, "online");
-                for waiter in std::mem::take(&mut self.asked) {
-                    self.question(waiter);
-                }
+            if self.session.is_live() && !self.online {
+                self.go_online(state);
             }
             self.apply_next();
-            let can_read = self.unapplied_bytes < UNAPPLIED_BYTES && !self.renaming;
             let wants_part = self.outgoing.is_empty();
             tokio::select! {
-                frame = stream.next(), if can_read => {
-                    heard = Instant::now();
-                    match frame {
-                        Some(Ok(message)) => {
-                            if online {
-                                self.worker.notice().heard(&self.config.url);
-                            }
-                            self.on_frame(message);
-                        }
-                        Some(Err(error)) => break Ended::Broken(error.to_string()),
-                        None => break Ended::Broken("the relay hung up".into()),
-                    }
-                }
+                frame = stream.next(), if self.can_read() => self.on_read(frame),
                 sent = flush(&mut sink, &mut self.outgoing, &mut unflushed), if unflushed || !self.outgoing.is_empty() => {
                     if let Err(error) = sent {
-                        break Ended::Broken(error.to_string());
+                        self.end(Ended::Broken(error.to_string()));
                     }
                 }
                 Some(event) = self.pending.next() => self.on_event(event),
-                changed = progress.changed() => {
-                    if changed.is_err() {
-                        break Ended::Refused(self.worker.stopped());
+                changed = progress.changed() => match changed {
+                    Ok(()) => {
+                        let (name, held) = progress.borrow_and_update().clone();
+                        self.on_progress(name, held);
                     }
-                    let (name, held) = progress.borrow_and_update().clone();
-                    if name != self.session.replica() {
-                        // The file started over: what it sends now it sends under another name.
-                        break Ended::Renamed;
-                    }
-                    let actions = self.session.progressed(held);
-                    self.run(actions);
-                }
+                    Err(_) => self.end(Ended::Refused(self.worker.stopped())),
+                },
                 part = next_part(&mut self.snapshot), if wants_part => self.on_event(Event::Snapshot(part)),
                 // Only when nothing else waits: of what is said faster than it can be sent the latest is sent.
                 Ok(()) = own.changed(), if self.outgoing.is_empty() => {
@@ -232,28 +213,8 @@ impl Connection {
                     let actions = self.session.say(presence);
                     self.run(actions);
                 }
-                message = control.recv() => match message {
-                    Some(Control::SyncNow(waiter)) if online => self.question(waiter),
-                    Some(Control::SyncNow(waiter)) => self.asked.push(waiter),
-                    Some(Control::Stop) | None => break Ended::Stopped,
-                },
-                _ = heartbeat.tick() => {
-                    if can_read && heard.elapsed() > self.config.silence {
-                        break Ended::Broken(format!("nothing was heard for {:?}", self.config.silence));
-                    }
-                    if !online && self.is_greeting() && greeting.elapsed() > self.config.connect_timeout {
-                        break Ended::Broken(format!("no welcome in {:?}", self.config.connect_timeout));
-                    }
-                    if !self.session.waits() || !self.has_done_its_part(can_read) {
-                        self.patience.renew();
-                    } else if self.patience.is_over(self.config.silence, self.session.in_flight_bytes()) {
-                        break Ended::Broken("the relay does not answer".into());
-                    }
-                    let ping = self.patience.ping();
-                    self.outgoing.push_back(ping);
-                    let actions = self.session.tick();
-                    self.run(actions);
-                }
+                message = control.recv() => self.on_control(message),
+                _ = heartbeat.tick() => self.on_heartbeat(),
             }
         };
         self.others.nobody();
@@ -264,9 +225,75 @@ impl Connection {
         ended
     }
 
+    /// Both sides have agreed on where they are.
+    fn go_online(&mut self, state: &watch::Sender<SyncState>) {
+        self.online = true;
+        state.send_replace(SyncState::Online);
+        self.worker.notice().heard(&self.config.url);
+        tracing::info!(url = %self.config.url, "online");
+        for waiter in std::mem::take(&mut self.asked) {
+            self.question(waiter);
+        }
+    }
+
+    fn can_read(&self) -> bool {
+        self.unapplied_bytes < UNAPPLIED_BYTES && !self.renaming
+    }
+
+    fn on_read(&mut self, frame: Option<std::result::Result<Message, WsError>>) {
+        self.heard = Instant::now();
+        match frame {
+            Some(Ok(message)) => {
+                if self.online {
+                    self.worker.notice().heard(&self.config.url);
+                }
+                self.on_frame(message);
+            }
+            Some(Err(error)) => self.end(Ended::Broken(error.to_string())),
+            None => self.end(Ended::Broken("the relay hung up".into())),
+        }
+    }
+
+    /// The file has this name now, and holds this.
+    fn on_progress(&mut self, name: ReplicaId, held: StateVector) {
+        if name != self.session.replica() {
+            // The file started over: what it sends now it sends under another name.
+            return self.end(Ended::Renamed);
+        }
+        let actions = self.session.progressed(held);
+        self.run(actions);
+    }
+
+    fn on_control(&mut self, message: Option<Control>) {
+        match message {
+            Some(Control::SyncNow(waiter)) if self.online => self.question(waiter),
+            Some(Control::SyncNow(waiter)) => self.asked.push(waiter),
+            Some(Control::Stop) | None => self.end(Ended::Stopped),
+        }
+    }
+
+    /// Ends a connection on which the relay has been silent for too long; else pings it.
+    fn on_heartbeat(&mut self) {
+        if self.can_read() && self.heard.elapsed() > self.config.silence {
+            return self.end(Ended::Broken(format!("nothing was heard for {:?}", self.config.silence)));
+        }
+        if !self.online && self.is_greeting() && self.begun.elapsed() > self.config.connect_timeout {
+            return self.end(Ended::Broken(format!("no welcome in {:?}", self.config.connect_timeout)));
+        }
+        if !self.session.waits() || !self.has_done_its_part() {
+            self.patience.renew();
+        } else if self.patience.is_over(self.config.silence, self.session.in_flight_bytes()) {
+            return self.end(Ended::Broken("the relay does not answer".into()));
+        }
+        let ping = self.patience.ping();
+        self.outgoing.push_back(ping);
+        let actions = self.session.tick();
+        self.run(actions);
+    }
+
     /// Whether nothing that the session waits for is still to be done here.
-    fn has_done_its_part(&self, can_read: bool) -> bool {
-        can_read && self.pending.is_empty() && self.snapshot.is_none() && self.unapplied.is_empty()
+    fn has_done_its_part(&self) -> bool {
+        self.can_read() && self.pending.is_empty() && self.snapshot.is_none() && self.unapplied.is_empty()
     }
 
     fn is_greeting(&self) -> bool {
@@ -545,6 +572,13 @@ pub(super) async fn again_while_busy<T: Send + 'static>(
             done => return done,
         }
     }
+}
+
+/// Ticks whenever it is time to ping.
+fn heartbeat(config: &SyncConfig) -> Interval {
+    let mut heartbeat = interval(HEARTBEAT.min(config.silence / 3).max(Duration::from_millis(10)));
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
 }
 
 /// The next part of a snapshot that is being made; never, if none is.

@@ -49,11 +49,24 @@ pub(crate) enum Flow {
 /// The second half of a turn: apply, materialize, progress.
 pub(crate) struct Merge<'a> {
     pub(crate) tx: &'a Transaction<'a>,
-    pub(crate) own: ReplicaId,
-    pub(crate) vector: StateVector,
-    pub(crate) numbers: TableNumbers,
+    own: ReplicaId,
+    vector: StateVector,
+    numbers: TableNumbers,
     pub(crate) touched: TouchedRows,
     pub(crate) materializer: Materializer<'a>,
+}
+
+impl<'a> Merge<'a> {
+    /// `touched`: rows that were captured, which are to be materialized first.
+    pub(crate) fn new(
+        tx: &'a Transaction<'a>,
+        own: ReplicaId,
+        touched: TouchedRows,
+        materializer: Materializer<'a>,
+    ) -> Result<Self> {
+        let vector = progress::vector(tx)?;
+        Ok(Self { tx, own, vector, numbers: TableNumbers::default(), touched, materializer })
+    }
 }
 
 impl Merge<'_> {

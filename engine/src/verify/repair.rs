@@ -92,8 +92,10 @@ impl Done {
     }
 }
 
+/// What the engine was doing when a repair fails.
+const DOING: &str = "repairing the side tables";
+
 fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
-    let doing = "repairing the side tables";
     match remedy {
         Remedy::Look { table, key } => {
             done.captured += 1;
@@ -105,60 +107,28 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
         }
         Remedy::Unlist { table, key } => {
             done.unlisted += 1;
-            for list in ["_driftless_conflicts", "_driftless_parked", "_driftless_claims"] {
-                tx.execute(&format!("DELETE FROM {list} WHERE tbl = ?1 AND key = ?2"), (table, key))
-                    .doing(doing)?;
-            }
-            Ok(())
+            unlist(tx, *table, key)
         }
         Remedy::Forget { table, key } => {
             done.dropped += 1;
-            if let Value::Blob(key) = key {
-                texts::forget(tx, *table, key)?;
-            }
-            let key = Bind(key);
-            tx.execute(
-                "DELETE FROM _driftless_documents WHERE id IN
-                 (SELECT doc FROM _driftless_rows WHERE tbl = ?1 AND key = ?2)",
-                rusqlite::params![table, key],
-            )
-            .doing(doing)?;
-            tx.execute(
-                "DELETE FROM _driftless_rows WHERE tbl = ?1 AND key = ?2",
-                rusqlite::params![table, key],
-            )
-            .doing(doing)?;
-            Ok(())
+            forget(tx, *table, key)
         }
         Remedy::Tidy => {
             done.say("took row keys without documents, and documents without row keys, away");
-            tx.execute_batch(
-                "DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents);
-                 DELETE FROM _driftless_rows WHERE tbl NOT IN (SELECT id FROM _driftless_tables);
-                 DELETE FROM _driftless_rows WHERE doc IN
-                   (SELECT doc FROM _driftless_rows GROUP BY doc HAVING count(*) > 1);
-                 DELETE FROM _driftless_documents WHERE id NOT IN (SELECT doc FROM _driftless_rows);",
-            )
-            .doing(doing)
+            tidy(tx)
         }
         Remedy::JudgeAgain => {
             done.say("judged the rows that are parked, and their tables, again");
-            parked::forget_waits(tx)?;
-            backlog::refresh_parked(tx)?;
-            for entry in tables::all(tx)?.into_iter().filter(|entry| entry.state == State::Tracked) {
-                tables::set_unjudged(tx, entry.id)?;
-            }
-            // What rows hold that wait for their parents is worked out anew with them.
-            tx.execute_batch("DELETE FROM _driftless_claims").doing(doing)
+            judge_again(tx)
         }
         Remedy::DropWaiting(id) => {
             done.say("dropped changesets from the inbox that cannot be read: they come again");
-            tx.execute("DELETE FROM _driftless_inbox WHERE id = ?1", [id]).doing(doing)?;
+            tx.execute("DELETE FROM _driftless_inbox WHERE id = ?1", [id]).doing(DOING)?;
             Ok(())
         }
         Remedy::DropSnapshots => {
             done.say("dropped a snapshot that cannot be read: it comes again");
-            tx.execute_batch("DELETE FROM _driftless_snapshot").doing(doing)
+            tx.execute_batch("DELETE FROM _driftless_snapshot").doing(DOING)
         }
         Remedy::EmptyOutbox => {
             done.say(
@@ -179,4 +149,50 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Takes a row off the lists of rows that are in conflict, parked, or hold UNIQUE values while they are.
+fn unlist(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
+    for list in ["_driftless_conflicts", "_driftless_parked", "_driftless_claims"] {
+        tx.execute(&format!("DELETE FROM {list} WHERE tbl = ?1 AND key = ?2"), (table, key)).doing(DOING)?;
+    }
+    Ok(())
+}
+
+/// Drops a row's document and those of its texts.
+fn forget(tx: &Transaction<'_>, table: i64, key: &Value<'static>) -> Result<()> {
+    if let Value::Blob(key) = key {
+        texts::forget(tx, table, key)?;
+    }
+    for sql in [
+        "DELETE FROM _driftless_documents WHERE id IN
+         (SELECT doc FROM _driftless_rows WHERE tbl = ?1 AND key = ?2)",
+        "DELETE FROM _driftless_rows WHERE tbl = ?1 AND key = ?2",
+    ] {
+        tx.execute(sql, rusqlite::params![table, Bind(key)]).doing(DOING)?;
+    }
+    Ok(())
+}
+
+/// Drops row keys without documents, documents without keys, and keys that share a document.
+fn tidy(tx: &Transaction<'_>) -> Result<()> {
+    tx.execute_batch(
+        "DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents);
+         DELETE FROM _driftless_rows WHERE tbl NOT IN (SELECT id FROM _driftless_tables);
+         DELETE FROM _driftless_rows WHERE doc IN
+           (SELECT doc FROM _driftless_rows GROUP BY doc HAVING count(*) > 1);
+         DELETE FROM _driftless_documents WHERE id NOT IN (SELECT doc FROM _driftless_rows);",
+    )
+    .doing(DOING)
+}
+
+/// Has all that is parked judged, believing nothing of what is noted about it.
+fn judge_again(tx: &Transaction<'_>) -> Result<()> {
+    parked::forget_waits(tx)?;
+    backlog::refresh_parked(tx)?;
+    for entry in tables::all(tx)?.into_iter().filter(|entry| entry.state == State::Tracked) {
+        tables::set_unjudged(tx, entry.id)?;
+    }
+    // What rows hold that wait for their parents is worked out anew with them.
+    tx.execute_batch("DELETE FROM _driftless_claims").doing(DOING)
 }

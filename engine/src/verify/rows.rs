@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_protocol::{KeyError, RowKey, Value};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement, params_from_iter};
 
 use super::repair::Remedy;
 use super::{DEFINITIONS_CALLED, Findings};
 use crate::document;
 use crate::document::affinity::Affinity;
+use crate::document::row::Lanes;
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
 use crate::schema::{Catalog, Tracked, definitions, introspect, triggers};
@@ -194,57 +196,56 @@ impl Look<'_> {
                 tell(&format!("the documents of {called}: {count}"));
             }
             count += 1;
-            let (Ok(bytes), Ok(body)) =
-                (row.get_ref(0).doing(doing)?.as_blob(), row.get_ref(1).doing(doing)?.as_blob())
-            else {
-                self.unreadable(table, called, row.get_ref(0).doing(doing)?, "it is no blob");
-                continue;
-            };
-            let (key, lanes) = match (RowKey::from_bytes(bytes), document::row::lanes(body)) {
-                (Ok(key), Ok(lanes)) => (key, lanes),
-                (Err(error), _) => {
-                    self.unreadable(table, called, row.get_ref(0).doing(doing)?, &error.to_string());
-                    continue;
-                }
-                (Ok(_), Err(error)) => {
-                    self.unreadable(table, called, row.get_ref(0).doing(doing)?, &error.to_string());
+            let (key, body) = (row.get_ref(0).doing(doing)?, row.get_ref(1).doing(doing)?);
+            let document = match readable(key, body) {
+                Ok(document) => document,
+                Err(why) => {
+                    self.unreadable(table, called, key, &why);
                     continue;
                 }
             };
             let (Some(tracked), Some(shown)) = (tracked, &mut shown) else { continue };
-            let mut state = lanes.renamed(&tracked.renames).state(tracked.options.deletes_win);
-            if !tracked.table.can_have(self.connection, &key, &key.values())? {
-                // Whether it is listed as parked is for that check to say.
-                self.found.check("tables").looked_at += 1;
-                continue;
-            }
-            match texts::fill(self.connection, table, bytes, &mut state, |_| None) {
-                Err(Error::TextDoc(error)) => {
-                    self.unreadable(table, called, row.get_ref(0).doing(doing)?, &error.to_string());
-                    continue;
-                }
-                filled => filled?,
-            }
-            let place = (table, bytes.to_vec());
-            if self.waiting.contains(&place) {
-                self.conflicts.remove(&place);
-                self.found.check("tables").waiting += 1;
-                continue;
-            }
-            self.conflict(tracked, &key, &state);
-            self.found.check("tables").looked_at += 1;
-            let parked = self.parked.contains_key(&place);
-            if let Some((what, remedy)) = shown.compare(tracked, &key, &state, parked)? {
-                let check = self.found.check("tables");
-                check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what);
-                self.found.remedies.push(remedy);
+            match self.document(tracked, document, shown) {
+                Err(Error::TextDoc(error)) => self.unreadable(table, called, key, &error.to_string()),
+                looked => looked?,
             }
         }
         self.found.check("documents").looked_at += count;
         Ok(())
     }
 
-    fn unreadable(&mut self, table: i64, called: &str, key: rusqlite::types::ValueRef<'_>, why: &str) {
+    /// Whether the table shows a document. Fails with [`Error::TextDoc`] if one of its texts cannot be read.
+    fn document(
+        &mut self,
+        tracked: &Tracked,
+        (key, lanes): (RowKey, Lanes<'_>),
+        shown: &mut ShownRows<'_>,
+    ) -> Result<()> {
+        let mut state = lanes.renamed(&tracked.renames).state(tracked.options.deletes_win);
+        if !tracked.table.can_have(self.connection, &key, &key.values())? {
+            // Whether it is listed as parked is for that check to say.
+            self.found.check("tables").looked_at += 1;
+            return Ok(());
+        }
+        texts::fill(self.connection, tracked.id, key.as_bytes(), &mut state, |_| None)?;
+        let place = (tracked.id, key.as_bytes().to_vec());
+        if self.waiting.contains(&place) {
+            self.conflicts.remove(&place);
+            self.found.check("tables").waiting += 1;
+            return Ok(());
+        }
+        self.conflict(tracked, &key, &state);
+        self.found.check("tables").looked_at += 1;
+        let parked = self.parked.contains_key(&place);
+        if let Some((what, remedy)) = shown.compare(tracked, &key, &state, parked)? {
+            let check = self.found.check("tables");
+            check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what);
+            self.found.remedies.push(remedy);
+        }
+        Ok(())
+    }
+
+    fn unreadable(&mut self, table: i64, called: &str, key: ValueRef<'_>, why: &str) {
         let name = key.as_blob().ok().and_then(|bytes| RowKey::from_bytes(bytes).ok());
         let name = name.map(|key| key.to_string());
         let what = format!("the document cannot be read: {why}");
@@ -343,6 +344,14 @@ impl Look<'_> {
         }
         Ok(())
     }
+}
+
+/// A row's key and the lanes of its document, or why they cannot be read.
+fn readable<'a>(key: ValueRef<'_>, body: ValueRef<'a>) -> std::result::Result<(RowKey, Lanes<'a>), String> {
+    let (Ok(key), Ok(body)) = (key.as_blob(), body.as_blob()) else { return Err("it is no blob".to_owned()) };
+    let key = RowKey::from_bytes(key).map_err(|error| error.to_string())?;
+    let lanes = document::row::lanes(body).map_err(|error| error.to_string())?;
+    Ok((key, lanes))
 }
 
 /// The rows of one table, to be compared with their documents.

@@ -80,28 +80,35 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<ExitCode> {
         let beside = args.file.clone().unwrap_or_else(|| std::env::temp_dir().join("driftless-clone-show"));
         let objects = driftless::space_objects(beside, sync, Config::default(), timeout)?;
         drop(progress);
-        return show(&objects, args.json).map(|()| ExitCode::SUCCESS);
+        show(&objects, args.json)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let Some(file) = &args.file else { anyhow::bail!("name the file to make: driftless clone URL FILE") };
-    let wanted = |object: &SpaceObject| {
-        let wanted = Include::of(object.kind).is_some_and(|kind| args.include.contains(&kind));
-        if wanted && !args.json {
-            eprintln!("driftless: {} '{}' is to be made:\n{};", object.kind.name(), object.name, object.sql);
-        }
-        wanted
-    };
-    let cloned = driftless::clone_asking(file, sync, Config::default(), timeout, wanted);
+    let is_wanted = |object: &SpaceObject| is_wanted(args, object);
+    let cloned = driftless::clone_asking(file, sync, Config::default(), timeout, is_wanted);
     drop(progress);
-    let cloned = match cloned {
-        Err(Error::NothingCloned(left_out)) => {
-            tell_left_out(&left_out);
-            return Err(Error::NothingCloned(left_out).into());
-        }
-        cloned => cloned?,
-    };
-    if args.json {
-        return tell_json(file, &cloned).map(|()| ExitCode::SUCCESS);
+    if let Err(Error::NothingCloned(left_out)) = &cloned {
+        tell_left_out(left_out);
     }
+    let cloned = cloned?;
+    if args.json {
+        tell_json(file, &cloned)?
+    } else {
+        tell(file, &cloned, begun.elapsed())?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether something is to be made that is made only where somebody asks for it. Shows it if so.
+fn is_wanted(args: &CloneArgs, object: &SpaceObject) -> bool {
+    let wanted = Include::of(object.kind).is_some_and(|kind| args.include.contains(&kind));
+    if wanted && !args.json {
+        eprintln!("driftless: {} '{}' is to be made:\n{};", object.kind.name(), object.name, object.sql);
+    }
+    wanted
+}
+
+fn tell(file: &Path, cloned: &Cloned, took: Duration) -> anyhow::Result<()> {
     if cloned.tables.is_empty() {
         eprintln!(
             "driftless: nobody has put a table into this space yet. Sync a file that tracks some; they appear here once \
@@ -128,9 +135,8 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<ExitCode> {
         output::count(cloned.tables.len() as u64, "table"),
         made.collect::<String>(),
         file.display(),
-        output::duration(begun.elapsed())
-    ))?;
-    Ok(ExitCode::SUCCESS)
+        output::duration(took)
+    ))
 }
 
 /// A line for each thing that could not be made, and one for all of a kind that nobody asked for.

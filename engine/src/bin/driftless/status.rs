@@ -243,28 +243,44 @@ fn to_json(status: &Status) -> serde_json::Value {
 }
 
 fn to_text(file: &Path, status: &Status) -> String {
-    let mut lines = vec![
-        format!("replica       {}", status.replica),
-        format!(
-            "space         {}",
-            status.space.map_or("none yet: the first sync decides".to_owned(), |space| space.to_string())
-        ),
-    ];
+    let space = status.space.map_or("none yet: the first sync decides".to_owned(), |space| space.to_string());
+    let mut lines = vec![format!("replica       {}", status.replica), format!("space         {space}")];
     lines.extend(engine_lines(status));
-    lines.extend([
-        match &status.last_contact {
-            Some(contact) => format!("last contact  {}, with {}", output::ago(contact.at), contact.url),
-            None => "last contact  never".to_owned(),
-        },
-        match status.unsent.changesets {
-            0 => "unsent        nothing".to_owned(),
-            n => format!(
-                "unsent        {}, {}",
-                output::count(n, "changeset"),
-                output::bytes(status.unsent.bytes)
-            ),
-        },
-    ]);
+    lines.extend(relay_lines(status));
+    lines.extend(work_lines(status));
+    lines.extend(trouble_lines(status));
+    lines.extend(vector_lines(status));
+    if status.tracks_all {
+        lines.push("rule          tables that are made later are tracked too".to_owned());
+    }
+    lines.push(String::new());
+    lines.extend(table_lines(&status.tables));
+    if !status.tables.is_empty() {
+        lines.extend(nothing_tracked(file, status));
+    }
+    lines.extend(untracked(status).into_iter().map(|line| format!("not tracked: {line}")));
+    with_file(&lines.join("\n"), file)
+}
+
+/// When a relay was last heard, and what it does not have.
+fn relay_lines(status: &Status) -> [String; 2] {
+    let contact = match &status.last_contact {
+        Some(contact) => format!("last contact  {}, with {}", output::ago(contact.at), contact.url),
+        None => "last contact  never".to_owned(),
+    };
+    let unsent = match status.unsent.changesets {
+        0 => "unsent        nothing".to_owned(),
+        n => {
+            let bytes = output::bytes(status.unsent.bytes);
+            format!("unsent        {}, {bytes}", output::count(n, "changeset"))
+        }
+    };
+    [contact, unsent]
+}
+
+/// What is still to be done.
+fn work_lines(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
     if status.waits.to_capture > 0 {
         lines.push(format!("to capture    {}", output::count(status.waits.to_capture, "write")));
     }
@@ -275,6 +291,12 @@ fn to_text(file: &Path, status: &Status) -> String {
         let lag = output::duration(Duration::from_millis(status.lag_ms));
         lines.push(format!("lag           the oldest write that no relay has yet is {lag} old"));
     }
+    lines
+}
+
+/// What somebody may have to look at.
+fn trouble_lines(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
     if status.conflicts > 0 {
         let columns = output::count(status.conflicts, "column");
         lines.push(format!("conflicts     {columns}; list them with `driftless conflicts`"));
@@ -293,22 +315,18 @@ fn to_text(file: &Path, status: &Status) -> String {
     if let Some(mended) = &status.mended {
         lines.push(format!("mended        {mended}; see that all is well with `driftless verify`"));
     }
+    lines
+}
+
+/// What is applied here of each replica.
+fn vector_lines(status: &Status) -> Vec<String> {
     let others = status.vector.len();
-    lines.push(format!("vector        {}", output::count(others as u64, "replica")));
+    let mut lines = vec![format!("vector        {}", output::count(others as u64, "replica"))];
     for (replica, seq) in status.vector.iter() {
         let own = if replica == status.replica { "  (this file)" } else { "" };
         lines.push(format!("              {replica}  {seq}{own}"));
     }
-    if status.tracks_all {
-        lines.push("rule          tables that are made later are tracked too".to_owned());
-    }
-    lines.push(String::new());
-    lines.extend(table_lines(&status.tables));
-    if !status.tables.is_empty() {
-        lines.extend(nothing_tracked(file, status));
-    }
-    lines.extend(untracked(status).into_iter().map(|line| format!("not tracked: {line}")));
-    with_file(&lines.join("\n"), file)
+    lines
 }
 
 /// Puts the file into the commands that a text proposes.

@@ -52,12 +52,24 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
     let begun = Instant::now();
     let what = format!("syncing {} with {}", args.file.display(), args.url);
     let progress = output::Progress::begin(what.clone());
+    agree(args, &engine, &sync, |rows, unsent| {
+        progress.say(format!("{what}: {rows} here, {unsent} to send"))
+    })?;
+    sync.stop();
+    let status = engine.status()?;
+    engine.close();
+    drop(progress);
+    if args.json { tell_agreed_as_json(args, &status) } else { tell_agreed(args, &status, begun.elapsed()) }
+}
+
+/// Waits until both sides agree. `tell` is told now and then how many rows are here, and how many changesets are to be sent.
+fn agree(args: &SyncArgs, engine: &Engine, sync: &Sync, tell: impl Fn(String, String)) -> anyhow::Result<()> {
     let (health, mut busy) = (engine.health(), Busy::default());
     let synced = std::thread::scope(|scope| {
         let syncing = scope.spawn(|| sync.sync_now(Duration::from_secs(args.timeout)));
         // Where nothing is drawn, nobody sees the numbers before the first line.
         let first = if output::is_drawn() { Duration::from_secs(1) } else { output::TOLD_EVERY / 2 };
-        let mut next = begun + first;
+        let mut next = Instant::now() + first;
         while !syncing.is_finished() {
             std::thread::sleep(Duration::from_millis(20));
             let now = health.borrow().clone();
@@ -67,8 +79,7 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
                 && let Ok(status) = driftless::status(&args.file)
             {
                 let rows = status.tables.iter().map(|table| table.documents).sum();
-                let (rows, unsent) = (output::count(rows, "row"), status.unsent.changesets);
-                progress.say(format!("{what}: {rows} here, {} to send", output::count(unsent, "changeset")));
+                tell(output::count(rows, "row"), output::count(status.unsent.changesets, "changeset"));
                 // Large files take a while to look at: most of the time is left for the work.
                 next = Instant::now() + first.max(20 * asked.elapsed());
             }
@@ -76,40 +87,36 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
         syncing.join()
     });
     match synced {
-        Ok(synced) => synced?,
+        Ok(synced) => Ok(synced?),
         Err(panic) => std::panic::resume_unwind(panic),
     }
-    sync.stop();
-    let status = engine.status()?;
-    engine.close();
-    drop(progress);
-    if args.json {
-        return output::json(&json!({
-            "file": args.file.display().to_string(),
-            "url": args.url,
-            "agree": true,
-            "tracked": crate::status::tracked(&status).count(),
-            "space": status.space.map(|space| space.to_string()),
-            "conflicts": status.conflicts,
-            "parked": status.tables.iter().map(|table| table.parked).sum::<u64>(),
-            "quarantined": status.quarantined,
-            "untracked": status.untracked.iter().map(|untracked| &untracked.table).collect::<Vec<_>>(),
-        }));
-    }
-    let took = output::duration(begun.elapsed());
-    if tell_nothing_tracked(&args.file, &status) {
+}
+
+fn tell_agreed_as_json(args: &SyncArgs, status: &Status) -> anyhow::Result<()> {
+    output::json(&json!({
+        "file": args.file.display().to_string(),
+        "url": args.url,
+        "agree": true,
+        "tracked": crate::status::tracked(status).count(),
+        "space": status.space.map(|space| space.to_string()),
+        "conflicts": status.conflicts,
+        "parked": parked(status),
+        "quarantined": status.quarantined,
+        "untracked": status.untracked.iter().map(|untracked| &untracked.table).collect::<Vec<_>>(),
+    }))
+}
+
+fn tell_agreed(args: &SyncArgs, status: &Status, took: Duration) -> anyhow::Result<()> {
+    let took = output::duration(took);
+    if tell_nothing_tracked(&args.file, status) {
         output::line(&format!("{} has met {} ({took})", args.file.display(), args.url))?;
     } else {
         output::line(&format!("{} and {} agree ({took})", args.file.display(), args.url))?;
     }
-    tell_untracked(&status);
-    let parked: u64 = status.tables.iter().map(|table| table.parked).sum();
-    if parked > 0 {
-        output::line(&format!(
-            "parked: {}; see: driftless parked {}",
-            output::count(parked, "row"),
-            args.file.display()
-        ))?;
+    tell_untracked(status);
+    if parked(status) > 0 {
+        let rows = output::count(parked(status), "row");
+        output::line(&format!("parked: {rows}; see: driftless parked {}", args.file.display()))?;
     }
     if status.quarantined > 0 {
         let aside = output::count(status.quarantined, "changeset");
@@ -120,6 +127,11 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
         output::line(&format!("in conflict: {columns}; list them with `driftless conflicts`"))?;
     }
     Ok(())
+}
+
+/// How many rows are parked.
+fn parked(status: &Status) -> u64 {
+    status.tables.iter().map(|table| table.parked).sum()
 }
 
 fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {

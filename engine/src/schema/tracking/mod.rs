@@ -18,7 +18,7 @@ use crate::schema::eligibility;
 use crate::schema::introspect::Look;
 use crate::schema::inventory::{Inventory, Object};
 use crate::schema::names;
-use crate::schema::{Table, bookkeeping, column_changes, introspect, reconcile, triggers};
+use crate::schema::{Table, bookkeeping, column_changes, installed, introspect, lifecycle, triggers};
 use crate::store::fold;
 use crate::store::kinds::{self, Kinds};
 use crate::store::renames::Renames;
@@ -158,7 +158,7 @@ fn track_known(
         tracked.push(spelled);
         begun.extend(new);
     }
-    reconcile::install_all(tx, &begun, &known.inventory)?;
+    installed::install_all(tx, &begun, &known.inventory)?;
     Ok(tracked)
 }
 
@@ -198,62 +198,81 @@ fn track_one(
         None => introspect::table(tx, name)?,
     };
     let mut table = look.ok_or(refuse(Refusal::NoSuchTable))?.map_err(refuse)?;
-    let (known, folded, options) = match &file.travels {
+    let (known, travels, options) = match &file.travels {
         Some(travels) => (tables::find(tx, travels)?, travels.clone(), options.clone()),
         None => known_as(tx, file, &table, options, now)?,
     };
-    let options = &options;
-    match known.as_ref().filter(|entry| entry.state == State::Tracked) {
-        // What was allowed for it need not be said again.
-        Some(entry) => {
-            let allow_integer_key = options.allow_integer_key || entry.options.allow_integer_key;
-            eligibility::check(&table, &TableOptions { allow_integer_key, ..options.clone() })
-                .map_err(refuse)?;
-        }
-        None => {
-            eligibility::check(&table, options).map_err(refuse)?;
-            eligibility::check_rows(tx, &table)?.map_err(refuse)?;
-        }
-    }
-    let defined = definitions::find(tx, &folded)?;
-    let renames = match (&known, &defined) {
-        (Some(entry), _) if !entry.renames.is_empty() => entry.renames.clone(),
-        (_, Some(definition)) => definition.renames_of(&table),
-        _ => Renames::new(),
-    };
-    let retired = defined.as_ref().map(Definition::retired_columns).unwrap_or_default();
-    let renames = column_changes::rename_apart(&table, &retired, known.as_ref(), renames);
+    check_fits(tx, &table, known.as_ref(), &options)?.map_err(refuse)?;
+    let defined = definitions::find(tx, &travels)?;
+    let renames = renames_of(&table, known.as_ref(), defined.as_ref());
     table.rename(&renames);
-    let stated = stated_kinds(&table, options).map_err(refuse)?;
-    let agreed = match &known {
-        Some(entry) if entry.state == State::Tracked => Some(entry.options.clone()),
-        _ => defined.map(|definition| TableOptions { kinds: definition.kinds(), ..definition.options }),
-    };
-    let kinds = match &agreed {
-        Some(agreed) => {
-            agree(&table, agreed, options, &stated)?;
-            agreed.kinds.clone()
-        }
-        None => {
-            let mut kinds = Kinds::new();
-            stated.iter().for_each(|(column, kind)| kinds::set(&mut kinds, column.clone(), *kind));
-            kinds
-        }
-    };
+    let stated = stated_kinds(&table, &options).map_err(refuse)?;
+    let kinds = agreed_kinds(&table, known.as_ref(), defined, &options, &stated)?;
     let mut entry = match known {
         Some(entry) if entry.state == State::Tracked => return Ok((table.spelled, None)),
         Some(entry) => entry,
         None => {
-            tables::add(tx, &folded, &table.spelled, State::Unknown)?;
-            tables::find(tx, &folded)?.ok_or(Error::NotTracked(name.to_owned()))?
+            tables::add(tx, &travels, &table.spelled, State::Unknown)?;
+            tables::find(tx, &travels)?.ok_or(Error::NotTracked(name.to_owned()))?
         }
     };
     let text = kinds::to_text(&kinds);
-    entry.options = TableOptions { kinds, ..options.clone() };
+    entry.options = TableOptions { kinds, ..options };
     entry.renames = renames;
     let id = entry.id;
-    reconcile::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
+    lifecycle::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
     Ok((table.spelled.clone(), Some((id, table))))
+}
+
+/// Whether a table, and what is in it, can be tracked with these options; the inner error says why not. `known`: its entry.
+fn check_fits(
+    tx: &Transaction<'_>,
+    table: &Table,
+    known: Option<&Entry>,
+    options: &TableOptions,
+) -> Result<std::result::Result<(), Refusal>> {
+    if let Some(entry) = known.filter(|entry| entry.state == State::Tracked) {
+        // What was allowed for it need not be said again.
+        let allow_integer_key = options.allow_integer_key || entry.options.allow_integer_key;
+        return Ok(eligibility::check(table, &TableOptions { allow_integer_key, ..options.clone() }));
+    }
+    match eligibility::check(table, options) {
+        Ok(()) => eligibility::check_rows(tx, table),
+        refused => Ok(refused),
+    }
+}
+
+/// The names by which a table's columns travel, where those are not their own: as its entry has them, or else the space.
+fn renames_of(table: &Table, known: Option<&Entry>, defined: Option<&Definition>) -> Renames {
+    let renames = match (known, defined) {
+        (Some(entry), _) if !entry.renames.is_empty() => entry.renames.clone(),
+        (_, Some(definition)) => definition.renames_of(table),
+        _ => Renames::new(),
+    };
+    let retired = defined.map(Definition::retired_columns).unwrap_or_default();
+    column_changes::rename_apart(table, &retired, known, renames)
+}
+
+/// The kinds of a table's columns: those that it has, or that the space says. Where neither says any, those that are stated
+/// now. Fails if what is asked for contradicts them.
+fn agreed_kinds(
+    table: &Table,
+    known: Option<&Entry>,
+    defined: Option<Definition>,
+    asked: &TableOptions,
+    stated: &Kinds,
+) -> Result<Kinds> {
+    let agreed = match known {
+        Some(entry) if entry.state == State::Tracked => Some(entry.options.clone()),
+        _ => defined.map(|definition| TableOptions { kinds: definition.kinds(), ..definition.options }),
+    };
+    if let Some(agreed) = agreed {
+        agree(table, &agreed, asked, stated)?;
+        return Ok(agreed.kinds);
+    }
+    let mut kinds = Kinds::new();
+    stated.iter().for_each(|(column, kind)| kinds::set(&mut kinds, column.clone(), *kind));
+    Ok(kinds)
 }
 
 /// What is known of a table by what it is called: its entry, the name by which it travels, and the options to track it with.
@@ -308,7 +327,7 @@ fn give_up_old_key(
             options.kinds.push((column.clone(), *kind));
         }
     }
-    reconcile::end_as(tx, Entry { reason: Some(OTHER_KEY.to_owned()), ..entry }, State::Missing)?;
+    lifecycle::end_as(tx, Entry { reason: Some(OTHER_KEY.to_owned()), ..entry }, State::Missing)?;
     Ok(options)
 }
 
@@ -372,7 +391,7 @@ pub(crate) fn set_kind(
     definition.kinds = Some(kinds::to_text(&entry.options.kinds));
     definitions::put(tx, &definition, now)?;
     // A running engine looks at its tables again when the schema has changed.
-    reconcile::install(tx, entry.id, &table, false)
+    installed::install(tx, entry.id, &table, false)
 }
 
 /// Why a table that was untracked by its name is not tracked, as it is kept of it.
@@ -388,7 +407,7 @@ pub(crate) fn untrack(tx: &Transaction<'_>, names: &[&str]) -> Result<Vec<String
             let tracked = entry.filter(|entry| !matches!(entry.state, State::Untracked | State::Unknown));
             let entry = tracked.ok_or_else(|| Error::NotTracked((*name).to_owned()))?;
             let spelled = entry.spelled.clone();
-            reconcile::end(tx, Entry { reason: Some(BY_NAME.to_owned()), ..entry })?;
+            lifecycle::end(tx, Entry { reason: Some(BY_NAME.to_owned()), ..entry })?;
             Ok(spelled)
         })
         .collect()
@@ -405,7 +424,7 @@ pub(crate) fn untrack_all(tx: &Transaction<'_>) -> Result<Vec<String>> {
             if entry.state != State::Missing || definition.is_none_or(|definition| !definition.retired) {
                 untracked.push(entry.spelled.clone());
             }
-            reconcile::end(tx, Entry { reason: None, ..entry })?;
+            lifecycle::end(tx, Entry { reason: None, ..entry })?;
         }
     }
     Ok(untracked)

@@ -16,7 +16,7 @@ use crate::error::refusal::Refusal;
 use crate::error::{Error, Result};
 use crate::schema::eligibility;
 use crate::schema::inventory::{self, Inventory};
-use crate::schema::{Table, definitions, passing_names, reconcile, unchanged};
+use crate::schema::{Table, definitions, installed, passing_names, unchanged};
 use crate::store::kinds::Kinds;
 use crate::store::tables::{self, Entry, State};
 use crate::store::{fold, identity, quote};
@@ -166,7 +166,7 @@ impl Newcomers {
         }
         self.waiting = still;
         remember(tx, begun.iter().map(|(table, _)| *table), now)?;
-        reconcile::install_all(tx, &begun, &known.inventory)?;
+        installed::install_all(tx, &begun, &known.inventory)?;
         Ok(())
     }
 

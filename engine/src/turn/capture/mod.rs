@@ -68,51 +68,15 @@ pub(crate) fn run(
     limits: Limits,
     now: i64,
 ) -> Result<Captured> {
-    let mut captured = Captured::default();
-    let (marks, drained) = dirty::read_rows(tx, limits.rows)?;
-    if let Some(last) = marks.last().map(|mark| mark.id) {
-        captured.marks = marks.len();
-        captured.written = marks.iter().map(|mark| mark.table.abs()).collect();
-        let bodies = capture_marks(
-            tx,
-            catalog,
-            author,
-            limits,
-            Marked::new(marks, Kind::Written),
-            now,
-            &mut captured,
-        )?;
-        dirty::forget(tx, last)?;
-        seal(tx, author, bodies, drained, now)?;
-    } else if identity::group_open(tx)? {
-        seal(tx, author, Vec::new(), true, now)?;
-    }
-    if drained && captured.marks < limits.rows && !backlog::is_empty(tx)? {
-        let marks = dirty::read_backlog(tx, limits.rows - captured.marks)?;
-        if let Some(last) = marks.last().map(|mark| mark.id) {
-            captured.marks += marks.len();
-            let bodies = capture_marks(
-                tx,
-                catalog,
-                author,
-                limits,
-                Marked::new(marks, Kind::Found),
-                now,
-                &mut captured,
-            )?;
-            backlog::forget(tx, last)?;
-            for body in bodies {
-                // Rows that were found here are not one transaction.
-                seal(tx, author, vec![body], true, now)?;
-            }
-        }
+    let mut capture = Capture { tx, catalog, author, limits, now, captured: Captured::default() };
+    let drained = capture.written()?;
+    if drained && capture.captured.marks < limits.rows && !backlog::is_empty(tx)? {
+        capture.found()?;
     }
     if drained {
-        let settled = settled::take(tx)?;
-        for body in capture_settled(tx, catalog, author, limits, settled, now, &mut captured)? {
-            seal(tx, author, vec![body], true, now)?;
-        }
+        capture.settled()?;
     }
+    let mut captured = capture.captured;
     captured.drained = drained && backlog::is_empty(tx)?;
     if !captured.drained {
         // What is left may be their parents: whole tables are judged when all is there.
@@ -139,29 +103,6 @@ enum Kind {
     Found,
 }
 
-/// Captures what is settled in favour of what shows, as though it were written now.
-fn capture_settled(
-    tx: &Transaction<'_>,
-    catalog: &Catalog,
-    author: Author,
-    limits: Limits,
-    columns: Vec<settled::Settled>,
-    now: i64,
-    captured: &mut Captured,
-) -> Result<Vec<Body>> {
-    let (mut settled, mut marks) = (SettledColumns::new(), Vec::new());
-    for (table, key, column) in columns {
-        // A row document of ours has been under this key.
-        let Ok(key) = RowKey::from_bytes(&key) else { continue };
-        marks.push(Mark { id: 0, table, at: now, why: Why::Again, key: key.values() });
-        settled.entry((table, key)).or_default().push(column);
-    }
-    if marks.is_empty() {
-        return Ok(Vec::new());
-    }
-    capture_marks(tx, catalog, author, limits, Marked { marks, kind: Kind::Written, settled }, now, captured)
-}
-
 /// By row: the columns of which what they show is to stand.
 type SettledColumns = BTreeMap<(i64, RowKey), Vec<String>>;
 
@@ -178,77 +119,148 @@ impl Marked {
     }
 }
 
-fn capture_marks(
-    tx: &Transaction<'_>,
-    catalog: &Catalog,
+/// What one turn captures.
+struct Capture<'a> {
+    tx: &'a Transaction<'a>,
+    catalog: &'a Catalog,
     author: Author,
     limits: Limits,
-    Marked { marks, kind, settled }: Marked,
+    /// Milliseconds since 1970.
     now: i64,
-    captured: &mut Captured,
-) -> Result<Vec<Body>> {
-    // Each row once, with the time of its last mark, in the order of the keys: that is the order of the index.
-    let mut rows: BTreeMap<(i64, RowKey), Mark> = BTreeMap::new();
-    for mut mark in rebuilt::with_evicted(tx, catalog, marks)? {
-        let Some(tracked) = catalog.get(mark.table) else { continue };
-        mark.key.truncate(tracked.table.key.len());
-        match tracked.table.row_key(&mark.key) {
-            Ok(key) => {
-                rows.entry((mark.table, key))
-                    .and_modify(|known| known.at = known.at.max(mark.at))
-                    .or_insert(mark);
-            }
-            // Such rows have no name that another replica could know them by: they stay here, and status counts
-            // the ones with NULL.
-            Err(KeyError::Null) => {}
-            Err(error) => park_nameless(tx, tracked, &mark, error)?,
+    captured: Captured,
+}
+
+impl Capture<'_> {
+    /// Captures what is marked in the log. Returns whether that is all of it.
+    fn written(&mut self) -> Result<bool> {
+        let (marks, drained) = dirty::read_rows(self.tx, self.limits.rows)?;
+        if let Some(last) = marks.last().map(|mark| mark.id) {
+            self.captured.marks = marks.len();
+            self.captured.written = marks.iter().map(|mark| mark.table.abs()).collect();
+            let bodies = self.capture(Marked::new(marks, Kind::Written))?;
+            dirty::forget(self.tx, last)?;
+            seal(self.tx, self.author, bodies, drained, self.now)?;
+        } else if identity::group_open(self.tx)? {
+            seal(self.tx, self.author, Vec::new(), true, self.now)?;
         }
+        Ok(drained)
     }
-    let has = Has {
-        parked: !parked::is_empty(tx)?,
-        bases: !bases::is_empty(tx)?,
-        lost: identity::has_started_over(tx)?,
-    };
-    let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
-    for ((table, key), mark) in rows {
-        let Some(tracked) = catalog.get(table) else { continue };
-        let settled = settled.get(&(table, key.clone())).map_or(&[][..], Vec::as_slice);
-        let row = Row { tracked, key: &key, mark: &mark, kind, now, lost: has.lost, settled };
-        let was_known = mark.why == Why::Rebuilt && documents::get(tx, table, key.as_bytes())?.is_some();
-        let updates = match row::capture_row(tx, row, author, has, &mut captured.touched) {
+
+    /// Captures rows of the backlog, as many as are left to take on.
+    fn found(&mut self) -> Result<()> {
+        let marks = dirty::read_backlog(self.tx, self.limits.rows - self.captured.marks)?;
+        let Some(last) = marks.last().map(|mark| mark.id) else { return Ok(()) };
+        self.captured.marks += marks.len();
+        let bodies = self.capture(Marked::new(marks, Kind::Found))?;
+        backlog::forget(self.tx, last)?;
+        self.seal_each(bodies)
+    }
+
+    /// Captures what is settled in favour of what shows, as though it were written now.
+    fn settled(&mut self) -> Result<()> {
+        let (mut settled, mut marks) = (SettledColumns::new(), Vec::new());
+        for (table, key, column) in settled::take(self.tx)? {
+            // A row document of ours has been under this key.
+            let Ok(key) = RowKey::from_bytes(&key) else { continue };
+            marks.push(Mark { id: 0, table, at: self.now, why: Why::Again, key: key.values() });
+            settled.entry((table, key)).or_default().push(column);
+        }
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let bodies = self.capture(Marked { marks, kind: Kind::Written, settled })?;
+        self.seal_each(bodies)
+    }
+
+    /// Seals bodies of rows that are not one transaction.
+    fn seal_each(&self, bodies: Vec<Body>) -> Result<()> {
+        bodies.into_iter().try_for_each(|body| seal(self.tx, self.author, vec![body], true, self.now))
+    }
+
+    /// Captures rows. Returns bodies of about the size that is allowed.
+    fn capture(&mut self, Marked { marks, kind, settled }: Marked) -> Result<Vec<Body>> {
+        let rows = self.by_key(marks)?;
+        let has = Has {
+            parked: !parked::is_empty(self.tx)?,
+            bases: !bases::is_empty(self.tx)?,
+            lost: identity::has_started_over(self.tx)?,
+        };
+        let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
+        for ((table, key), mark) in rows {
+            let Some(tracked) = self.catalog.get(table) else { continue };
+            let settled = settled.get(&(table, key.clone())).map_or(&[][..], Vec::as_slice);
+            let row = Row { tracked, key: &key, mark: &mark, kind, now: self.now, lost: has.lost, settled };
+            let updates = self.capture_row(row, has)?;
+            if updates.is_empty() {
+                continue;
+            }
+            add(&mut body, row, self.author, updates);
+            if table != DEFINITIONS {
+                self.captured.changed.push(ChangedRow::new(tracked, key));
+            }
+            if body.size() >= self.limits.bytes {
+                bodies.push(std::mem::take(&mut body).finish());
+            }
+        }
+        if body.rows() > 0 {
+            bodies.push(body.finish());
+        }
+        if !bodies.is_empty() {
+            writers::remember(self.tx, self.author.writer, self.author.replica)?;
+        }
+        Ok(bodies)
+    }
+
+    /// Each row once, with the time of its last mark, in the order of the keys: that is the order of the index.
+    fn by_key(&self, marks: Vec<Mark>) -> Result<BTreeMap<(i64, RowKey), Mark>> {
+        let mut rows: BTreeMap<(i64, RowKey), Mark> = BTreeMap::new();
+        for mut mark in rebuilt::with_evicted(self.tx, self.catalog, marks)? {
+            let Some(tracked) = self.catalog.get(mark.table) else { continue };
+            mark.key.truncate(tracked.table.key.len());
+            match tracked.table.row_key(&mark.key) {
+                Ok(key) => {
+                    rows.entry((mark.table, key))
+                        .and_modify(|known| known.at = known.at.max(mark.at))
+                        .or_insert(mark);
+                }
+                // Such rows have no name that another replica could know them by: they stay here, and status counts
+                // the ones with NULL.
+                Err(KeyError::Null) => {}
+                Err(error) => park_nameless(self.tx, tracked, &mark, error)?,
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Captures a row, anew if its document is damaged. Returns the updates for others, none if nothing changed.
+    fn capture_row(&mut self, row: Row<'_>, has: Has) -> Result<Vec<DocumentUpdate>> {
+        let (tx, author, touched) = (self.tx, self.author, &mut self.captured.touched);
+        let is_rebuilt = row.mark.why == Why::Rebuilt;
+        let was_known = is_rebuilt && documents::get(tx, row.tracked.id, row.key.as_bytes())?.is_some();
+        let updates = match row::capture_row(tx, row, author, has, touched) {
             Err(error @ (Error::RowDoc(_) | Error::TextDoc(_))) => {
-                row::anew(tx, row, author, has, &mut captured.touched, &error)?
+                row::anew(tx, row, author, has, touched, &error)?
             }
             captured => captured?,
         };
-        if updates.is_empty() {
-            continue;
+        if is_rebuilt && !updates.is_empty() {
+            count_rebuilt(tx, row.tracked, row.key, was_known)?;
         }
-        if mark.why == Why::Rebuilt {
-            count_rebuilt(tx, tracked, &key, was_known)?;
-        }
-        body.author(author.writer, author.replica);
-        for update in updates {
-            match update {
-                DocumentUpdate::By(writer) => body.author(writer, author.replica),
-                DocumentUpdate::Row(update) => body.row(&tracked.name, &key, &update),
-                DocumentUpdate::Text { column, update } => body.text(&tracked.name, &key, &column, &update),
-            }
-        }
-        if table != DEFINITIONS {
-            captured.changed.push(ChangedRow::new(tracked, key));
-        }
-        if body.size() >= limits.bytes {
-            bodies.push(std::mem::take(&mut body).finish());
+        Ok(updates)
+    }
+}
+
+/// Adds the updates of a row to a body.
+fn add(body: &mut BodyBuilder, row: Row<'_>, author: Author, updates: Vec<DocumentUpdate>) {
+    let (name, key) = (&row.tracked.name, row.key);
+    body.author(author.writer, author.replica);
+    for update in updates {
+        match update {
+            DocumentUpdate::By(writer) => body.author(writer, author.replica),
+            DocumentUpdate::Row(update) => body.row(name, key, &update),
+            DocumentUpdate::Text { column, update } => body.text(name, key, &column, &update),
         }
     }
-    if body.rows() > 0 {
-        bodies.push(body.finish());
-    }
-    if !bodies.is_empty() {
-        writers::remember(tx, author.writer, author.replica)?;
-    }
-    Ok(bodies)
 }
 
 /// Counts a row that was found otherwise than its document in a table that had been rebuilt.

@@ -99,12 +99,8 @@ pub(super) fn write(
         Before::Document | Before::Fresh(_) | Before::Apart => None,
     };
     let Some(mut stored) = texts::get(tx, table, key_bytes, column)? else {
-        // The first content is nobody's in particular: two that begin the same text apart begin one. A text that was a
-        // plain value before begins as that.
-        let (_, mut document) = document::text::seed(&tracked.name, key, column, plain.unwrap_or(new));
-        if let Some(edited) = document::text::write(&[&document], writer, new)? {
-            document = document::text::compact(&[&document, &edited.update])?;
-        }
+        // A text that was a plain value before begins as that.
+        let document = begun(tracked, key, column, plain.unwrap_or(new), (writer, new))?;
         let id = texts::create(tx, table, key_bytes, column, &document)?;
         texts::set_digest(tx, id, new)?;
         return Ok((!new.is_empty() || plain.is_some()).then_some(document).into_iter().collect());
@@ -146,6 +142,22 @@ pub(super) fn write(
         updates.push(written.update);
     }
     Ok(updates)
+}
+
+/// A text document that begins as `first` and was edited to `new` then. The first content is nobody's in particular: two that
+/// begin the same text apart begin one.
+fn begun(
+    tracked: &Tracked,
+    key: &RowKey,
+    column: &str,
+    first: &str,
+    (writer, new): (WriterId, &str),
+) -> Result<Vec<u8>> {
+    let (_, document) = document::text::seed(&tracked.name, key, column, first);
+    match document::text::write(&[&document], writer, new)? {
+        Some(edited) => Ok(document::text::compact(&[&document, &edited.update])?),
+        None => Ok(document),
+    }
 }
 
 fn rebase(base: &str, new: &str, stored: &Stored) -> Result<String> {

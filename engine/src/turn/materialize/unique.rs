@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use driftless_protocol::{RowKey, Value};
 use rusqlite::params_from_iter;
 
+use super::judge::Wanted;
 use super::park::{Refused, by_itself, refused};
-use super::{Materializer, Queue, Step, references, shadow, waits};
-use crate::document::row::resolve::RowState;
-use crate::error::{Doing, Error};
+use super::shadow::{self, UniqueValues};
+use super::{Materializer, Queue, Step, references, waits};
+use crate::error::{Doing, Error, Result};
 use crate::schema::Tracked;
+use crate::schema::constraints::Unique;
 use crate::store::limits::{self, Bounds};
 use crate::store::parked::{self, Reason, Stage};
 use crate::store::{Bind, claims, documents, quote};
@@ -17,18 +19,9 @@ use crate::store::{Bind, claims, documents, quote};
 impl Materializer<'_> {
     /// Takes the rows out of the table that stand in a row's way, if it comes before all of them; they are judged again
     /// in their turn. Otherwise the reason why the row is parked.
-    pub(super) fn make_way(
-        &mut self,
-        tracked: &Tracked,
-        key: &RowKey,
-        key_values: &[Value<'static>],
-        state: &RowState<'_>,
-        queue: &mut Queue,
-    ) -> Step<Option<Reason>> {
-        let bounds = Bounds::begin(self.tx, self.row_time(tracked.id)).doing("judging a row")?;
-        let held = self.shadows.unique_values(self.tx, tracked, key_values, state)?;
-        drop(bounds);
-        let held = match held {
+    pub(super) fn make_way(&mut self, row: Wanted<'_>, queue: &mut Queue) -> Step<Option<Reason>> {
+        let tracked = row.tracked;
+        let held = match self.unique_values(row)? {
             Ok(held) => held,
             Err(error) => {
                 return match refused(tracked, error)? {
@@ -37,47 +30,15 @@ impl Materializer<'_> {
                 };
             }
         };
-        let mut in_the_way: BTreeMap<RowKey, String> = BTreeMap::new();
+        let mut in_the_way = InTheWay::new();
         for (unique, values) in tracked.table.unique.iter().zip(&held) {
             let Some(values) = values else { continue };
-            let equal = unique.terms.iter().enumerate().map(|(n, term)| format!("{} = ?{}", term.sql, n + 1));
-            let sql = format!(
-                "SELECT {} FROM main.{} WHERE {} AND ({}\n)",
-                tracked.table.key_columns(),
-                quote(&tracked.table.spelled),
-                equal.collect::<Vec<_>>().join(" AND "),
-                unique.filter.as_deref().unwrap_or("1"),
-            );
-            let doing = "looking for the row that holds a UNIQUE value";
-            let mut select = self.tx.prepare_cached(&sql).doing(doing)?;
-            let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
-            while let Some(row) = rows.next().doing(doing)? {
-                match references::key_of(tracked, row)? {
-                    Some(holder) if holder == *key => {}
-                    Some(holder) if documents::get(self.tx, tracked.id, holder.as_bytes())?.is_some() => {
-                        in_the_way.entry(holder).or_insert_with(|| unique.rule.clone());
-                    }
-                    // Nobody wrote it: a trigger has just made it, and it would be taken out at the end of the turn.
-                    Some(holder) if tracked.watched && !parked::is_listed(self.tx, tracked.id, &holder)? => {
-                        in_the_way.entry(holder).or_insert_with(|| unique.rule.clone());
-                    }
-                    _ => {
-                        return Ok(Some(Reason {
-                            stage: Stage::Unique,
-                            rule: Some(unique.rule.clone()),
-                            sentence: format!(
-                                "{}: a row that cannot travel and stays in this file holds the value",
-                                unique.rule
-                            ),
-                            clash: None,
-                            waits: None,
-                        }));
-                    }
-                }
+            if !self.add_holders(row, unique, values, &mut in_the_way)? {
+                return Ok(Some(stays_here(unique)));
             }
         }
         for (smallest, rule) in &in_the_way {
-            if (smallest < key || planted!(UniqueByArrival))
+            if (smallest < row.key || planted!(UniqueByArrival))
                 && documents::get(self.tx, tracked.id, smallest.as_bytes())?.is_some()
             {
                 return Ok(Some(taken(tracked.id, rule, smallest)));
@@ -90,20 +51,45 @@ impl Materializer<'_> {
         Ok(None)
     }
 
+    /// What the row would hold in each UNIQUE index. The inner error is SQLite's, when the row is refused by itself.
+    fn unique_values(&mut self, row: Wanted<'_>) -> Result<rusqlite::Result<UniqueValues>> {
+        let _bounds = Bounds::begin(self.tx, self.row_time(row.tracked.id)).doing("judging a row")?;
+        self.shadows.unique_values(self.tx, row.tracked, row.key_values, row.state)
+    }
+
+    /// Finds the rows of the table that hold a row's values of one UNIQUE index. Returns whether all of them can make way:
+    /// what cannot travel stays.
+    fn add_holders(
+        &self,
+        row: Wanted<'_>,
+        unique: &Unique,
+        values: &[Value<'static>],
+        in_the_way: &mut InTheWay,
+    ) -> Result<bool> {
+        let (doing, tracked) = ("looking for the row that holds a UNIQUE value", row.tracked);
+        let mut select = self.tx.prepare_cached(&select_holders(tracked, unique)).doing(doing)?;
+        let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
+        while let Some(found) = rows.next().doing(doing)? {
+            match references::key_of(tracked, found)? {
+                Some(holder) if holder == *row.key => {}
+                Some(holder) if documents::get(self.tx, tracked.id, holder.as_bytes())?.is_some() => {
+                    in_the_way.entry(holder).or_insert_with(|| unique.rule.clone());
+                }
+                // Nobody wrote it: a trigger has just made it, and it would be taken out at the end of the turn.
+                Some(holder) if tracked.watched && !parked::is_listed(self.tx, tracked.id, &holder)? => {
+                    in_the_way.entry(holder).or_insert_with(|| unique.rule.clone());
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether a parked row that waits for its parent holds one of the row's values. One with a smaller key keeps it;
     /// one with a greater is judged again.
-    pub(super) fn claimed(
-        &mut self,
-        tracked: &Tracked,
-        key: &RowKey,
-        key_values: &[Value<'static>],
-        state: &RowState<'_>,
-        queue: &mut Queue,
-    ) -> Step<Option<Reason>> {
-        let bounds = Bounds::begin(self.tx, self.row_time(tracked.id)).doing("judging a row")?;
-        let held = self.shadows.unique_values(self.tx, tracked, key_values, state)?;
-        drop(bounds);
-        let held = match held {
+    pub(super) fn claimed(&mut self, row: Wanted<'_>, queue: &mut Queue) -> Step<Option<Reason>> {
+        let tracked = row.tracked;
+        let held = match self.unique_values(row)? {
             Ok(held) => held,
             Err(source) if limits::took_too_long(&source) => {
                 return Err(Error::Sqlite { doing: "judging a row", source }.into());
@@ -116,7 +102,7 @@ impl Materializer<'_> {
                 continue;
             };
             for holder in claims::holders(self.tx, tracked.id, &unique.name, &bytes)? {
-                if *holder < *key.as_bytes() {
+                if *holder < *row.key.as_bytes() {
                     let holder = RowKey::from_bytes(&holder).map_err(|error| Error::Damaged {
                         table: "_driftless_claims",
                         what: error.to_string(),
@@ -127,6 +113,33 @@ impl Materializer<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+/// The rows that hold a UNIQUE value of another, each with the rule by which it does.
+type InTheWay = BTreeMap<RowKey, String>;
+
+/// Selects the keys of the rows that hold values of a UNIQUE index.
+fn select_holders(tracked: &Tracked, unique: &Unique) -> String {
+    let equal = unique.terms.iter().enumerate().map(|(n, term)| format!("{} = ?{}", term.sql, n + 1));
+    format!(
+        "SELECT {} FROM main.{} WHERE {} AND ({}\n)",
+        tracked.table.key_columns(),
+        quote(&tracked.table.spelled),
+        equal.collect::<Vec<_>>().join(" AND "),
+        unique.filter.as_deref().unwrap_or("1"),
+    )
+}
+
+/// The reason why a row is parked whose value one holds that never leaves this file.
+fn stays_here(unique: &Unique) -> Reason {
+    let rule = &unique.rule;
+    Reason {
+        stage: Stage::Unique,
+        rule: Some(rule.clone()),
+        sentence: format!("{rule}: a row that cannot travel and stays in this file holds the value"),
+        clash: None,
+        waits: None,
     }
 }
 

@@ -113,10 +113,9 @@ mod tests {
     use super::*;
     use crate::store::{Bind, value};
 
-    #[test]
-    fn values_are_equal_as_bytes_just_when_sqlite_finds_them_equal() {
-        let connection = Connection::open_in_memory().expect("a database");
-        let values = [
+    /// Values of every type, and texts that look like some of them.
+    fn values_of_all_types() -> [Value<'static>; 20] {
+        [
             Value::Integer(0),
             Value::Integer(7),
             Value::Integer(-7),
@@ -137,7 +136,13 @@ mod tests {
             Value::text("1e1"),
             Value::text("123456789012345"),
             Value::Blob(b"7".to_vec().into()),
-        ];
+        ]
+    }
+
+    #[test]
+    fn values_are_equal_as_bytes_just_when_sqlite_finds_them_equal() {
+        let connection = Connection::open_in_memory().expect("a database");
+        let values = values_of_all_types();
         let types = ["TEXT", "INTEGER", "REAL", "NUMERIC", "BLOB"];
         let collations =
             [("BINARY", Collation::Binary), ("NOCASE", Collation::NoCase), ("RTRIM", Collation::RTrim)];

@@ -7,6 +7,7 @@ use std::time::Duration;
 use driftless_protocol::Value;
 use rusqlite::{ErrorCode, Transaction, params_from_iter};
 
+use super::judge::Wanted;
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Result};
 use crate::schema::column_changes::is_named_apart;
@@ -59,19 +60,11 @@ pub(super) struct How {
     pub(super) time: Duration,
 }
 
-/// Brings one row to its state. `new`: it had no document before.
-pub(super) fn write(
-    tx: &Transaction<'_>,
-    tracked: &Tracked,
-    key_values: &[Value<'static>],
-    state: &RowState<'_>,
-    new: bool,
-    how: How,
-) -> rusqlite::Result<Wrote> {
-    if !state.alive {
-        return delete(tx, tracked, key_values, Some(how.time));
-    }
+/// Brings a row that is alive to its state.
+pub(super) fn write(tx: &Transaction<'_>, row: Wanted<'_>, how: How) -> rusqlite::Result<Wrote> {
+    let Wanted { tracked, key_values, state, new, .. } = row;
     let wanted = wanted(tracked, key_values, state);
+    let came = |done| Wrote::new(if done { Effect::Came } else { Effect::Ignored });
     if new {
         // A row without a document is not in its table: every row that is has been captured. Were it there after
         // all, with a NULL in its way or a mark that got lost, the insert says so and the row is looked at.
@@ -79,56 +72,56 @@ pub(super) fn write(
         match insert(tx, tracked, &wanted, how) {
             // A trigger that fails with RAISE(FAIL) leaves the row that it refuses.
             Err(error) if is_taken(&error) && tx.total_changes() == changes_before => {}
-            inserted => {
-                return inserted.map(|done| Wrote::new(if done { Effect::Came } else { Effect::Ignored }));
-            }
+            inserted => return inserted.map(came),
         }
     }
-    let (differs, old) = {
-        let mut select = tx.prepare_cached(&tracked.select)?;
-        let mut rows = select.query(params_from_iter(key_values.iter().map(Bind)))?;
-        match rows.next()? {
-            None => (None, None),
-            Some(row) => {
-                let mut differs = Vec::new();
-                for (at, wanted) in &wanted {
-                    if planted!(OwnValueWins)
-                        && let (Some(column), is) =
-                            (state.column(&tracked.table.columns[*at].name), value(row.get_ref(*at)?))
-                        && column.kept.iter().any(|kept| kept.time == column.shown.time && kept.value == is)
-                    {
-                        continue;
-                    }
-                    let is = value(row.get_ref(*at)?);
-                    if is != **wanted
-                        && !tracked.table.columns[*at].shows_for(tx, wanted, &is).unwrap_or(false)
-                    {
-                        differs.push((*at, wanted));
-                    }
-                }
-                let old = if tracked.targets.is_empty() || differs.is_empty() {
-                    None
-                } else {
-                    Some(read(tracked, row)?)
-                };
-                (Some(differs), old)
-            }
-        }
+    let Some(Difference { columns, old }) = compare(tx, row, &wanted)? else {
+        return insert(tx, tracked, &wanted, how).map(came);
     };
-    match differs {
-        None => insert(tx, tracked, &wanted, how)
-            .map(|done| Wrote::new(if done { Effect::Came } else { Effect::Ignored })),
-        Some(differs) if differs.is_empty() => Ok(Wrote::new(Effect::None)),
-        Some(differs) => {
-            let changed = differs.iter().map(|(at, _)| *at).collect();
-            let done = update(tx, tracked, key_values, &differs, how)?;
-            Ok(if done {
-                Wrote { effect: Effect::Changed, old, changed }
-            } else {
-                Wrote::new(Effect::Ignored)
-            })
+    if columns.is_empty() {
+        return Ok(Wrote::new(Effect::None));
+    }
+    if !update(tx, tracked, key_values, &columns, how)? {
+        return Ok(Wrote::new(Effect::Ignored));
+    }
+    let changed = columns.iter().map(|(at, _)| *at).collect();
+    Ok(Wrote { effect: Effect::Changed, old, changed })
+}
+
+/// How a row in its table differs from what its document wants.
+struct Difference<'a> {
+    /// The columns that differ, by their places in the table, and what is wanted of them.
+    columns: Vec<(usize, &'a Cow<'a, Value<'a>>)>,
+    /// The row as it is, if it differs and other tables refer to this one.
+    old: Option<Vec<Value<'static>>>,
+}
+
+/// `None`: the row is not there.
+fn compare<'a>(
+    tx: &Transaction<'_>,
+    row: Wanted<'_>,
+    wanted: &'a [(usize, Cow<'a, Value<'a>>)],
+) -> rusqlite::Result<Option<Difference<'a>>> {
+    let tracked = row.tracked;
+    let mut select = tx.prepare_cached(&tracked.select)?;
+    let mut rows = select.query(params_from_iter(row.key_values.iter().map(Bind)))?;
+    let Some(found) = rows.next()? else { return Ok(None) };
+    let mut columns = Vec::new();
+    for (at, wanted) in wanted {
+        let (column, is) = (&tracked.table.columns[*at], value(found.get_ref(*at)?));
+        if planted!(OwnValueWins)
+            && let Some(column) = row.state.column(&column.name)
+            && column.kept.iter().any(|kept| kept.time == column.shown.time && kept.value == is)
+        {
+            continue;
+        }
+        if is != **wanted && !column.shows_for(tx, wanted, &is).unwrap_or(false) {
+            columns.push((*at, wanted));
         }
     }
+    let is_referred_to = !tracked.targets.is_empty() && !columns.is_empty();
+    let old = is_referred_to.then(|| read(tracked, found)).transpose()?;
+    Ok(Some(Difference { columns, old }))
 }
 
 /// Deletes one row, if it is there. `time`: how long that may take; `None` for as long as it takes, where no trigger runs.
