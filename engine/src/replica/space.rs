@@ -6,19 +6,16 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 
 use super::{Replica, begin};
-use crate::config::{ColumnKind, TableOptions};
+use crate::config::TableOptions;
 use crate::env::now;
 use crate::error::{Doing, Error, Result};
 use crate::schema::definitions::{self, Defined, Definition, Type};
 use crate::schema::making::{self, Gate, Making};
-use crate::schema::names;
 use crate::schema::tracking::{self, rule};
-use crate::schema::{column_changes, introspect, moved_names, objects, sql_text};
+use crate::schema::{introspect, objects, sql_text};
 use crate::space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 use crate::store::limits::Bounds;
-use crate::store::renames::Renames;
-use crate::store::tables::State;
-use crate::store::{backlog, kinds, quote, renames, tables};
+use crate::store::quote;
 
 /// How long a full-text table may take to be filled.
 const FILL_TIME: Duration = Duration::from_secs(600);
@@ -385,115 +382,4 @@ fn fill(connection: &mut Connection, object: &SpaceObject) -> Result<Option<Stri
             making::refusal(source)?
         ))),
     }
-}
-
-/// Takes over the options that the space has for tables.
-pub(super) fn adopt_options(tx: &Transaction<'_>) -> Result<()> {
-    for definition in &definitions::all(tx)? {
-        let Some(mut entry) = tables::find(tx, &definition.name)? else {
-            tables::add(tx, &definition.name, &definition.name, State::Unknown)?;
-            if let Some(entry) = tables::find(tx, &definition.name)? {
-                names::note_named_apart(tx, &entry, definition)?;
-            }
-            continue;
-        };
-        if entry.options.deletes_win != definition.options.deletes_win {
-            tracing::warn!(table = %entry.spelled, deletes_win = definition.options.deletes_win,
-                "the space treats deletes of this table otherwise; its rows are judged again");
-            entry.options.deletes_win = definition.options.deletes_win;
-            tables::update(tx, &entry)?;
-            backlog::refresh_table(tx, entry.id)?;
-        }
-        // Files that were tracked apart may each have said something: all of it holds, and of two that contradict each
-        // other the one that is shown.
-        let mut said = definition.clone();
-        let mut kinds = definition.kinds();
-        for other in definitions::standing(tx, &definition.name, "kinds")? {
-            for (column, kind) in kinds::from_text(&other) {
-                if kinds::of(&kinds, &column) == ColumnKind::Register {
-                    kinds::set(&mut kinds, column, kind);
-                }
-            }
-        }
-        let mut renames = definition.renames();
-        let others = definitions::standing(tx, &definition.name, "renames")?;
-        for (now, travels) in others.iter().flat_map(|other| renames::from_text(other)) {
-            if !renames.iter().any(|(known, _)| *known == now) {
-                renames.push((now, travels));
-            }
-        }
-        renames.sort();
-        if definition.kinds.is_some() && entry.options.kinds != kinds {
-            tracing::info!(table = %entry.spelled, "the space has other kinds for columns of this table");
-            entry.options.kinds.clone_from(&kinds);
-            tables::update(tx, &entry)?;
-        }
-        names::adopt_moved(tx, &mut entry, &renames, now())?;
-        // A column that has been here all along is still the one that others have given up.
-        let known = |now: &str| entry.columns.iter().any(|known| known.name == now && known.place.is_some());
-        // Unless another column here is what that one is called now.
-        let is_called_otherwise = |name: &str| {
-            renames.iter().any(|(now, travels)| {
-                now != name
-                    && known(now)
-                    && (travels == name || column_changes::is_named_apart(name, travels))
-            })
-        };
-        // Where a column took over the name of another elsewhere, this file may have that other one still: it finds out when it
-        // has not.
-        let taken_over = moved_names::taken_over(&renames);
-        let own = |(now, travels): &&(String, String)| {
-            let rename = entry.renames.iter().any(|(known, name)| known == now && name == travels);
-            let is_taken_over = || taken_over.iter().any(|(name, known)| name == now && known == travels);
-            rename
-                || !known(now)
-                || is_called_otherwise(now) && column_changes::is_named_apart(now, travels)
-                || !column_changes::is_named_apart(now, travels) && !is_taken_over()
-        };
-        let mut here: Renames = renames.iter().filter(own).cloned().collect();
-        // It goes on under the name that it has had here, whichever that was.
-        let taken_over_here = moved_names::taken_over(&entry.renames);
-        let is_another_there = |name: &str| {
-            renames.iter().any(|(now, travels)| now == name && column_changes::is_named_apart(now, travels))
-        };
-        let kept = entry.renames.iter().filter(|rename| {
-            let (now, travels) = rename;
-            (column_changes::is_named_apart(now, travels)
-                || taken_over_here.contains(rename)
-                || is_another_there(now))
-                && known(now)
-                && here.iter().all(|(other, _)| other != now)
-        });
-        here.extend(kept.cloned().collect::<Renames>());
-        here.sort();
-        if definition.renames.is_some() && entry.renames != here {
-            tracing::info!(table = %entry.spelled, "columns of this table were renamed in the space");
-            entry.renames = here;
-            for column in &mut entry.columns {
-                column.was =
-                    column.was.take().filter(|_| !renames.iter().any(|(now, _)| *now == column.name));
-            }
-            tables::update(tx, &entry)?;
-            // What was written under one of the names shows under the other.
-            backlog::refresh_table(tx, entry.id)?;
-        }
-        let mut retired = definition.retired_columns();
-        for other in definitions::standing(tx, &definition.name, "retired_columns")? {
-            retired.extend(definitions::parse_retired(&other));
-        }
-        if retired != definition.retired_columns() {
-            said.retire_columns(&retired);
-        }
-        names::note_named_apart(tx, &entry, definition)?;
-        if kinds != definition.kinds() {
-            said.kinds = Some(kinds::to_text(&kinds));
-        }
-        if renames != definition.renames() {
-            said.renames = Some(renames::to_text(&renames));
-        }
-        if said != *definition {
-            definitions::put(tx, &said, now())?;
-        }
-    }
-    Ok(())
 }

@@ -8,13 +8,12 @@ use rusqlite::Transaction;
 
 use super::mark::Found;
 use super::schema_version;
-use super::space::adopt_options;
 use crate::env::now;
 use crate::error::Result;
 use crate::schema::settling::Settling;
 use crate::schema::tracking::look;
 use crate::schema::tracking::rule::Newcomers;
-use crate::schema::{Catalog, objects, unchanged};
+use crate::schema::{Catalog, adoption, objects, unchanged};
 use crate::store::{backlog, identity, parked};
 
 #[derive(Debug)]
@@ -124,7 +123,7 @@ impl UserTables {
     /// What the space says of its tables has changed, and is taken over. It may change the notes that `status` shows of a table
     /// too, so the tables are to be looked at again.
     pub(super) fn follow_space(&mut self, tx: &Transaction<'_>) -> Result<()> {
-        adopt_options(tx)?;
+        adoption::adopt(tx, now())?;
         // A table that is here may be one that the space knows only now: this engine looks, or the next.
         self.newcomers.space_changed();
         unchanged::forget(tx)

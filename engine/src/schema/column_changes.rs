@@ -74,6 +74,11 @@ pub(crate) fn travels<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
     if holds { travels } else { name }
 }
 
+/// The name by which a column travelled that the table may no longer have.
+pub(crate) fn travelled<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
+    entry.renames.iter().find(|(now, _)| now == name).map_or(name, |(_, travels)| travels)
+}
+
 /// The place of a column that the table had at the last look, by its folded name.
 pub(crate) fn place(entry: &Entry, name: &str) -> Option<usize> {
     entry.columns.iter().find(|known| known.name == name)?.place
@@ -239,10 +244,62 @@ pub(super) fn take_over(entry: &mut Entry, table: &Table, listed: &[Listed]) -> 
     renamed
 }
 
+/// Columns that may be others under new names: the others, which are gone, and these. Names are folded. Some were asked about
+/// before, and some came with this look.
+pub(super) fn perhaps_renamed(entry: &Entry, table: &Table) -> Vec<(String, String)> {
+    let is_gone = |name: &str| table.called(name).is_none();
+    let mut all: Vec<(String, String)> = open(entry).into_iter().filter(|(was, _)| is_gone(was)).collect();
+    let mut travelling = table.clone();
+    travelling.rename(&entry.renames);
+    let now: Vec<&str> = travelling.columns.iter().map(|column| &*column.name).collect();
+    let before = recorded(entry);
+    for (came, went) in if before.is_empty() { Vec::new() } else { pairs(&before, &now) } {
+        let known = |known: &&KnownColumn| known.place.is_some() && travels(entry, &known.name) == went;
+        let column = travelling.columns.iter().find(|column| column.name == came);
+        if let (Some(known), Some(column)) = (entry.columns.iter().find(known), column) {
+            all.push((known.name.clone(), fold(&column.spelled)));
+        }
+    }
+    all
+}
+
+/// Records that the column `old`, which is gone, is called `new` now.
+pub(super) fn renamed(entry: &mut Entry, old: &str, new: &str) {
+    if place(entry, new).is_none() {
+        return rename(entry, old, new);
+    }
+    let travels = travelled(entry, old).to_owned();
+    join(entry, new, &travels);
+    answer(entry, old, new);
+}
+
+/// Records that the column which is or was called `name` travels by `travels`. What it travelled by until now is the same column's,
+/// and so is every other name that travels by that.
+pub(crate) fn join(entry: &mut Entry, name: &str, travels: &str) {
+    let before = travelled(entry, name).to_owned();
+    if !is_named_apart(name, &before) {
+        for (now, known) in &mut entry.renames {
+            if *known == before && now != travels {
+                travels.clone_into(known);
+            }
+        }
+        if before != name && place(entry, &before).is_none() {
+            entry.renames.push((before, travels.to_owned()));
+        }
+    }
+    entry.renames.retain(|(now, _)| now != name);
+    entry.renames.push((name.to_owned(), travels.to_owned()));
+    entry.renames.retain(|(now, travels)| now != travels);
+    entry.renames.sort();
+    entry.renames.dedup();
+}
+
 /// Records that the column `old` is called `new` now, a name that no other column has or had.
 fn rename(entry: &mut Entry, old: &str, new: &str) {
     let travels = travels(entry, old).to_owned();
-    entry.renames.retain(|(now, _)| now != new);
+    // Where another column travels by the old name, what is written under that is the other's.
+    let is_anothers = entry.renames.iter().any(|(now, known)| known == old && now != old);
+    entry.renames.retain(|(now, _)| now != new && !(is_anothers && now == old));
     if travels != new {
         entry.renames.push((new.to_owned(), travels));
         entry.renames.sort();
@@ -407,6 +464,50 @@ pub(super) fn reused_in_space(
     reused
 }
 
+/// What the space says of renames, with those joined that follow each other: who calls a column `c` that was `b`, and who calls it
+/// `b` where it was `a`, may each have said so apart. Where a column took over the name of another, the renames look the same,
+/// so they are joined only where this file knows that the two were never in the table together.
+pub(super) fn joined(entry: &Entry, said: &Renames) -> Renames {
+    let knows = |name: &str| entry.columns.iter().any(|known| known.name == name);
+    let is_one = |now: &str, name: &str, first: &str| {
+        if place(entry, first).is_some() || knows(name) {
+            return false;
+        }
+        let is_told_here = entry.renames.iter().any(|(now, travels)| now == name && travels == first);
+        let known =
+            entry.columns.iter().find(|known| known.place.is_some() && travels(entry, &known.name) == name);
+        is_told_here || known.is_some_and(|known| known.name == now && may_be_renamed(entry, first, now))
+    };
+    let mut joined = said.clone();
+    for (now, travels) in &mut joined {
+        let is_apart = is_named_apart(now, travels);
+        let first = said.iter().find(|(known, first)| known == travels && !is_named_apart(known, first));
+        if let Some((name, first)) = first.filter(|(_, first)| !is_apart && first != now)
+            && is_one(now, name, first)
+        {
+            travels.clone_from(first);
+        }
+    }
+    // What a column travelled by here, before somebody said otherwise, is the same column's.
+    for (now, before) in &entry.renames {
+        let said = joined.iter().find(|(known, _)| known == now).map(|(_, travels)| travels.clone());
+        let is_gone = |name: &str| place(entry, name).is_none();
+        if let Some(travels) = said
+            && travels != *before
+            && place(entry, now).is_some()
+            && is_gone(before)
+            && is_gone(&travels)
+            && may_be_renamed(entry, &travels, now)
+            && ![before, &travels].into_iter().any(|travels| is_named_apart(now, travels))
+            && !joined.iter().any(|(known, travels)| known == before || travels == before)
+        {
+            joined.push((before.clone(), travels));
+        }
+    }
+    joined.sort();
+    joined
+}
+
 /// Whether one column may be what the other was called before, both folded: they were never in the table together, and
 /// the table has had the one.
 pub(crate) fn may_be_renamed(entry: &Entry, old: &str, new: &str) -> bool {
@@ -450,6 +551,11 @@ pub(crate) fn open(entry: &Entry) -> Vec<(String, String)> {
         .filter_map(|known| Some((known.was.clone()?, known.name.clone())))
         .filter(|(was, name)| travels(entry, name) != *was)
         .collect()
+}
+
+/// Whether it is open whether the column `new` is `old` under another name.
+pub(crate) fn was_asked(entry: &Entry, old: &str, new: &str) -> bool {
+    entry.columns.iter().any(|known| known.name == new && known.was.as_deref() == Some(old))
 }
 
 /// Notes that the new column `new` may be `old` under another name; `status` asks.

@@ -9,7 +9,7 @@ use crate::error::shell;
 use crate::error::{Doing, Error, Result};
 use crate::schema::column_changes;
 use crate::schema::definitions::{self, Definition};
-use crate::schema::{Table, introspect, moved_names, reconcile};
+use crate::schema::{Table, installed, introspect, lifecycle, moved_names};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, Entry, State};
@@ -101,12 +101,11 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     }
     let travels =
         entry.renames.iter().find(|(now, _)| *now == from).map_or(&from, |(_, travels)| travels).clone();
-    entry.renames.retain(|(now, _)| *now != to);
-    if travels != to {
-        entry.renames.push((to.clone(), travels));
+    let is_news = column_changes::travelled(&entry, &to) != travels;
+    column_changes::join(&mut entry, &to, &travels);
+    if is_news || column_changes::was_asked(&entry, &from, &to) {
+        column_changes::answer(&mut entry, &from, &to);
     }
-    entry.renames.sort();
-    column_changes::answer(&mut entry, &from, &to);
     // It is the same column, under another name: none went, and none came.
     let is_new = entry.columns.iter().all(|known| known.name != to);
     if let Some(column) = entry.columns.iter_mut().find(|known| known.name == from && known.place.is_some())
@@ -142,7 +141,7 @@ pub(crate) fn deny_rename(tx: &Transaction<'_>, name: &str, old: &str, new: &str
     tables::update(tx, &entry)?;
     table.rename(&entry.renames);
     // A running engine looks at its tables again when the schema has changed.
-    reconcile::install(tx, entry.id, &table, false)
+    installed::install(tx, entry.id, &table, false)
 }
 
 /// The time of values that are captured because a column turns out to be another one. Every write has a later time.
@@ -172,7 +171,7 @@ fn tell_reused_name(
 /// Tells the space which columns are which, as `entry` has it now, and captures the rows of this file again: until now columns
 /// were taken for each other.
 fn recapture(tx: &Transaction<'_>, entry: &Entry, table: Table, now: i64) -> Result<()> {
-    reconcile::look_because(tx, entry.id, &table, Why::Told, NO_KNOWN_TIME)?;
+    lifecycle::look_because(tx, entry.id, &table, Why::Told, NO_KNOWN_TIME)?;
     put_renames(tx, entry, table, now)
 }
 
@@ -186,7 +185,7 @@ fn put_renames(tx: &Transaction<'_>, entry: &Entry, mut table: Table, now: i64) 
     };
     definitions::put(tx, &definition, now)?;
     // A running engine looks at its tables again when the schema has changed.
-    reconcile::install(tx, entry.id, &table, false)
+    installed::install(tx, entry.id, &table, false)
 }
 
 /// Takes over what the space says of columns that this file asks about, where names of others were taken over. `said`: the
@@ -269,7 +268,13 @@ fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()
                 return cannot(format!("the table has neither '{old}' nor '{new}'"));
             }
             let may_be = match travels(&to) {
-                Some(known) => known == travels(&from).unwrap_or(from),
+                Some(known) if known == travels(&from).unwrap_or(from.clone()) => true,
+                // It was renamed before, while it was open which column it is.
+                Some(known) => {
+                    !column_changes::is_named_apart(&to, &known)
+                        && column_changes::place(entry, &known).is_none()
+                        && column_changes::was_asked(entry, &from, &to)
+                }
                 None => column_changes::may_be_renamed(entry, &from, &to),
             };
             if may_be {
@@ -369,6 +374,6 @@ pub(crate) fn forget_column(tx: &Transaction<'_>, name: &str, column: &str, now:
     tables::update(tx, &entry)?;
     definitions::put(tx, &definition, now)?;
     // A running engine looks at its tables again when the schema has changed.
-    reconcile::install(tx, entry.id, &table, false)?;
+    installed::install(tx, entry.id, &table, false)?;
     Ok(entry.spelled)
 }

@@ -12,9 +12,7 @@ use rusqlite::{Connection, Transaction};
 
 use super::definitions::{self, Definition};
 use super::identify::{Found, Identified, Places, Search};
-pub(crate) use super::installed::install;
 use super::inventory::Inventory;
-pub(crate) use super::lifecycle::look_because;
 use super::renewal::Renewal;
 use super::settling::Settling;
 use super::{Catalog, Tracked};

@@ -6,4 +6,5 @@
 
 mod compared_rows;
 pub(crate) mod made_again;
+pub(crate) mod renamed_anew;
 pub(crate) mod reused_names;

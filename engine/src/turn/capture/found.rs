@@ -115,33 +115,51 @@ fn count_on(now: &mut Current<'_>, held: &Held<'_>, start: Option<&Value<'_>>) -
     false
 }
 
-/// Takes those counters out of `columns` that may be renamed ones and that the document has no value for yet. Returns two
-/// lists of changes. The first, to be written beside the document, gives each counter what the older column showed. The second,
-/// to be written as an edit, adds what the app has added since.
-pub(super) fn begin_renamed_counters<'a>(
+/// What is written of columns that may be others under new names.
+#[derive(Default)]
+pub(super) struct Renamed<'a> {
+    /// What each began with: what the other column showed.
+    pub(super) begun: Vec<document::row::Change<'a>>,
+    /// What the app has made of that since, or the migration that renamed the column.
+    pub(super) edits: Vec<document::row::Change<'a>>,
+}
+
+/// Takes those columns out of `columns` that may be others under new names and that the document has no value for yet.
+pub(super) fn take_renamed<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
-) -> (Vec<document::row::Change<'a>>, Vec<document::row::Change<'a>>) {
-    let (mut begun, mut added) = (Vec::new(), Vec::new());
-    let other = |column: &str| {
-        let (_, other) = tracked.asked.iter().find(|(asked, _)| asked == column)?;
-        i64::try_from(state.column(other)?.sum()?).ok()
-    };
+) -> Renamed<'a> {
+    let mut renamed = Renamed::default();
     columns.retain(|now| {
-        let is_new = now.kind == ColumnKind::Counter && state.column(now.column).is_none();
-        let (Some(before), &Value::Integer(value)) = (other(now.column).filter(|_| is_new), &now.value)
-        else {
+        let other = tracked.asked.iter().find(|(asked, _)| asked == now.column);
+        let Some(other) = other.and_then(|(_, other)| state.column(other)) else { return true };
+        if state.column(now.column).is_some() || now.kind == ColumnKind::Text || other.shown.in_text {
             return true;
-        };
-        begun.push(document::row::Change::set(now.column, Value::Integer(before)));
-        if value != before {
-            let by = i128::from(value) - i128::from(before);
-            added.push(document::row::Change::Add { column: now.column.into(), by });
         }
+        let before = match (now.kind, &now.value) {
+            (ColumnKind::Counter, Value::Integer(_)) => {
+                match other.sum().and_then(|sum| i64::try_from(sum).ok()) {
+                    Some(sum) => Value::Integer(sum),
+                    None => return true,
+                }
+            }
+            (ColumnKind::Counter, _) => return true,
+            _ => other.shown.value.clone().into_owned(),
+        };
+        if now.value != before {
+            renamed.edits.push(match (now.kind, &now.value, &before) {
+                (ColumnKind::Counter, Value::Integer(value), Value::Integer(before)) => {
+                    let by = i128::from(*value) - i128::from(*before);
+                    document::row::Change::Add { column: now.column.into(), by }
+                }
+                _ => document::row::Change::set(now.column, now.value.clone()),
+            });
+        }
+        renamed.begun.push(document::row::Change::set(now.column, before));
         false
     });
-    (begun, added)
+    renamed
 }
 
 /// The part of a row whose columns were taken for other columns until somebody told: it is written beside what others wrote.

@@ -5,9 +5,7 @@ use driftless_protocol::lane::LIFE;
 use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::{Transaction, params_from_iter};
 
-use super::found::{
-    Cause, Told, begin_renamed_counters, says_all, set_fresh_apart, take_counters, take_told,
-};
+use super::found::{Cause, Told, says_all, set_fresh_apart, take_counters, take_renamed, take_told};
 use super::read::{self, Before, DOING};
 use super::writing::Writing;
 use super::{Author, Has, Kind, texts};
@@ -141,6 +139,8 @@ fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
 /// What is to be written into a row's document.
 #[derive(Default)]
 struct Plan<'a> {
+    /// Before all else, what columns began with that may be others under new names.
+    begun: Vec<document::row::Change<'a>>,
     /// By somebody who saw what the table showed.
     seeing: Vec<document::row::Change<'a>>,
     /// By somebody who did not.
@@ -167,12 +167,10 @@ impl<'a> Plan<'a> {
             (Against::Apart, Some(state)) if says_all(tracked, state, current.as_deref()) => Self::default(),
             (Against::Apart, _) => Self { beside: diff::changes(None, current, true), ..Self::default() },
             (Against::Shown | Against::Parked, state) => {
-                let (mut beside, added) = match (state, &mut current) {
+                let (renamed, mut beside) = match (state, &mut current) {
                     (Some(state), Some(columns)) => {
-                        let (begun, added) = begin_renamed_counters(tracked, state, columns);
-                        let mut beside = set_fresh_apart(tracked, state, columns, how);
-                        beside.extend(begun);
-                        (beside, added)
+                        let renamed = take_renamed(tracked, state, columns);
+                        (renamed, set_fresh_apart(tracked, state, columns, how))
                     }
                     _ => Default::default(),
                 };
@@ -181,11 +179,11 @@ impl<'a> Plan<'a> {
                     beside.extend(take_counters(&mut current));
                 }
                 let mut seeing = diff::changes(state, current, origin != Origin::Written);
-                if seeing.is_empty() && !added.is_empty() {
+                if seeing.is_empty() && !renamed.edits.is_empty() {
                     seeing.push(document::row::Change::set(LIFE, Value::Integer(1)));
                 }
-                seeing.extend(added);
-                Self { seeing, beside }
+                seeing.extend(renamed.edits);
+                Self { begun: renamed.begun, seeing, beside }
             }
         }
     }
@@ -256,6 +254,7 @@ pub(super) fn capture_row(
         new_texts.iter().filter(|(name, _)| plan.sets_text(name)).collect();
 
     let mut writing = Writing::begin(tx, row, author, &before, &new_texts);
+    writing.write_begun(plan.begun)?;
     writing.write_seeing(plan.seeing)?;
     writing.write_told(told)?;
     match &state {

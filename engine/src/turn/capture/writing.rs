@@ -26,6 +26,8 @@ pub(super) struct Writing<'a> {
     names: Names<'a>,
     /// The row document as it is by now.
     document: Option<Vec<u8>>,
+    /// What the table showed, where that is not what the document holds; with what columns began with.
+    base: Option<Vec<u8>>,
     updates: Vec<DocumentUpdate>,
 }
 
@@ -39,7 +41,8 @@ impl<'a> Writing<'a> {
     ) -> Self {
         let names = Names { renames: &row.tracked.renames, asked: &row.tracked.asked };
         let document = before.stored.as_ref().map(|stored| stored.body.clone());
-        Self { tx, row, author, before, new_texts, names, document, updates: Vec::new() }
+        let base = before.base.clone();
+        Self { tx, row, author, before, new_texts, names, document, base, updates: Vec::new() }
     }
 
     /// When something was found that has no time of its own. What may have had a document elsewhere gives way even to what
@@ -48,12 +51,28 @@ impl<'a> Writing<'a> {
         if self.row.lost { -1 } else { 0 }
     }
 
+    /// Writes what columns began with that may be others under new names: what follows is an edit of that.
+    pub(super) fn write_begun(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
+        let updates = self.updates.len();
+        self.write_beside(changes)?;
+        if let (Some(DocumentUpdate::Row(update)), Some(base)) = (self.updates.get(updates), &self.base)
+            && !base.is_empty()
+        {
+            self.base = Some(document::row::merge(Some(base), update)?);
+        }
+        Ok(())
+    }
+
     /// Writes as somebody who saw what the table showed.
     pub(super) fn write_seeing(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        let (row, shown) = (self.row, self.before.shown());
+        let (row, base) = (self.row, self.base.clone());
+        let shown = match &base {
+            Some(base) => Some(&base[..]).filter(|base| !base.is_empty()),
+            None => self.document.as_deref(),
+        };
         let found = |time| (finder(&row.tracked.name, row.key, &changes, self.new_texts, &[]), time);
         let (writer, time) = match row.kind {
             _ if shown.is_none() && row.tracked.id == DEFINITIONS => found(0),
@@ -62,7 +81,7 @@ impl<'a> Writing<'a> {
             Kind::Written | Kind::Found => (self.author.writer, row.mark.at),
         };
         let written = document::row::write_seeing(shown, writer, time, changes, self.names, &[])?;
-        if self.before.base.is_none() {
+        if base.is_none() {
             self.add(written);
             return Ok(());
         }
