@@ -6,11 +6,12 @@
 //! - the tables as they are: `inventory`, `introspect`, `constraints`, `keys`, `storage`, `sql_text`, `effects`;
 //! - which are tracked, and by which triggers: `tracking`, `lifecycle`, `eligibility`, `bookkeeping`, `warnings`,
 //!   `triggers`, `installed`, `creation`, `unchanged`;
-//! - the names under which they travel: `names`, `column_changes`, `moved_names`, and the rows' `evidence`;
+//! - the names under which they travel: `names`, `column_changes`, `changed_names`, `moved_names`, and the rows' `evidence`;
 //! - tables that were rebuilt: `rebuilt`, `settling`, `passing_names`;
 //! - what the space defines: `definitions`, `objects`, `making`.
 
 pub(crate) mod bookkeeping;
+mod changed_names;
 pub(crate) mod column_changes;
 pub(crate) mod constraints;
 mod creation;
