@@ -21,7 +21,7 @@ use crate::schema::definitions::{self, Definition};
 use crate::schema::introspect::Look;
 use crate::schema::inventory::Inventory;
 use crate::schema::tracking::rule::{self, Rule};
-use crate::schema::{Catalog, Table, column_changes, introspect, triggers};
+use crate::schema::{Catalog, Table, column_names, introspect, rename_questions, triggers};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
 use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
 
@@ -328,7 +328,7 @@ fn kinds_here(entry: &Entry) -> BTreeMap<String, ColumnKind> {
     let here = |travels: &str| {
         let mut present = entry.columns.iter().filter(|known| known.place.is_some());
         present
-            .find(|known| column_changes::travels(entry, &known.name) == travels)
+            .find(|known| column_names::travels(entry, &known.name) == travels)
             .map(|known| known.name.clone())
     };
     let kinds = entry.options.kinds.iter();
@@ -341,9 +341,9 @@ fn concerns(entry: &Entry, definition: Option<&Definition>) -> Vec<String> {
         return Vec::new();
     }
     let present = entry.columns.iter().filter(|known| known.place.is_some());
-    let columns = present.map(|known| (&*known.name, column_changes::travels(entry, &known.name)));
+    let columns = present.map(|known| (&*known.name, column_names::travels(entry, &known.name)));
     let mut concerns = definitions::given_up(definition, columns);
-    concerns.extend(column_changes::questions(entry, &entry.spelled));
+    concerns.extend(rename_questions::questions(entry, &entry.spelled));
     concerns
 }
 

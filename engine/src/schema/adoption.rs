@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use rusqlite::Transaction;
 
 use super::definitions::{self, Definition};
-use super::{column_changes, moved_names, names};
+use super::{column_names, moved_names, names};
 use crate::config::ColumnKind;
 use crate::error::Result;
 use crate::store::kinds::Kinds;
@@ -90,7 +90,7 @@ impl Said {
         for other in definitions::standing(tx, &definition.name, "retired_columns")? {
             retired.extend(definitions::parse_retired(&other));
         }
-        Ok(Self { kinds, renames: column_changes::joined(entry, &said), retired })
+        Ok(Self { kinds, renames: column_names::joined(entry, &said), retired })
     }
 
     /// Says it as one statement, if it was none.
@@ -131,7 +131,7 @@ fn renames_here(entry: &Entry, said: &Renames) -> Renames {
     // Unless another column here is what that one is called now.
     let is_called_otherwise = |name: &str| {
         said.iter().any(|(now, travels)| {
-            now != name && known(now) && (travels == name || column_changes::is_named_apart(name, travels))
+            now != name && known(now) && (travels == name || column_names::is_named_apart(name, travels))
         })
     };
     // Where a column took over the name of another elsewhere, this file may have that other one still: it finds out when it
@@ -141,18 +141,18 @@ fn renames_here(entry: &Entry, said: &Renames) -> Renames {
         let (now, travels) = rename;
         entry.renames.contains(rename)
             || !known(now)
-            || is_called_otherwise(now) && column_changes::is_named_apart(now, travels)
-            || !column_changes::is_named_apart(now, travels) && !taken_over.contains(rename)
+            || is_called_otherwise(now) && column_names::is_named_apart(now, travels)
+            || !column_names::is_named_apart(now, travels) && !taken_over.contains(rename)
     };
     let mut here: Renames = said.iter().filter(holds).cloned().collect();
     // It goes on under the name that it has had here, whichever that was.
     let taken_over_here = moved_names::taken_over(&entry.renames);
     let is_another_there = |name: &str| {
-        said.iter().any(|(now, travels)| now == name && column_changes::is_named_apart(now, travels))
+        said.iter().any(|(now, travels)| now == name && column_names::is_named_apart(now, travels))
     };
     let kept = entry.renames.iter().filter(|rename| {
         let (now, travels) = rename;
-        (column_changes::is_named_apart(now, travels)
+        (column_names::is_named_apart(now, travels)
             || taken_over_here.contains(rename)
             || is_another_there(now))
             && known(now)

@@ -3,9 +3,11 @@
 
 use super::column_changes;
 use super::column_list::{self, Listed};
+use super::column_names;
 use super::definitions::Definition;
 use super::evidence::reused_names::Reused;
 use super::evidence::{made_again, renamed_anew, reused_names};
+use super::rename_questions;
 use super::renewal::Renewal;
 use super::triggers::Trigger;
 use super::{Column, Table};
@@ -34,7 +36,7 @@ impl Names {
     /// Notes the questions for the user.
     pub(super) fn ask(&self, entry: &mut Entry) {
         for reused in self.reused.iter().filter(|reused| !reused.is_certain) {
-            column_changes::ask(entry, &reused.old, &reused.new);
+            rename_questions::ask(entry, &reused.old, &reused.new);
         }
     }
 }
@@ -67,7 +69,7 @@ impl Renewal<'_> {
 
     /// Records which columns were renamed with `ALTER TABLE`, where SQLite says so. Returns whether any were.
     fn take_over_renames(&self, entry: &mut Entry, table: &Table, listed: &[Listed]) -> Result<bool> {
-        let renamed = column_changes::take_over(entry, table, listed);
+        let renamed = column_names::take_over(entry, table, listed);
         if renamed.is_empty() {
             return Ok(false);
         }
@@ -83,12 +85,12 @@ impl Renewal<'_> {
     /// Returns whether there are any.
     fn find_renamed(&self, entry: &mut Entry, table: &Table) -> Result<bool> {
         let in_key = |name: &str| table.key.iter().any(|key| fold(&table.columns[key.at].spelled) == name);
-        let mut pairs = column_changes::perhaps_renamed(entry, table);
+        let mut pairs = rename_questions::perhaps_renamed(entry, table);
         pairs.retain(|(_, came)| !in_key(came));
         let renamed = renamed_anew::find(self.tx, entry, table, &pairs)?;
         for (old, new) in &renamed {
             tracing::info!(table = %table.spelled, old, new, "a column was renamed when its table was made anew");
-            column_changes::renamed(entry, old, new);
+            column_names::renamed(entry, old, new);
         }
         Ok(!renamed.is_empty())
     }
@@ -104,8 +106,8 @@ impl Renewal<'_> {
         let retired = definition.map(Definition::retired_columns).unwrap_or_default();
         let mut found = Vec::new();
         let said = definition.map(Definition::renames).unwrap_or_default();
-        for (old, new, apart) in column_changes::reused_in_space(entry, table, &said) {
-            column_changes::reuse_name(entry, &old, &new, apart, &retired);
+        for (old, new, apart) in column_names::reused_in_space(entry, table, &said) {
+            column_names::reuse_name(entry, &old, &new, apart, &retired);
             found.push(Reused { old, new, is_certain: true });
         }
         found.extend(reused_names::find(self.tx, entry, table)?);
@@ -149,7 +151,7 @@ impl Renewal<'_> {
         for at in (0..table.columns.len()).filter(|at| table.key.iter().all(|key| key.at != *at)) {
             let name = fold(&table.columns[at].spelled);
             let is_given_up = column_changes::place(entry, &name).is_some()
-                && retired.contains(column_changes::travels(entry, &name));
+                && retired.contains(column_names::travels(entry, &name));
             if is_given_up && (added_again.contains(&at) || is_new(entry, at)?) {
                 tracing::info!(table = %table.spelled, column = name,
                     "a column that the space has given up was dropped, and a new one of its name was added");
@@ -175,7 +177,7 @@ impl Renewal<'_> {
         let stays = |name: &str| is_known(name) && table.called(name).is_some();
         let renamed = entry.renames.iter().filter(|(now, travels)| stays(now) && !is_known(travels));
         retired.extend(renamed.map(|(_, travels)| travels.clone()));
-        entry.renames = column_changes::rename_apart(table, &retired, Some(entry), before.clone());
+        entry.renames = column_names::rename_apart(table, &retired, Some(entry), before.clone());
         entry.renames != before
     }
 }

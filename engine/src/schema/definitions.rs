@@ -8,7 +8,7 @@ use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{Table, column_changes, moved_names, sql_text};
+use super::{Table, column_names, moved_names, sql_text};
 use crate::config::TableOptions;
 use crate::error::{Doing, Error, Result};
 use crate::store::kinds::{self, Kinds};
@@ -240,7 +240,7 @@ pub(crate) fn put(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Re
         // Columns that travel apart from an older one of their name do so for good; this file may not have them.
         let mut renames = definition.renames();
         let apart = before.renames().into_iter().filter(|(now, travels)| {
-            column_changes::is_named_apart(now, travels) && renames.iter().all(|(known, _)| known != now)
+            column_names::is_named_apart(now, travels) && renames.iter().all(|(known, _)| known != now)
         });
         let apart: Renames = apart.collect();
         if !apart.is_empty() {

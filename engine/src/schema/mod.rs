@@ -16,6 +16,7 @@ pub(crate) mod bookkeeping;
 mod changed_names;
 pub(crate) mod column_changes;
 mod column_list;
+pub(crate) mod column_names;
 pub(crate) mod constraints;
 mod creation;
 pub(crate) mod definitions;
@@ -35,6 +36,7 @@ pub(crate) mod objects;
 pub(crate) mod passing_names;
 pub(crate) mod rebuilt;
 pub(crate) mod reconcile;
+pub(crate) mod rename_questions;
 mod renewal;
 pub(crate) mod settling;
 pub(crate) mod sql_text;
@@ -112,10 +114,10 @@ pub(crate) struct Table {
 
 impl Table {
     /// Lets renamed columns travel by their first names, as far as the renames hold in this table: see
-    /// [`column_changes::in_force`]. Returns those by which what was written under the one name is the other's.
+    /// [`column_names::in_force`]. Returns those by which what was written under the one name is the other's.
     pub(crate) fn rename(&mut self, renames: &Renames) -> Renames {
         let has = |name: &str| self.columns.iter().any(|column| fold(&column.spelled) == name);
-        let holding = column_changes::in_force(renames, has);
+        let holding = column_names::in_force(renames, has);
         for column in &mut self.columns {
             let spelled = fold(&column.spelled);
             column.name = match holding.iter().find(|(now, _)| *now == spelled) {
@@ -123,7 +125,7 @@ impl Table {
                 None => spelled,
             };
         }
-        column_changes::merging(&holding)
+        column_names::merging(&holding)
     }
 
     /// The column of that folded name, as it is called here.

@@ -1,7 +1,7 @@
 //! Columns that took over the names of other columns, as when two swap theirs: `RENAME a TO x; RENAME b TO a; RENAME x TO b`.
 //! By its names such a table has the columns that it had, in another order, and other values in them.
 
-use super::{Table, column_changes};
+use super::{Table, column_changes, column_names, rename_questions};
 use crate::store::fold;
 use crate::store::renames::Renames;
 use crate::store::tables::Entry;
@@ -40,7 +40,7 @@ pub(super) fn is_taken_over(entry: &Entry, one: &Move) -> bool {
         return true;
     }
     let was = entry.columns.iter().find(|known| known.name == one.old).and_then(|known| known.was.as_deref());
-    let is_its_own = column_changes::travels(entry, &one.old) == one.new || was == Some(&*one.new);
+    let is_its_own = column_names::travels(entry, &one.old) == one.new || was == Some(&*one.new);
     let is_known = entry.columns.iter().any(|known| known.name == one.new)
         || entry.renames.iter().any(|(now, travels)| *travels == one.new && *now != one.new);
     is_known && !is_its_own
@@ -58,15 +58,15 @@ pub(super) fn record(entry: &mut Entry, moves: &[Move]) {
     }
     // A column may be asked about whose earlier name another column has now. That other column's own earlier name is kept, so
     // that the answer tells the two apart.
-    let asked: Vec<String> = column_changes::open(entry).into_iter().map(|(was, _)| was).collect();
+    let asked: Vec<String> = rename_questions::open(entry).into_iter().map(|(was, _)| was).collect();
     for one in moves.iter().filter(|one| asked.contains(&one.new)) {
-        column_changes::ask(entry, &one.old, &one.new);
+        rename_questions::ask(entry, &one.old, &one.new);
     }
 }
 
 fn set_renames(entry: &mut Entry, moves: &[Move]) {
     let travels: Vec<String> =
-        moves.iter().map(|one| column_changes::travels(entry, &one.old).to_owned()).collect();
+        moves.iter().map(|one| column_names::travels(entry, &one.old).to_owned()).collect();
     let is_moved = |name: &str| moves.iter().any(|one| one.old == name || one.new == name);
     entry.renames.retain(|(now, _)| !is_moved(now));
     for (one, travels) in moves.iter().zip(travels) {
@@ -80,7 +80,7 @@ fn set_renames(entry: &mut Entry, moves: &[Move]) {
         if is_known && !is_a_first_name {
             // An earlier column of this name wrote under it. This entry keeps those values apart from the column that has the name
             // now.
-            entry.renames.push((column_changes::first_of_name(&one.new), one.new.clone()));
+            entry.renames.push((column_names::first_of_name(&one.new), one.new.clone()));
         }
     }
     entry.renames.sort();
@@ -90,11 +90,11 @@ fn set_renames(entry: &mut Entry, moves: &[Move]) {
 /// the name `old` now, took that over. Returns whether it is so.
 pub(crate) fn tell_first(entry: &mut Entry, old: &str, new: &str) -> bool {
     let was = |name: &str| entry.columns.iter().find(|known| known.name == name)?.was.clone();
-    let is_taken_over = was(old).is_some_and(|first| column_changes::travels(entry, old) == first);
+    let is_taken_over = was(old).is_some_and(|first| column_names::travels(entry, old) == first);
     if !is_taken_over || was(new).as_deref() != Some(old) {
         return false;
     }
-    let travelled = column_changes::travels(entry, new).to_owned();
+    let travelled = column_names::travels(entry, new).to_owned();
     entry.renames.retain(|(now, _)| now != new);
     entry.renames.push((new.to_owned(), old.to_owned()));
     if travelled != new && travelled != old {
@@ -102,7 +102,7 @@ pub(crate) fn tell_first(entry: &mut Entry, old: &str, new: &str) -> bool {
         entry.renames.push((travelled, old.to_owned()));
     }
     entry.renames.sort();
-    column_changes::answer(entry, old, new);
+    rename_questions::answer(entry, old, new);
     true
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn tell_first(entry: &mut Entry, old: &str, new: &str) -> bool {
 /// still, so that they hold only where it is known that they do.
 pub(crate) fn taken_over(renames: &Renames) -> Renames {
     let is_anothers = |name: &str| renames.iter().any(|(now, travels)| travels == name && now != name);
-    let is_apart = |(now, travels): &(String, String)| column_changes::is_named_apart(now, travels);
+    let is_apart = |(now, travels): &(String, String)| column_names::is_named_apart(now, travels);
     renames.iter().filter(|rename| is_anothers(&rename.0) && !is_apart(rename)).cloned().collect()
 }
 

@@ -8,7 +8,9 @@ use rusqlite::Transaction;
 use crate::error::shell;
 use crate::error::{Doing, Error, Result};
 use crate::schema::column_changes;
+use crate::schema::column_names;
 use crate::schema::definitions::{self, Definition};
+use crate::schema::rename_questions;
 use crate::schema::{Table, installed, introspect, lifecycle, moved_names};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
@@ -41,7 +43,7 @@ pub(crate) fn of_table(
         }
     }
     for n in 1.. {
-        let name = column_changes::nth_name(local, n);
+        let name = column_names::nth_name(local, n);
         let entry = tables::find(tx, &name)?;
         // One that is called otherwise here was renamed, and its name is taken.
         let taken = entry
@@ -101,10 +103,10 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     }
     let travels =
         entry.renames.iter().find(|(now, _)| *now == from).map_or(&from, |(_, travels)| travels).clone();
-    let is_news = column_changes::travelled(&entry, &to) != travels;
-    column_changes::join(&mut entry, &to, &travels);
-    if is_news || column_changes::was_asked(&entry, &from, &to) {
-        column_changes::answer(&mut entry, &from, &to);
+    let is_news = column_names::travelled(&entry, &to) != travels;
+    column_names::join(&mut entry, &to, &travels);
+    if is_news || rename_questions::was_asked(&entry, &from, &to) {
+        rename_questions::answer(&mut entry, &from, &to);
     }
     // It is the same column, under another name: none went, and none came.
     let is_new = entry.columns.iter().all(|known| known.name != to);
@@ -122,7 +124,7 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
 fn is_given_up(tx: &Transaction<'_>, entry: &Entry, name: &str) -> Result<bool> {
     let retired =
         definitions::find(tx, &entry.name)?.map(|known| known.retired_columns()).unwrap_or_default();
-    let travels = column_changes::travels(entry, name);
+    let travels = column_names::travels(entry, name);
     Ok(retired.iter().any(|known| known == travels))
 }
 
@@ -130,9 +132,9 @@ fn is_given_up(tx: &Transaction<'_>, entry: &Entry, name: &str) -> Result<bool> 
 /// the two were taken for two columns until now.
 pub(crate) fn deny_rename(tx: &Transaction<'_>, name: &str, old: &str, new: &str) -> Result<()> {
     let (mut entry, mut table) = tracked(tx, name)?;
-    if !column_changes::deny(&mut entry, &fold(old), &fold(new)) {
+    if !rename_questions::deny(&mut entry, &fold(old), &fold(new)) {
         return Err(Error::NothingAsked {
-            asked: column_changes::open(&entry),
+            asked: rename_questions::open(&entry),
             table: entry.spelled,
             old: old.to_owned(),
             new: new.to_owned(),
@@ -163,8 +165,8 @@ fn tell_reused_name(
     }
     let retired =
         definitions::find(tx, &entry.name)?.map(|known| known.retired_columns()).unwrap_or_default();
-    column_changes::reuse_name(&mut entry, from, to, None, &retired);
-    column_changes::answer(&mut entry, from, to);
+    column_names::reuse_name(&mut entry, from, to, None, &retired);
+    rename_questions::answer(&mut entry, from, to);
     recapture(tx, &entry, table, now)
 }
 
@@ -191,7 +193,7 @@ fn put_renames(tx: &Transaction<'_>, entry: &Entry, mut table: Table, now: i64) 
 /// Takes over what the space says of columns that this file asks about, where names of others were taken over. `said`: the
 /// renames of the space.
 pub(crate) fn adopt_moved(tx: &Transaction<'_>, entry: &mut Entry, said: &Renames, now: i64) -> Result<()> {
-    for (old, new) in column_changes::open(entry) {
+    for (old, new) in rename_questions::open(entry) {
         let is_said = said.iter().any(|(now, travels)| *now == new && *travels == old);
         if is_said
             && moved_names::tell_first(entry, &old, &new)
@@ -207,12 +209,12 @@ pub(crate) fn adopt_moved(tx: &Transaction<'_>, entry: &mut Entry, said: &Rename
 /// Whether it is known that a column is called `to` now, and that the one called `from` is another.
 fn is_reused(entry: &Entry, from: &str, to: &str) -> bool {
     let apart =
-        entry.renames.iter().any(|(now, name)| now == from && column_changes::is_named_apart(now, name));
+        entry.renames.iter().any(|(now, name)| now == from && column_names::is_named_apart(now, name));
     apart
         && entry
             .renames
             .iter()
-            .any(|(now, name)| now == to && (name == from || column_changes::is_named_apart(from, name)))
+            .any(|(now, name)| now == to && (name == from || column_names::is_named_apart(from, name)))
 }
 
 fn cannot_rename(entry: &Entry, old: &str, new: &str, why: String) -> Result<()> {
@@ -222,68 +224,73 @@ fn cannot_rename(entry: &Entry, old: &str, new: &str, why: String) -> Result<()>
 
 /// Whether it can be told that the column `old` is called `new`.
 fn check_rename(entry: &Entry, table: &Table, old: &str, new: &str) -> Result<()> {
-    let cannot = |why: String| cannot_rename(entry, old, new, why);
     let (from, to) = (fold(old), fold(new));
-    if from == to {
-        return cannot("that is the same name".to_owned());
-    }
-    if to.is_empty() || to.len() > MAX_COLUMN_BYTES {
-        return cannot(format!("a column's name has 1 to {MAX_COLUMN_BYTES} bytes"));
-    }
-    match (table.called(&from), table.called(&to)) {
-        (Some(_), Some(_)) if is_reused(entry, &from, &to) => Ok(()),
-        (Some(older), Some(newer)) => {
-            let came =
-                |name: &str| entry.columns.iter().find(|known| known.name == name).map(|known| known.came);
-            let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
-            if came(&to) <= came(&from) {
-                cannot(format!(
-                    "the table has both columns, and '{new}' did not come later than '{old}', so it is another column"
-                ))
-            } else if in_key(older) || in_key(newer) {
-                cannot("the table has both columns, and one is in its primary key".to_owned())
-            } else if entry.renames.iter().any(|(now, _)| *now == to) {
-                cannot(format!("the table has both columns, and '{new}' was something else before"))
-            } else {
-                Ok(())
-            }
+    let why_not = if from == to {
+        Some("that is the same name".to_owned())
+    } else if to.is_empty() || to.len() > MAX_COLUMN_BYTES {
+        Some(format!("a column's name has 1 to {MAX_COLUMN_BYTES} bytes"))
+    } else {
+        match (table.called(&from), table.called(&to)) {
+            (Some(_), Some(_)) if is_reused(entry, &from, &to) => None,
+            (Some(older), Some(newer)) => why_not_reused(entry, table, (old, older), (new, newer)),
+            (Some(_), None) => None,
+            (None, _) => why_not_renamed(entry, table, old, new),
         }
-        (Some(_), None) => Ok(()),
-        (None, _) => {
-            let travels = |name: &str| {
-                entry.renames.iter().find(|(now, _)| now == name).map(|(_, travels)| travels.clone())
-            };
-            let called_now =
-                |(now, travels): &&(String, String)| *travels == from && table.called(now).is_some();
-            if let Some((now, _)) = entry.renames.iter().find(called_now).filter(|(now, _)| *now != to) {
-                return cannot(format!("it was renamed before: it is '{now}' now"));
-            }
-            let known = entry.columns.iter().any(|column| column.name == from)
-                || entry.renames.iter().any(|(now, travels)| *now == from || *travels == from);
-            if !known {
-                return cannot(format!("the table never had a column '{old}'"));
-            }
-            let is_listed = entry.columns.iter().any(|column| column.name == to);
-            if table.called(&to).is_none() && !is_listed {
-                return cannot(format!("the table has neither '{old}' nor '{new}'"));
-            }
-            let may_be = match travels(&to) {
-                Some(known) if known == travels(&from).unwrap_or(from.clone()) => true,
-                // It was renamed before, while it was open which column it is.
-                Some(known) => {
-                    !column_changes::is_named_apart(&to, &known)
-                        && column_changes::place(entry, &known).is_none()
-                        && column_changes::was_asked(entry, &from, &to)
-                }
-                None => column_changes::may_be_renamed(entry, &from, &to),
-            };
-            if may_be {
-                Ok(())
-            } else {
-                cannot(format!("the table had both at one time, so '{new}' is another column"))
-            }
-        }
+    };
+    why_not.map_or(Ok(()), |why| cannot_rename(entry, old, new, why))
+}
+
+/// Why a column that the table has is not another one of it whose name it got. Each is given with its place.
+fn why_not_reused(
+    entry: &Entry,
+    table: &Table,
+    (old, older): (&str, usize),
+    (new, newer): (&str, usize),
+) -> Option<String> {
+    let came = |name: &str| {
+        let name = fold(name);
+        entry.columns.iter().find(|known| known.name == name).map(|known| known.came)
+    };
+    let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
+    if came(new) <= came(old) {
+        Some(format!(
+            "the table has both columns, and '{new}' did not come later than '{old}', so it is another column"
+        ))
+    } else if in_key(older) || in_key(newer) {
+        Some("the table has both columns, and one is in its primary key".to_owned())
+    } else if entry.renames.iter().any(|(now, _)| *now == fold(new)) {
+        Some(format!("the table has both columns, and '{new}' was something else before"))
+    } else {
+        None
     }
+}
+
+/// Why a column that the table no longer has is not called `new` now.
+fn why_not_renamed(entry: &Entry, table: &Table, old: &str, new: &str) -> Option<String> {
+    let (from, to) = (fold(old), fold(new));
+    let is_called_now = |(now, travels): &&(String, String)| *travels == from && table.called(now).is_some();
+    if let Some((now, _)) = entry.renames.iter().find(is_called_now).filter(|(now, _)| *now != to) {
+        return Some(format!("it was renamed before: it is '{now}' now"));
+    }
+    let is_known = entry.columns.iter().any(|column| column.name == from)
+        || entry.renames.iter().any(|(now, travels)| *now == from || *travels == from);
+    if !is_known {
+        return Some(format!("the table never had a column '{old}'"));
+    }
+    if table.called(&to).is_none() && entry.columns.iter().all(|column| column.name != to) {
+        return Some(format!("the table has neither '{old}' nor '{new}'"));
+    }
+    let may_be = match entry.renames.iter().find(|(now, _)| *now == to) {
+        Some((_, travels)) if travels == column_names::travelled(entry, &from) => true,
+        // It was renamed before, while it was open which column it is.
+        Some((_, travels)) => {
+            !column_names::is_named_apart(&to, travels)
+                && column_changes::place(entry, travels).is_none()
+                && rename_questions::was_asked(entry, &from, &to)
+        }
+        None => rename_questions::may_be_renamed(entry, &from, &to),
+    };
+    (!may_be).then(|| format!("the table had both at one time, so '{new}' is another column"))
 }
 
 /// Gives a table up for the whole space: clones no longer make it, and a later table of that name begins empty. Its rows

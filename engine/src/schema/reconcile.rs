@@ -16,7 +16,7 @@ use super::inventory::Inventory;
 use super::renewal::Renewal;
 use super::settling::Settling;
 use super::{Catalog, Tracked};
-use super::{column_changes, effects, introspect, objects, unchanged, warnings};
+use super::{effects, introspect, objects, rename_questions, unchanged, warnings};
 use crate::config::TableOptions;
 use crate::error::Result;
 use crate::store::fold;
@@ -130,7 +130,7 @@ fn notes(catalog: &Catalog, table: &Tracked, entry: &Entry, definition: Option<&
     }
     let columns = table.table.columns.iter().map(|column| (&*column.spelled, &*column.name));
     notes.extend(definitions::given_up(definition, columns));
-    notes.extend(column_changes::questions(entry, spelled));
+    notes.extend(rename_questions::questions(entry, spelled));
     notes
 }
 

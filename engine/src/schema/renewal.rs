@@ -10,6 +10,7 @@ use super::identify::Found;
 use super::installed::{Presence, drop_triggers, install, triggers_present};
 use super::introspect::Look;
 use super::lifecycle::look_again;
+use super::rename_questions;
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
 use super::{Table, Tracked, eligibility, rebuilt};
@@ -257,7 +258,7 @@ fn are_listed(entry: &Entry, table: &Table) -> bool {
 }
 
 fn tracked(entry: Entry, table: Table, watched: bool, renames: Renames) -> Tracked {
-    let asked = column_changes::asked(&entry);
+    let asked = rename_questions::asked(&entry);
     let (fresh, settling) = (entry.fresh, entry.rebuilt.is_some());
     let tracked = Tracked::new(entry.id, entry.name, entry.options, table).asking(asked);
     Tracked { fresh, watched, renames, settling, ..tracked }

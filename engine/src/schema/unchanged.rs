@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Transaction};
 
 use super::inventory::Inventory;
-use super::{Catalog, Tracked, column_changes, effects, introspect, reconcile};
+use super::{Catalog, Tracked, effects, introspect, reconcile, rename_questions};
 use crate::error::{Doing, Result};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{fold, identity};
@@ -61,7 +61,7 @@ pub(super) fn catalog(tx: &Transaction<'_>) -> Result<Option<Catalog>> {
             effects.insert(entry.id, effects::of_triggers(tx, &table)?);
         }
         let renames = table.rename(&entry.renames);
-        let asked = column_changes::asked(&entry);
+        let asked = rename_questions::asked(&entry);
         let fresh = entry.fresh;
         let one = Tracked::new(entry.id, entry.name, entry.options, table);
         tracked.push(Tracked { fresh, renames, ..one.asking(asked) });

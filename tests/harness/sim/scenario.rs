@@ -232,7 +232,7 @@ pub enum Copying {
 pub enum Change {
     /// A statement.
     Sql(String),
-    /// A renamed column, to be told to the engine.
+    /// A renamed column; some files tell the engine.
     Rename { table: String, old: String, new: String },
 }
 

@@ -52,17 +52,6 @@ fn is_in_circle(connection: &Connection, table: &str) -> bool {
         .expect("the foreign keys")
 }
 
-/// Whether a trigger of the app's may name the column.
-pub(super) fn is_in_trigger(app: &Connection, column: &str) -> bool {
-    app.query_row(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_master
-             WHERE type = 'trigger' AND name NOT GLOB '_driftless_*' AND instr(sql, ?1))",
-        [column],
-        |row| row.get(0),
-    )
-    .expect("the triggers")
-}
-
 /// Whether the row of the counters that comes and goes is there.
 pub(super) fn is_revived(app: &Connection) -> bool {
     app.query_row("SELECT EXISTS (SELECT 1 FROM tally WHERE id = ?1)", [REVIVED], |row| row.get(0))
@@ -247,7 +236,7 @@ pub(super) fn on_the_way(rng: &mut Rng, tables: &[Seen], table: &str, number: u3
 pub(super) fn change(rng: &mut Rng, tables: &[Seen], number: usize) -> Change {
     let table = &tables[rng.usize(..tables.len())];
     let name = quote(&table.name);
-    let (column, _, key) = &table.columns[rng.usize(..table.columns.len())];
+    let (column, ..) = &table.columns[rng.usize(..table.columns.len())];
     match rng.u8(..7) {
         0 => {
             let column = pick(
@@ -267,10 +256,7 @@ pub(super) fn change(rng: &mut Rng, tables: &[Seen], number: usize) -> Change {
         1 | 2 if !["n", "stamp", "c0", "what", "id"].contains(&&**column) && !column.starts_with('m') => {
             Change::Sql(format!("ALTER TABLE {name} DROP COLUMN {}", quote(column)))
         }
-        // A table whose key is renamed is another table.
-        3 if !key => {
-            Change::Rename { table: table.name.clone(), old: column.clone(), new: format!("m{number}") }
-        }
+        3 => Change::Rename { table: table.name.clone(), old: column.clone(), new: format!("m{number}") },
         4 => Change::Sql(format!("CREATE UNIQUE INDEX i{number} ON {name} ({})", quote(column))),
         5 => Change::Sql(format!("DROP INDEX \"{} of {}\"", pick(rng, &["x", "g", "r0"]), rng.u8(..4))),
         _ => Change::Sql(format!("ALTER TABLE {name} RENAME TO \"new {number}\"")),

@@ -9,7 +9,7 @@ use rusqlite::{Transaction, params_from_iter};
 use crate::document;
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Error, Result};
-use crate::schema::{Table, Tracked, column_changes};
+use crate::schema::{Table, Tracked, column_names};
 use crate::store::tables::Entry;
 use crate::store::{Bind, backlog, dirty, documents, texts, value};
 
@@ -32,7 +32,7 @@ pub(crate) fn each(
     table: &Table,
     mut tell: impl FnMut(&Compared<'_>) -> Result<bool>,
 ) -> Result<()> {
-    let renames = column_changes::merging(&entry.renames);
+    let renames = column_names::merging(&entry.renames);
     let marked = marked(tx, entry, table)?;
     // Rows that wait to be captured may differ from their documents without a mark.
     let waits = !backlog::is_empty(tx)?;

@@ -11,6 +11,7 @@ use super::compared_rows::{self, Compared};
 use crate::document;
 use crate::error::Result;
 use crate::schema::column_changes::{self, Key};
+use crate::schema::column_names;
 use crate::schema::{Table, Tracked};
 use crate::store::tables::{Entry, State};
 use crate::store::{backlog, documents, fold, parked};
@@ -52,7 +53,7 @@ fn is_alive(tx: &Transaction<'_>, entry: &Entry, key: &[u8]) -> Result<bool> {
 pub(crate) fn column(tx: &Transaction<'_>, entry: &Entry, table: &Table, at: usize) -> Result<bool> {
     let column = &table.columns[at];
     let (spelled, mut is_new) = (fold(&column.spelled), false);
-    let travels = column_changes::travels(entry, &spelled);
+    let travels = column_names::travels(entry, &spelled);
     compared_rows::each(tx, entry, table, |Compared { state, row, is_marked }| {
         let is_default = column.default.as_ref() == Some(&row[at]);
         if !is_marked
@@ -73,7 +74,7 @@ pub(crate) fn filled_column(tx: &Transaction<'_>, entry: &Entry, table: &Table, 
     let column = &table.columns[at];
     let default = column.default.clone().unwrap_or(Value::Null);
     let spelled = fold(&column.spelled);
-    let travels = column_changes::travels(entry, &spelled);
+    let travels = column_names::travels(entry, &spelled);
     let (mut filled, mut differing): (Vec<Value<'static>>, usize) = (Vec::new(), 0);
     let mut copied: Vec<Value<'static>> = Vec::new();
     compared_rows::each(tx, entry, table, |Compared { state, row, .. }| {

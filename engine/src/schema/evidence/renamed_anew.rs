@@ -10,7 +10,7 @@ use rusqlite::Transaction;
 
 use super::compared_rows::{self, Compared};
 use crate::error::Result;
-use crate::schema::{Table, column_changes};
+use crate::schema::{Table, column_names};
 use crate::store::fold;
 use crate::store::tables::Entry;
 
@@ -56,9 +56,9 @@ pub(crate) fn find(
     }
     compared_rows::each(tx, entry, table, |Compared { state, row, is_marked }| {
         for pair in &mut pairs {
-            let Some(was) = state.value(column_changes::travelled(entry, &pair.went)) else { continue };
+            let Some(was) = state.value(column_names::travelled(entry, &pair.went)) else { continue };
             let came = fold(&table.columns[pair.at].spelled);
-            pair.is_taken |= state.value(column_changes::travelled(entry, &came)).is_some();
+            pair.is_taken |= state.value(column_names::travelled(entry, &came)).is_some();
             let (column, now) = (&table.columns[pair.at], &row[pair.at]);
             let votes = if *is_marked { &mut pair.written } else { &mut pair.untouched };
             if !column.shows_for(tx, was, now)? {

@@ -9,6 +9,7 @@ use super::compared_rows::{self, Compared};
 use crate::error::Result;
 use crate::schema::Table;
 use crate::schema::column_changes;
+use crate::schema::column_names;
 use crate::store::fold;
 use crate::store::tables::Entry;
 
@@ -41,7 +42,7 @@ pub(crate) fn find(tx: &Transaction<'_>, entry: &Entry, table: &Table) -> Result
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
-    let travels = |at: usize| column_changes::travels(entry, &fold(&table.columns[at].spelled)).to_owned();
+    let travels = |at: usize| column_names::travels(entry, &fold(&table.columns[at].spelled)).to_owned();
     compared_rows::each(tx, entry, table, |Compared { state, row, .. }| {
         for pair in &mut pairs {
             let Some(was) = state.value(&travels(pair.old)) else { continue };

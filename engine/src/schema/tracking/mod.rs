@@ -18,7 +18,9 @@ use crate::schema::eligibility;
 use crate::schema::introspect::Look;
 use crate::schema::inventory::{Inventory, Object};
 use crate::schema::names;
-use crate::schema::{Table, bookkeeping, column_changes, installed, introspect, lifecycle, triggers};
+use crate::schema::{
+    Table, bookkeeping, column_changes, column_names, installed, introspect, lifecycle, triggers,
+};
 use crate::store::fold;
 use crate::store::kinds::{self, Kinds};
 use crate::store::renames::Renames;
@@ -250,7 +252,7 @@ fn renames_of(table: &Table, known: Option<&Entry>, defined: Option<&Definition>
         _ => Renames::new(),
     };
     let retired = defined.map(Definition::retired_columns).unwrap_or_default();
-    column_changes::rename_apart(table, &retired, known, renames)
+    column_names::rename_apart(table, &retired, known, renames)
 }
 
 /// The kinds of a table's columns: those that it has, or that the space says. Where neither says any, those that are stated

@@ -79,19 +79,13 @@ pub(super) fn set_fresh_apart<'a>(
         {
             return !held.shows(&now.value);
         }
-        let under_another_name = || {
-            state.columns.iter().any(|column| {
-                column.shown.value == now.value
-                    && !tracked.table.columns.iter().any(|known| known.name == column.name)
-            })
-        };
         match kind {
             // The user wrote this row since the column appeared: what is no default is theirs.
             Kind::Written => !is_default,
             // If the app has added to it since, that was captured as a write.
             Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
             Kind::Found => {
-                if !is_default && !under_another_name() {
+                if !is_default && !is_under_another_name(tracked, state, &now.value) {
                     beside.push(document::row::Change::set(now.column, now.value.clone()));
                 }
                 false
@@ -99,6 +93,12 @@ pub(super) fn set_fresh_apart<'a>(
         }
     });
     beside
+}
+
+/// Whether a document has a value under a name by which no column of the table travels.
+fn is_under_another_name(tracked: &Tracked, state: &RowState<'_>, value: &Value<'_>) -> bool {
+    let is_here = |name: &str| tracked.table.columns.iter().any(|known| known.name == name);
+    state.columns.iter().any(|column| column.shown.value == *value && !is_here(&column.name))
 }
 
 /// Sets a counter to what others counted plus what was added here, where it began with `start`. Returns whether it did: no

@@ -10,7 +10,7 @@ use rusqlite::{ErrorCode, Transaction, params_from_iter};
 use super::judge::Wanted;
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Result};
-use crate::schema::column_changes::is_named_apart;
+use crate::schema::column_names::is_named_apart;
 use crate::schema::{Tracked, insert_sql, insert_sql_or, or_abort};
 use crate::store::limits::Bounds;
 use crate::store::{Bind, fold, quote, value};
