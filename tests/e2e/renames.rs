@@ -96,6 +96,27 @@ fn a_rename_by_the_app_is_known_without_a_word_though_it_was_written_before_and_
     }
 }
 
+/// Django's migrations make the table anew with its columns in another order, and put new ones last. Nothing knew which column was
+/// which, and nothing asked.
+#[test]
+fn a_column_that_a_migration_renames_drops_others_and_moves_is_known_by_its_rows() {
+    let mut circle = circle(3);
+    let migration = anew("stars INTEGER DEFAULT 0, v TEXT, head TEXT", "stars, 'new', title");
+    circle.sql(0, "ALTER TABLE notes ADD COLUMN note TEXT");
+    circle.settle();
+    circle.sql(0, &migration);
+    circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+    circle.settle();
+    assert_eq!(circle.query(0, "SELECT head, v FROM notes ORDER BY id"), ["'one', 'new'", "'TWO', 'new'"]);
+    circle.sql(0, "UPDATE notes SET head = 'ONE' WHERE id = 'a'");
+    circle.sql(1, &migration);
+    circle.settle();
+    assert_eq!(circle.query(1, "SELECT head, v FROM notes ORDER BY id"), ["'ONE', 'new'", "'TWO', 'new'"]);
+    assert_eq!(circle.query(2, "SELECT title FROM notes ORDER BY id"), ["'ONE'", "'TWO'"]);
+    assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"]);
+    (0..3).for_each(|node| circle.assert_well(node));
+}
+
 #[test]
 fn a_rename_that_cannot_be_is_refused_and_changes_nothing() {
     let circle = circle(1);

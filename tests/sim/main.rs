@@ -26,12 +26,12 @@ fn threads() -> usize {
 }
 
 #[test]
-fn three_thousand_fresh_clusters_keep_every_promise() {
+fn six_hundred_fresh_clusters_keep_every_promise() {
     sim::quiet_panics();
     let count = match (driftless_tests::seed(), std::env::var("DRIFTLESS_SEEDS")) {
         (Some(_), _) => 1,
         (None, Ok(count)) => count.parse().expect("DRIFTLESS_SEEDS is a number"),
-        (None, Err(_)) => 3000,
+        (None, Err(_)) => 600,
     };
     let first = first_seed();
     eprintln!("{count} seeds from {first}");
@@ -110,36 +110,25 @@ fn every_opening_waits_for_the_disk_even_the_second_within_a_millisecond() {
     driftless::sim::set_clock(None);
 }
 
-/// Bugs, and within how many seeds they have to be found. The others are rarer: `simulate --planted` looks for all.
+/// Bugs that are found soon, and within how many seeds. `simulate --planted` looks for all, as `.ci/nightly planted` does.
 const FOUND_WITHIN: &[(&str, u64)] = &[
     ("AckBeforeCommit", 20),
     ("AppliedBeforeCapture", 40),
     ("CascadeNotFollowed", 40),
-    ("CopyKeepsName", 150),
-    ("CounterSet", 200),
     ("EvictionUnmarked", 60),
     ("GrowthMissed", 20),
     ("HalfTransaction", 20),
-    ("HeadsRunBackwards", 200),
-    ("KeyNotFolded", 100),
     ("OutboxEmptiedEarly", 20),
-    ("OwnValueWins", 200),
     ("PageBoundarySkipped", 20),
-    ("RebuiltKeepsDeleted", 300),
-    ("RebuiltRefilled", 200),
-    ("SnapshotLowersVector", 200),
-    ("SnapshotReplacesAll", 400),
-    ("TextReplacedWhole", 100),
     ("TriggerCountsTwice", 40),
     ("TypeLost", 20),
     ("UniqueByArrival", 60),
     ("UnsyncedCommits", 40),
     ("VectorPastGap", 20),
-    ("WriterReused", 200),
 ];
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_bugs_that_show_soon_are_found() {
     sim::quiet_panics();
     let all = Planted::all();
     let wanted: Vec<(Planted, u64)> = FOUND_WITHIN

@@ -5,6 +5,7 @@ use super::column_changes;
 use super::column_list::{self, Listed};
 use super::column_names;
 use super::definitions::Definition;
+use super::evidence::renamed_anew::Told;
 use super::evidence::reused_names::Reused;
 use super::evidence::{made_again, renamed_anew, reused_names};
 use super::rename_questions;
@@ -23,6 +24,8 @@ pub(super) struct Names {
     renamed: bool,
     /// Columns that were renamed and whose names others have now; where that is not certain, the user is asked.
     reused: Vec<Reused>,
+    /// Columns that are new, by what the rows hold: nobody is asked about them.
+    new: Vec<String>,
     /// Whether a column travels by another name than its own, and did not before.
     pub(super) renamed_apart: bool,
 }
@@ -35,6 +38,9 @@ impl Names {
 
     /// Notes the questions for the user.
     pub(super) fn ask(&self, entry: &mut Entry) {
+        for known in entry.columns.iter_mut().filter(|known| self.new.contains(&known.name)) {
+            known.was = None;
+        }
         for reused in self.reused.iter().filter(|reused| !reused.is_certain) {
             rename_questions::ask(entry, &reused.old, &reused.new);
         }
@@ -54,9 +60,11 @@ impl Renewal<'_> {
             Some(listed) => self.take_over_renames(entry, table, listed)?,
             None => false,
         };
-        let mut reused = Vec::new();
+        let (mut reused, mut new) = (Vec::new(), Vec::new());
         if listed.is_none() || entry.rebuilt.is_some() {
-            renamed |= self.find_renamed(entry, table)?;
+            let told = self.find_renamed(entry, table, listed.is_none())?;
+            renamed |= !told.renamed.is_empty();
+            new = told.new;
         }
         if listed.is_none() {
             reused = self.find_reused(entry, table)?;
@@ -64,7 +72,7 @@ impl Renewal<'_> {
         self.part_from_given_up(entry, table, ours)?;
         let named = self.name_new_columns(entry, table);
         let renamed_apart = named || renamed || reused.iter().any(|reused| reused.is_certain);
-        Ok(Names { are_listed: listed.is_some(), renamed, reused, renamed_apart })
+        Ok(Names { are_listed: listed.is_some(), renamed, reused, new, renamed_apart })
     }
 
     /// Records which columns were renamed with `ALTER TABLE`, where SQLite says so. Returns whether any were.
@@ -82,17 +90,17 @@ impl Renewal<'_> {
     }
 
     /// Finds columns of a table that was made anew which are others under new names, by what the rows hold, and records that.
-    /// Returns whether there are any.
-    fn find_renamed(&self, entry: &mut Entry, table: &Table) -> Result<bool> {
+    /// `is_new_look`: it was made anew since the last look.
+    fn find_renamed(&self, entry: &mut Entry, table: &Table, is_new_look: bool) -> Result<Told> {
         let in_key = |name: &str| table.key.iter().any(|key| fold(&table.columns[key.at].spelled) == name);
-        let mut pairs = rename_questions::perhaps_renamed(entry, table);
-        pairs.retain(|(_, came)| !in_key(came));
-        let renamed = renamed_anew::find(self.tx, entry, table, &pairs)?;
-        for (old, new) in &renamed {
+        let mut pairs = rename_questions::perhaps_renamed(entry, table, is_new_look);
+        pairs.retain(|pair| !in_key(&pair.came));
+        let told = renamed_anew::find(self.tx, entry, table, pairs)?;
+        for (old, new) in &told.renamed {
             tracing::info!(table = %table.spelled, old, new, "a column was renamed when its table was made anew");
             column_names::renamed(entry, old, new);
         }
-        Ok(!renamed.is_empty())
+        Ok(told)
     }
 
     /// Finds columns of a table that was made anew whose names others have now, and records those of which that is certain

@@ -11,25 +11,54 @@ use crate::store::fold;
 use crate::store::renames::Renames;
 use crate::store::tables::Entry;
 
-/// Columns that may be others under new names: the others, which are gone, and these. Names are folded. Some were asked about
-/// before, and some came with this look.
-pub(super) fn perhaps_renamed(entry: &Entry, table: &Table) -> Vec<(String, String)> {
-    let is_gone = |name: &str| table.called(name).is_none();
-    let mut all: Vec<(String, String)> = open(entry).into_iter().filter(|(was, _)| is_gone(was)).collect();
+/// A column that is gone and one that may be that under a new name. Names are folded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Perhaps {
+    pub(super) went: String,
+    pub(super) came: String,
+    /// Whether the new one stands where the other stood, so that the user is asked.
+    pub(super) in_place: bool,
+}
+
+/// Every column that is gone, with every one that came with the same change and may be that. `is_new_look`: that change is found
+/// by this look; else it was recorded by an earlier one.
+pub(super) fn perhaps_renamed(entry: &Entry, table: &Table, is_new_look: bool) -> Vec<Perhaps> {
+    let mut asked = if is_new_look { in_place(entry, table) } else { Vec::new() };
+    asked.extend(open(entry));
+    // Columns of the key are told by their places in it.
+    let is_gone = |known: &&KnownColumn| table.called(&known.name).is_none() && known.key.is_none();
+    let mut all = Vec::new();
+    for name in table.columns.iter().map(|column| fold(&column.spelled)) {
+        let known = entry.columns.iter().find(|known| known.name == name && known.place.is_some());
+        let is_renamed = entry.renames.iter().any(|(now, _)| *now == name);
+        for went in entry.columns.iter().filter(is_gone) {
+            let with_it = match known {
+                None => is_new_look && went.place.is_some(),
+                Some(came) => !is_new_look && went.went == Some(came.came),
+            };
+            let in_place = asked.iter().any(|(was, asked)| *was == went.name && *asked == name);
+            if in_place || with_it && !is_renamed {
+                all.push(Perhaps { went: went.name.clone(), came: name.clone(), in_place });
+            }
+        }
+    }
+    all
+}
+
+/// Columns that came with this look and stand where others stood that are gone: those, and these.
+fn in_place(entry: &Entry, table: &Table) -> Vec<(String, String)> {
     let mut travelling = table.clone();
     travelling.rename(&entry.renames);
     let now: Vec<&str> = travelling.columns.iter().map(|column| &*column.name).collect();
     let before = column_changes::recorded(entry);
     let came_and_went = if before.is_empty() { Vec::new() } else { column_changes::pairs(&before, &now) };
-    for (came, went) in came_and_went {
+    let local = |(came, went): (String, String)| {
         let known =
             |known: &&KnownColumn| known.place.is_some() && column_names::travels(entry, &known.name) == went;
-        let column = travelling.columns.iter().find(|column| column.name == came);
-        if let (Some(known), Some(column)) = (entry.columns.iter().find(known), column) {
-            all.push((known.name.clone(), fold(&column.spelled)));
-        }
-    }
-    all
+        let column = travelling.columns.iter().find(|column| column.name == came)?;
+        Some((entry.columns.iter().find(known)?.name.clone(), fold(&column.spelled)))
+    };
+    came_and_went.into_iter().filter_map(local).collect()
 }
 
 /// Whether one column may be what the other was called before, both folded: they were never in the table together, and

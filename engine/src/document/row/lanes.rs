@@ -43,6 +43,10 @@ impl<'a> Change<'a> {
         }
     }
 
+    pub(crate) fn is_addition(&self) -> bool {
+        matches!(self, Self::Add { .. })
+    }
+
     /// Whether it takes a lane of its own.
     fn is_large(&self) -> bool {
         matches!(self, Self::Set { column, value } if column != LIFE && value.payload_len() > LARGE_VALUE_BYTES)

@@ -137,6 +137,10 @@ pub(super) fn take_renamed<'a>(
         if state.column(now.column).is_some() || now.kind == ColumnKind::Text || other.shown.in_text {
             return true;
         }
+        // Nobody filled a column that has its default.
+        if now.implied == Some(&now.value) && !other.shows(&now.value) {
+            return true;
+        }
         let before = match (now.kind, &now.value) {
             (ColumnKind::Counter, Value::Integer(_)) => {
                 match other.sum().and_then(|sum| i64::try_from(sum).ok()) {

@@ -179,7 +179,10 @@ impl<'a> Plan<'a> {
                     beside.extend(take_counters(&mut current));
                 }
                 let mut seeing = diff::changes(state, current, origin != Origin::Written);
-                if seeing.is_empty() && !renamed.edits.is_empty() {
+                // What a migration put into a new column does not say that the row is to stay.
+                let is_written =
+                    row.kind == Kind::Written || renamed.edits.iter().any(document::row::Change::is_addition);
+                if seeing.is_empty() && is_written && !renamed.edits.is_empty() {
                     seeing.push(document::row::Change::set(LIFE, Value::Integer(1)));
                 }
                 seeing.extend(renamed.edits);
