@@ -96,6 +96,70 @@ fn a_rename_by_the_app_is_known_without_a_word_though_it_was_written_before_and_
     }
 }
 
+/// The column's old values came back on the very machine that had dropped it, and what the other column held was nowhere.
+#[test]
+fn a_column_that_gets_the_name_of_one_that_was_dropped_in_the_same_step_is_not_that() {
+    let schema = "CREATE TABLE p (id TEXT PRIMARY KEY, price TEXT, n INTEGER, other TEXT);
+        INSERT INTO p VALUES ('1', 'P1', 1, 'O1'), ('2', 'P2', 2, 'O2')";
+    let behind = "CREATE TABLE p (id TEXT PRIMARY KEY, other TEXT, n INTEGER, price TEXT);
+        INSERT INTO p VALUES ('1', 'O1', 1, 'P1'), ('2', 'O2', 2, 'P2')";
+    let steps = ["ALTER TABLE p DROP COLUMN price", "ALTER TABLE p RENAME COLUMN other TO price"];
+    for (schema, at_once) in [(schema, true), (schema, false), (behind, true), (behind, false)] {
+        let mut circle = Circle::new(3, schema, &["p"], &TableOptions::default());
+        for (node, at_once) in [(0, at_once), (1, !at_once)] {
+            for step in steps {
+                circle.sql(node, step);
+                if !at_once {
+                    circle.settle();
+                }
+            }
+            circle.settle();
+            let rows = circle.query(node, "SELECT price FROM p ORDER BY id");
+            assert_eq!(rows, ["'O1'", "'O2'"], "{node} {at_once}: {schema}");
+        }
+        let old = circle.query(2, "SELECT price, other FROM p ORDER BY id");
+        assert_eq!(old, ["'P1', 'O1'", "'P2', 'O2'"], "{at_once}: {schema}");
+        circle.sql(0, "UPDATE p SET price = 'new' WHERE id = '1'");
+        circle.settle();
+        assert_eq!(
+            circle.query(1, "SELECT price FROM p ORDER BY id"),
+            ["'new'", "'O2'"],
+            "{at_once}: {schema}"
+        );
+        assert_eq!(circle.query(2, "SELECT price, other FROM p WHERE id = '1'"), ["'P1', 'new'"], "{schema}");
+        (0..3).for_each(|node| circle.assert_well(node));
+    }
+}
+
+/// Its rows had not shown what another machine had written under the new name, and were taken for edits of that: the other's values
+/// were gone everywhere.
+#[test]
+fn a_column_that_one_machine_adds_under_its_later_name_keeps_what_it_holds() {
+    for (more, write) in
+        [("", ""), ("; ALTER TABLE notes ADD COLUMN yet TEXT", ""), ("", "UPDATE notes SET stars = 9")]
+    {
+        let mut circle = circle(2);
+        circle.sql(
+            0,
+            "ALTER TABLE notes ADD COLUMN extra TEXT; UPDATE notes SET extra = 'of ' || id;
+             ALTER TABLE notes RENAME COLUMN extra TO more",
+        );
+        circle.settle();
+        circle.sql(1, "ALTER TABLE notes ADD COLUMN extra TEXT");
+        circle.settle();
+        circle.sql(1, write);
+        circle.sql(1, &format!("ALTER TABLE notes RENAME COLUMN extra TO more{more}"));
+        circle.settle();
+        assert_eq!(
+            circle.query_all("SELECT more FROM notes ORDER BY id"),
+            ["'of a'", "'of b'"],
+            "{more} {write}"
+        );
+        assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{more} {write}");
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}
+
 /// Django's migrations make the table anew with its columns in another order, and put new ones last. Nothing knew which column was
 /// which, and nothing asked.
 #[test]

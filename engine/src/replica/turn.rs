@@ -350,16 +350,20 @@ fn go_on(flow: Flow, schema_version: i64) -> std::result::Result<(), Undone> {
 }
 
 /// Forgets which columns have just appeared, and what tables showed when they were given up, once all of it is captured and
-/// shown. Returns whether columns had appeared.
+/// shown; and lets renamed columns join what others wrote under their new names. Returns whether there were any such columns.
 fn forget_what_is_shown(tx: &Transaction<'_>, captured_all: bool) -> Result<bool> {
     if !captured_all || !backlog::refresh_is_empty(tx)? {
         return Ok(false);
     }
     let had_fresh = columns::clear_fresh(tx)?;
+    let joining = columns::begin_joining(tx)?;
+    for table in &joining {
+        backlog::refresh_table(tx, *table)?;
+    }
     if !bases::is_empty(tx)? {
         bases::forget_shown(tx)?;
     }
-    Ok(had_fresh)
+    Ok(had_fresh || !joining.is_empty())
 }
 
 /// Ends a turn that `gives_way` where another process has a transaction open.

@@ -13,8 +13,8 @@ use super::renewal::Renewal;
 use super::triggers::Trigger;
 use super::{Column, Table};
 use crate::error::Result;
+use crate::store::fold;
 use crate::store::tables::{Entry, State};
-use crate::store::{backlog, fold};
 
 /// What a look found out about the names of a table's columns.
 pub(super) struct Names {
@@ -84,8 +84,6 @@ impl Renewal<'_> {
         let names: Vec<String> =
             renamed.iter().map(|one| format!("'{}' is '{}' now", one.old, one.new)).collect();
         tracing::info!(table = %table.spelled, "columns were renamed: {}", names.join(", "));
-        // What others wrote under the new names shows here from now on.
-        backlog::refresh_table(self.tx, entry.id)?;
         Ok(true)
     }
 

@@ -64,24 +64,63 @@ pub(super) fn has_another_name(renames: &[(String, String)], name: &str) -> bool
 
 /// Takes over which columns were renamed, as SQLite says: each goes on travelling under the name that it had. Returns which.
 pub(super) fn take_over(entry: &mut Entry, table: &Table, listed: &[Listed]) -> Vec<Move> {
-    let is_listed_twice = |name: &str| listed.iter().filter(|listed| listed.new == name).count() > 1;
-    let renamed = listed.iter().filter_map(|Listed { old, new }| {
+    let (listed, dropped): (Vec<&Listed>, Vec<&Listed>) =
+        listed.iter().partition(|one| !is_dropped(table, listed, one));
+    for one in dropped.into_iter().filter(|one| table.called(&one.old).is_some()) {
+        column_changes::went(entry, &one.old); // another column has its name now
+    }
+    let renamed = listed.into_iter().filter(|one| one.old != one.new).filter_map(|Listed { old, new }| {
         let at = column_changes::place(entry, old)?;
-        // A column that was dropped is still listed. If another got its name then, two have that name in the list.
-        (old != new && table.called(new).is_some() && !is_listed_twice(new)).then(|| Move {
-            at,
-            old: old.clone(),
-            new: new.clone(),
-        })
+        Some(Move { at, old: old.clone(), new: new.clone() })
     });
     let renamed: Vec<Move> = renamed.collect();
     for moves in moved_names::together(renamed.clone()) {
         match &moves[..] {
-            [one] if !moved_names::is_taken_over(entry, one) => rename(entry, &one.old, &one.new),
+            [one] if !moved_names::is_taken_over(entry, one) => {
+                rename(entry, &one.old, &one.new);
+                postpone_joining(entry, &one.new);
+            }
             moves => moved_names::record(entry, moves),
         }
     }
     renamed
+}
+
+/// Whether a listed column was dropped, by the names now. One that was dropped is still listed, and SQLite goes on renaming it there:
+/// if another column has its name now, both are listed under that. The one that is there stands where `ALTER TABLE` left it; and
+/// where that does not tell, it is the one that was renamed.
+fn is_dropped(table: &Table, listed: &[Listed], one: &Listed) -> bool {
+    if table.called(&one.new).is_none() {
+        return true;
+    }
+    let namesakes: Vec<&Listed> = listed.iter().filter(|other| other.new == one.new).collect();
+    let stands_with = |chosen: &Listed| {
+        let stayed = listed.iter().filter(|other| other.new != chosen.new || std::ptr::eq(*other, chosen));
+        let names = stayed.map(|other| &*other.new).filter(|name| table.called(name).is_some());
+        let now = table.columns.iter().map(|column| fold(&column.spelled));
+        names.zip(now).all(|(name, now)| name == now)
+    };
+    let is_there = |other: &Listed| (stands_with(other), other.old != other.new);
+    let there = namesakes.into_iter().max_by_key(|other| is_there(other));
+    there.is_some_and(|there| !std::ptr::eq(there, one))
+}
+
+/// What others wrote under the new name of a column is its own from now on, but the table does not show that yet. Until all that
+/// is written in the table is captured, it is compared with what it showed, so this waits: the column is noted as its own
+/// question. [`crate::store::columns::begin_joining`] ends it.
+fn postpone_joining(entry: &mut Entry, name: &str) {
+    for known in entry.columns.iter_mut().filter(|known| known.name == name && known.was.is_none()) {
+        known.was = Some(name.to_owned());
+    }
+}
+
+/// Those of the renames that do not wait for what the table shows.
+pub(super) fn without_waiting(entry: &Entry, mut renames: Renames) -> Renames {
+    let waits = |now: &String| {
+        entry.columns.iter().any(|known| known.name == *now && known.was.as_deref() == Some(now))
+    };
+    renames.retain(|(now, _)| !waits(now));
+    renames
 }
 
 /// Records that the column `old`, which is gone, is called `new` now.

@@ -102,7 +102,7 @@ pub(crate) fn open(entry: &Entry) -> Vec<(String, String)> {
     let present = entry.columns.iter().filter(|known| known.place.is_some());
     present
         .filter_map(|known| Some((known.was.clone()?, known.name.clone())))
-        .filter(|(was, name)| column_names::travels(entry, name) != *was)
+        .filter(|(was, name)| was != name && column_names::travels(entry, name) != *was)
         .collect()
 }
 

@@ -13,7 +13,7 @@ use super::lifecycle::look_again;
 use super::rename_questions;
 use super::settling::Settling;
 use super::triggers::{self, Trigger};
-use super::{Table, Tracked, eligibility, rebuilt};
+use super::{Table, Tracked, column_names, eligibility, rebuilt};
 use crate::error::Result;
 use crate::error::refusal::Refusal;
 use crate::store::renames::{self, Renames};
@@ -259,6 +259,7 @@ fn are_listed(entry: &Entry, table: &Table) -> bool {
 
 fn tracked(entry: Entry, table: Table, watched: bool, renames: Renames) -> Tracked {
     let asked = rename_questions::asked(&entry);
+    let renames = column_names::without_waiting(&entry, renames);
     let (fresh, settling) = (entry.fresh, entry.rebuilt.is_some());
     let tracked = Tracked::new(entry.id, entry.name, entry.options, table).asking(asked);
     Tracked { fresh, watched, renames, settling, ..tracked }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Transaction};
 
 use super::inventory::Inventory;
-use super::{Catalog, Tracked, effects, introspect, reconcile, rename_questions};
+use super::{Catalog, Tracked, column_names, effects, introspect, reconcile, rename_questions};
 use crate::error::{Doing, Result};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{fold, identity};
@@ -62,6 +62,7 @@ pub(super) fn catalog(tx: &Transaction<'_>) -> Result<Option<Catalog>> {
         }
         let renames = table.rename(&entry.renames);
         let asked = rename_questions::asked(&entry);
+        let renames = column_names::without_waiting(&entry, renames);
         let fresh = entry.fresh;
         let one = Tracked::new(entry.id, entry.name, entry.options, table);
         tracked.push(Tracked { fresh, renames, ..one.asking(asked) });

@@ -172,6 +172,20 @@ pub(crate) fn clear_fresh(tx: &Transaction<'_>) -> Result<bool> {
     .doing("writing _driftless_columns")
 }
 
+/// Lets renamed columns join what others wrote under their new names, now that everything else is captured and shown. Returns the
+/// tables that have such columns: their rows are to be shown anew.
+pub(crate) fn begin_joining(tx: &Transaction<'_>) -> Result<Vec<i64>> {
+    let doing = "writing _driftless_columns";
+    let mut statement = tx
+        .prepare_cached("UPDATE _driftless_columns SET was = NULL WHERE was = name RETURNING tbl")
+        .doing(doing)?;
+    let tables = statement.query_map([], |row| row.get(0)).doing(doing)?;
+    let mut tables: Vec<i64> = tables.collect::<rusqlite::Result<_>>().doing(doing)?;
+    tables.sort_unstable();
+    tables.dedup();
+    Ok(tables)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,7 @@ pub(crate) fn each(
     table: &Table,
     mut tell: impl FnMut(&Compared<'_>) -> Result<bool>,
 ) -> Result<()> {
-    let renames = column_names::merging(&entry.renames);
+    let renames = column_names::without_waiting(entry, column_names::merging(&entry.renames));
     let marked = marked(tx, entry, table)?;
     // Rows that wait to be captured may differ from their documents without a mark.
     let waits = !backlog::is_empty(tx)?;
