@@ -1,7 +1,7 @@
 //! Two replicas that wrote the same row while they were apart.
 
-use driftless::{Conflict, ReplicaId, TableOptions, Value};
-use driftless_tests::{Commands, Node, TestRelay, agree, later, query};
+use driftless::{Config, Conflict, ReplicaId, TableOptions, Value, sim};
+use driftless_tests::{Commands, Courier, Node, TestRelay, agree, later, query, sql};
 use tempfile::TempDir;
 
 const NOTES: &str = "
@@ -237,4 +237,36 @@ fn a_value_that_a_migration_wrote_into_a_new_column_is_said_to_be_found_and_not_
         assert!(said.contains(&found), "{said}");
     }
     assert!(!said.contains("before"), "{said}");
+}
+
+/// The simulator's oracle took all rows for captured where an engine had begun to capture them, and missed a write of what was
+/// never seen to change (seed 190767065176677).
+#[test]
+fn a_value_that_is_put_back_is_written_only_if_the_change_was_captured_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [mut a, mut b] = ["a.db", "b.db"].map(|name| {
+        let path = folder.path().join(name);
+        driftless_tests::create_database(&path, NOTES);
+        let mut config = Config::default();
+        config.turn_rows = 1;
+        let mut replica = sim::Replica::open(&path, config).expect("opened");
+        replica.track(&["notes"], TableOptions::default()).expect("tracked");
+        replica
+    });
+    let mut courier = Courier::new();
+    courier.carry(&mut [&mut a, &mut b]);
+
+    sql(a.path(), "UPDATE notes SET stars = 9 WHERE id = 'n'; UPDATE notes SET stars = 9 WHERE id = 'm'");
+    assert!(a.one_turn().expect("a turn"), "it has captured 'n', and 'm' is left");
+    sql(a.path(), "UPDATE notes SET stars = 1 WHERE id = 'n'; UPDATE notes SET stars = 2 WHERE id = 'm'");
+    later();
+    sql(b.path(), "UPDATE notes SET stars = 5");
+    courier.carry(&mut [&mut a, &mut b]);
+
+    for path in [a.path(), b.path()] {
+        assert_eq!(query(path, "SELECT stars FROM notes"), ["5", "5"]);
+        let conflicts = driftless::conflicts(path).expect("they can be read");
+        let [conflict] = &conflicts[..] else { panic!("{conflicts:?}") };
+        assert_eq!((&*conflict.key, &conflict.kept[0].value), ("'n'", &Value::Integer(1)));
+    }
 }

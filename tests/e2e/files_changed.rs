@@ -599,3 +599,26 @@ fn a_file_overwritten_by_one_that_wrote_as_much_is_noticed_too() {
     assert_eq!(query(&file, "SELECT title FROM notes WHERE id = '1'"), ["'on one side'"]);
     sim::set_clock(None);
 }
+
+/// The numbers had been told of the file that was there before, and were taken for told of the one that took its place.
+#[test]
+fn the_apps_numbers_of_a_file_that_took_the_place_are_told_though_they_are_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    sim::set_clock(Some(1_700_000_000_000));
+    let (file, mut replica) = simulated(folder.path());
+    let copy = folder.path().join("copy.db");
+    checkpoint(&file);
+    fs::copy(&file, &copy).expect("a copy");
+    for path in [&file, &copy] {
+        sql(path, "PRAGMA user_version = 7");
+        replica.turn(Vec::new()).expect("a turn");
+    }
+    let told = "SELECT sql FROM _driftless_definitions WHERE spelled = 'user_version'";
+    assert_eq!(query(&file, told), ["'7'"]);
+    assert!(query(&copy, told).is_empty(), "no engine has seen the copy");
+    checkpoint(&copy);
+    copy_over(&copy, &file);
+    replica.turn(Vec::new()).expect("a turn");
+    assert_eq!(query(&file, told), ["'7'"]);
+    sim::set_clock(None);
+}

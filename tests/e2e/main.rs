@@ -11,6 +11,7 @@ mod copies;
 mod counters;
 mod crash;
 mod every_write;
+mod failing_disk;
 mod files_changed;
 mod kills;
 mod lost_tracking;

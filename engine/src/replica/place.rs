@@ -306,11 +306,10 @@ impl Replica {
         }
         self.lock.renew()?;
         let (connection, memory) = open_file(&path, &self.config, Some(&self.memory.mark))?;
-        let (readers, pragmas) = (self.place.readers.clone(), self.user_tables.pragmas);
+        let readers = self.place.readers.clone();
         self.replica = memory.mark.replica;
         (self.connection, self.memory) = (connection, memory);
-        let settling = Settling::new(self.config.rebuild_quiet, None);
-        self.user_tables = UserTables { pragmas, ..UserTables::new(settling) };
+        self.user_tables = UserTables::new(Settling::new(self.config.rebuild_quiet, None));
         self.notes = Notes::default();
         self.durability.begin_anew();
         self.place = Place { readers, ..Place::of(&path) };

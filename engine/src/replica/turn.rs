@@ -157,13 +157,12 @@ impl Replica {
     fn try_until_done(&mut self, batch: &[Incoming]) -> Result<Option<Done>> {
         loop {
             self.plan_cascade()?;
-            let settling = self.user_tables.settling.clone();
+            let waiting = self.user_tables.waiting();
             let undone = match self.try_turn(batch) {
                 Ok(done) => return Ok(Some(done)),
                 Err(undone) => undone,
             };
-            // The transaction is undone, so its decisions about rebuilt tables are undone in memory too.
-            self.user_tables.settling = settling;
+            self.user_tables.put_back(waiting);
             match undone {
                 Undone::Failed(error) => return Err(error),
                 Undone::RolledBack(row) => {
@@ -223,8 +222,7 @@ impl Replica {
         let mut merge = Merge::new(&tx, found.replica, captured.touched, materializer)?;
         let (flow, progress) = half.run(&mut merge, incoming)?;
         let Materializer { changed, definitions, left_some, .. } = merge.materializer;
-        // What reconcile found is undone with the rest.
-        go_on(flow, found.schema_version).inspect_err(|_| self.user_tables.undo(reconciled))?;
+        go_on(flow, found.schema_version)?;
         if definitions {
             self.user_tables.follow_space(&tx)?;
         }

@@ -19,14 +19,22 @@ use crate::store::{backlog, identity, parked};
 #[derive(Debug)]
 pub(super) struct UserTables {
     pub(super) catalog: Catalog,
-    /// SQLite's `schema_version` when the catalog was made; `None` if the tables are to be looked at again in any case.
+    /// SQLite's `schema_version` when a turn that committed had made the catalog; `None` if the tables are to be looked at again
+    /// in any case.
     pub(super) schema_version: Option<i64>,
     /// The tables that wait to be left alone.
-    pub(super) settling: Settling,
+    settling: Settling,
     /// Tables that `track --all` is about to track.
     pub(super) newcomers: Newcomers,
     /// The app's numbers in the file's header, when somebody last committed.
     pub(super) pragmas: Option<[i32; 2]>,
+}
+
+/// The tables that wait for something, as they were before a turn.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    settling: Settling,
+    newcomers: Newcomers,
 }
 
 /// Whether a turn looked at the tables, and why.
@@ -54,6 +62,16 @@ impl UserTables {
             newcomers: Newcomers::default(),
             pragmas: None,
         }
+    }
+
+    /// To be put back if the turn that begins is undone.
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting { settling: self.settling.clone(), newcomers: self.newcomers.clone() }
+    }
+
+    /// A turn is undone, and so is what it decided about tables that wait.
+    pub(super) fn put_back(&mut self, before: Waiting) {
+        (self.settling, self.newcomers) = (before.settling, before.newcomers);
     }
 
     /// Has the tables looked at in the next turn.
@@ -87,6 +105,8 @@ impl UserTables {
     }
 
     fn look(&mut self, tx: &Transaction<'_>) -> Result<()> {
+        // What is found is current once this transaction is committed, and never if it is undone.
+        self.look_again();
         let looked = look::at_tables(tx, &mut self.settling, now())?;
         if looked.took_a_given_up_name {
             self.newcomers.space_changed();
@@ -96,13 +116,6 @@ impl UserTables {
             unchanged::forget(tx)?;
         }
         Ok(())
-    }
-
-    /// What [`UserTables::reconcile`] found is undone.
-    pub(super) fn undo(&mut self, reconciled: Reconciled) {
-        if reconciled.moved {
-            self.look_again();
-        }
     }
 
     /// Tells the space of the app's numbers in the file's header, if they may have changed and did. Returns what they are.

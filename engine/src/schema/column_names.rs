@@ -64,9 +64,13 @@ pub(super) fn has_another_name(renames: &[(String, String)], name: &str) -> bool
 
 /// Takes over which columns were renamed, as SQLite says: each goes on travelling under the name that it had. Returns which.
 pub(super) fn take_over(entry: &mut Entry, table: &Table, listed: &[Listed]) -> Vec<Move> {
+    if listed.iter().all(|one| one.old == one.new) {
+        return Vec::new();
+    }
+    let now: Vec<String> = table.columns.iter().map(|column| fold(&column.spelled)).collect();
     let (listed, dropped): (Vec<&Listed>, Vec<&Listed>) =
-        listed.iter().partition(|one| !is_dropped(table, listed, one));
-    for one in dropped.into_iter().filter(|one| table.called(&one.old).is_some()) {
+        listed.iter().partition(|one| !is_dropped(&now, listed, one));
+    for one in dropped.into_iter().filter(|one| now.contains(&one.old)) {
         column_changes::went(entry, &one.old); // another column has its name now
     }
     let renamed = listed.into_iter().filter(|one| one.old != one.new).filter_map(|Listed { old, new }| {
@@ -89,16 +93,15 @@ pub(super) fn take_over(entry: &mut Entry, table: &Table, listed: &[Listed]) -> 
 /// Whether a listed column was dropped, by the names now. One that was dropped is still listed, and SQLite goes on renaming it there:
 /// if another column has its name now, both are listed under that. The one that is there stands where `ALTER TABLE` left it; and
 /// where that does not tell, it is the one that was renamed.
-fn is_dropped(table: &Table, listed: &[Listed], one: &Listed) -> bool {
-    if table.called(&one.new).is_none() {
-        return true;
-    }
+fn is_dropped(now: &[String], listed: &[Listed], one: &Listed) -> bool {
     let namesakes: Vec<&Listed> = listed.iter().filter(|other| other.new == one.new).collect();
+    if namesakes.len() == 1 || !now.contains(&one.new) {
+        return !now.contains(&one.new);
+    }
     let stands_with = |chosen: &Listed| {
         let stayed = listed.iter().filter(|other| other.new != chosen.new || std::ptr::eq(*other, chosen));
-        let names = stayed.map(|other| &*other.new).filter(|name| table.called(name).is_some());
-        let now = table.columns.iter().map(|column| fold(&column.spelled));
-        names.zip(now).all(|(name, now)| name == now)
+        let mut names = stayed.map(|other| &other.new).filter(|name| now.contains(name)).zip(now);
+        names.all(|(name, now)| name == now)
     };
     let is_there = |other: &Listed| (stands_with(other), other.old != other.new);
     let there = namesakes.into_iter().max_by_key(|other| is_there(other));

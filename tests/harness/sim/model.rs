@@ -19,7 +19,9 @@ use super::scenario::Scenario;
 use super::schema::quote;
 use super::unwatched::{aside, is_undecided, is_watched, own_triggers};
 use super::world::{Checked, broken};
+use behind::Behind;
 
+mod behind;
 mod power_loss;
 
 /// A table and a key, folded as the key compares.
@@ -68,6 +70,8 @@ struct Known {
     touched: BTreeSet<RowId>,
     /// Between which times the app wrote what waits.
     since: Option<(i64, i64)>,
+    /// What the documents may still hold of rows that waited when something was captured.
+    behind: Behind,
     unwatched: Option<Unwatched>,
 }
 
@@ -355,6 +359,11 @@ impl Model {
                 self.captured(&known, attempt, (name, vector.get(name)), clean);
             }
         }
+        if let Some(attempt) = &attempt
+            && (drained || vector.get(name) > known.vector.get(name))
+        {
+            known.leave_behind(attempt, drained, clean);
+        }
         let now = self.snapshot(app)?;
         let mut look = now.clone();
         if drained && waited && vector.get(name) == known.vector.get(name) && known.unwatched.is_some() {
@@ -444,7 +453,8 @@ impl Model {
                 }
                 // Seen in the table and gone; or never seen there, because it was parked. Where triggers watched an empty table,
                 // it may be one of those that were seen to go, or one that comes back.
-                let optional = !whole || before.is_none() || refilled;
+                let may_be_gone = before.is_none() || known.behind.may_lack(&row);
+                let optional = !whole || may_be_gone || refilled;
                 let lives = self.lives.entry(row.clone()).or_default();
                 lives.push(Life { op, alive: false, optional, blind: false, found: None });
                 continue;
@@ -468,7 +478,8 @@ impl Model {
             }
             let is_twin = found.is_some() && self.has_twin(&row, &found);
             // Inserted just as it was parked, it is not written.
-            let optional = !whole || blind || before == Some(after) || is_twin;
+            let as_it_was = before == Some(after) || known.behind.may_be(&row, after);
+            let optional = !whole || blind || as_it_was || is_twin;
             self.lives.entry(row.clone()).or_default().push(Life { op, alive: true, optional, blind, found });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
             // What is inserted where a row is parked shows, whatever the clocks say.
@@ -486,12 +497,14 @@ impl Model {
                 }
                 let cell = self.cells.entry((row.clone(), column.clone())).or_default();
                 // A row that comes back says nothing of columns that are as they were.
+                let comes_back = old.is_none() || known.behind.may_lack(&row);
                 let known_before =
                     cell.iter().any(|write| write.value == *value && self.ops[write.op].is_in(&known.vector));
+                let put_back = known.behind.may_hold(&row, column, value);
                 cell.push(Write {
                     op,
                     value: value.clone(),
-                    optional: !whole || old.is_none() && known_before || is_twin,
+                    optional: !whole || comes_back && known_before || put_back || is_twin,
                     blind,
                     time,
                 });

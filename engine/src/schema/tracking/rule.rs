@@ -92,7 +92,7 @@ impl Rule {
 }
 
 /// New tables that a running engine has seen and does not track yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Newcomers {
     /// By folded name.
     waiting: BTreeMap<String, Seen>,
@@ -104,7 +104,7 @@ pub(crate) struct Newcomers {
     unfit: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Seen {
     /// Since when it is there, and since when it is as it is now: milliseconds since 1970.
     first: i64,
