@@ -110,6 +110,30 @@ fn a_rename_that_is_told_late_makes_no_conflict_of_values_that_changed_only_thei
     }
 }
 
+/// The rows told the second machine that the column was renamed, and what the first had written in it, which the second had never
+/// shown, counted as edited away.
+#[test]
+fn what_one_machine_writes_under_a_new_name_in_an_empty_table_is_not_lost_when_another_renames_the_column() {
+    let mut circle = circle(2);
+    circle.sql(0, "DELETE FROM notes");
+    circle.settle();
+    let migration = anew("head TEXT, stars INTEGER DEFAULT 0", "title, stars");
+    circle.sql(0, &migration);
+    circle.sql(0, "INSERT INTO notes (id, head) VALUES ('new', 'by 0')");
+    circle.sql(1, "INSERT INTO notes (id, title) VALUES ('old', 'by 1')");
+    circle.settle();
+    circle.sql(1, &migration);
+    circle.settle();
+    assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'new'"), ["'by 0'"]);
+    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+    circle.settle();
+    assert_eq!(
+        circle.query_all("SELECT id, head FROM notes ORDER BY id"),
+        ["'new', 'by 0'", "'old', 'by 1'"]
+    );
+    (0..2).for_each(|node| circle.assert_well(node));
+}
+
 /// Beside the copy that another machine had found in its new column, the written value was taken for a copy, too, and was gone
 /// once somebody told.
 #[test]

@@ -61,8 +61,8 @@ pub(crate) fn find(tx: &Transaction<'_>, entry: &Entry, table: &Table, pairs: Ve
     }
     compared_rows::each(tx, entry, table, |Compared { state, row, is_marked }| {
         for pair in &mut pairs {
-            let Some(was) = state.value(column_names::travelled(entry, &pair.perhaps.went)) else { continue };
             pair.is_taken |= state.value(column_names::travelled(entry, &pair.perhaps.came)).is_some();
+            let Some(was) = state.value(column_names::travelled(entry, &pair.perhaps.went)) else { continue };
             let column = &table.columns[pair.at];
             let moved = column.shows_for(tx, was, &row[pair.at])?;
             pair.count(column, &row[pair.at], moved, *is_marked);
