@@ -131,6 +131,46 @@ fn a_column_that_gets_the_name_of_one_that_was_dropped_in_the_same_step_is_not_t
     }
 }
 
+/// Beside a renamed column, one that was dropped and added again counted as edited: its default replaced what everybody had.
+#[test]
+fn a_column_that_is_dropped_and_added_again_beside_a_renamed_one_shows_what_the_space_has() {
+    let schema = "CREATE TABLE p (id TEXT PRIMARY KEY, a TEXT, b TEXT, c TEXT); INSERT INTO p VALUES ('1', 'A', 'B', 'C')";
+    let mut circle = Circle::new(2, schema, &["p"], &TableOptions::default());
+    circle.sql(
+        0,
+        "ALTER TABLE p DROP COLUMN a; ALTER TABLE p RENAME COLUMN b TO d; ALTER TABLE p ADD COLUMN a TEXT DEFAULT '-'",
+    );
+    circle.settle();
+    assert_eq!(circle.query(0, "SELECT a, d, c FROM p"), ["'A', 'B', 'C'"]);
+    assert_eq!(circle.query(1, "SELECT a, b, c FROM p"), ["'A', 'B', 'C'"]);
+    (0..2).for_each(|node| circle.assert_well(node));
+}
+
+/// The command did otherwise than `ALTER TABLE`: the columns' values were exchanged, and a counter was set to another's sum.
+#[test]
+fn the_command_gives_a_column_a_name_that_another_had_just_as_alter_table_does() {
+    let schema = "CREATE TABLE p (id TEXT PRIMARY KEY, a TEXT, b TEXT, n INTEGER DEFAULT 0);
+        INSERT INTO p VALUES ('1', 'A', 'B', 100)";
+    for steps in
+        [&[("b", "c"), ("n", "b"), ("a", "n")][..], &[("a", "x"), ("b", "a"), ("x", "b"), ("n", "x")]]
+    {
+        let mut circle = Circle::new(2, schema, &["p"], &TableOptions::default().counter("n"));
+        for (old, new) in steps {
+            driftless::rename_column(circle.path(0), "p", old, new).expect("renamed");
+        }
+        circle.settle();
+        let counter = if steps.len() == 3 { "b" } else { "x" };
+        circle.sql(0, &format!("UPDATE p SET {counter} = {counter} + 1"));
+        circle.sql(1, "UPDATE p SET n = n + 10, a = 'A1'");
+        circle.settle();
+        let select = if steps.len() == 3 { "SELECT n, c, b FROM p" } else { "SELECT b, a, x FROM p" };
+        assert_eq!(circle.query(0, select), ["'A1', 'B', 111"], "{steps:?}");
+        assert_eq!(circle.query(1, "SELECT a, b, n FROM p"), ["'A1', 'B', 111"], "{steps:?}");
+        assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{steps:?}");
+        (0..2).for_each(|node| circle.assert_well(node));
+    }
+}
+
 /// Its rows had not shown what another machine had written under the new name, and were taken for edits of that: the other's values
 /// were gone everywhere.
 #[test]

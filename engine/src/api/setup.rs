@@ -51,11 +51,15 @@ fn change<T>(
     let tx = connection.transaction_with_behavior(immediate).doing("waiting for the write lock")?;
     mending::run(&tx, path, true)?;
     // A missing trigger is how a look knows that a table was rebuilt, and `work` may make the triggers anew.
-    let mut settling = Settling::new(Config::default().rebuild_quiet, last_write(path));
-    look::at_tables(&tx, &mut settling, now())?;
+    look_at_tables(&tx, path)?;
     let done = work(&tx)?;
     tx.commit().doing("committing what is tracked, and how")?;
     Ok(done)
+}
+
+fn look_at_tables(tx: &Transaction<'_>, path: &Path) -> Result<()> {
+    let mut settling = Settling::new(Config::default().rebuild_quiet, last_write(path));
+    look::at_tables(tx, &mut settling, now()).map(drop)
 }
 
 /// Begins to track tables, whether or not an engine has the file: it needs no engine's lock. The rows that are there
@@ -124,7 +128,10 @@ pub fn set_kind(path: impl AsRef<Path>, table: &str, column: &str, kind: ColumnK
 /// or has both and `new` is no newer, or one of them is in the primary key.
 pub fn rename_column(path: impl AsRef<Path>, table: &str, old: &str, new: &str) -> Result<()> {
     let path = path.as_ref();
-    change(path, open_initialized(path)?, |tx| names::rename_column(tx, table, old, new, now()))
+    change(path, open_initialized(path)?, |tx| {
+        names::rename_column(tx, table, old, new, now())?;
+        look_at_tables(tx, path)
+    })
 }
 
 /// Tells that a column of a tracked table is not another under a new name, where [`status`](crate::status()) asks whether it is.

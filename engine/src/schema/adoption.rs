@@ -117,7 +117,9 @@ fn adopt_renames(tx: &Transaction<'_>, entry: &mut Entry, said: &Renames) -> Res
     tracing::info!(table = %entry.spelled, "columns of this table were renamed in the space");
     entry.renames = here;
     for column in &mut entry.columns {
-        column.was = column.was.take().filter(|_| !said.iter().any(|(now, _)| *now == column.name));
+        if !column.waits_to_join() && said.iter().any(|(now, _)| *now == column.name) {
+            column.was = None;
+        }
     }
     tables::update(tx, entry)?;
     // What was written under one of the names shows under the other.

@@ -20,8 +20,6 @@ use crate::store::tables::{Entry, State};
 pub(super) struct Names {
     /// Whether SQLite says which columns were renamed, so that nobody has to be asked.
     pub(super) are_listed: bool,
-    /// Whether any were, by what SQLite says.
-    renamed: bool,
     /// Columns that were renamed and whose names others have now; where that is not certain, the user is asked.
     reused: Vec<Reused>,
     /// Columns that are new, by what the rows hold: nobody is asked about them.
@@ -33,7 +31,7 @@ pub(super) struct Names {
 impl Names {
     /// Whether a column that seems to have been dropped and added again is just that.
     pub(super) fn let_columns_return(&self) -> bool {
-        !self.renamed && self.reused.iter().all(|reused| reused.is_certain)
+        self.reused.iter().all(|reused| reused.is_certain)
     }
 
     /// Notes the questions for the user.
@@ -72,7 +70,7 @@ impl Renewal<'_> {
         self.part_from_given_up(entry, table, ours)?;
         let named = self.name_new_columns(entry, table);
         let renamed_apart = named || renamed || reused.iter().any(|reused| reused.is_certain);
-        Ok(Names { are_listed: listed.is_some(), renamed, reused, new, renamed_apart })
+        Ok(Names { are_listed: listed.is_some(), reused, new, renamed_apart })
     }
 
     /// Records which columns were renamed with `ALTER TABLE`, where SQLite says so. Returns whether any were.

@@ -82,7 +82,8 @@ pub(super) fn take_over(entry: &mut Entry, table: &Table, listed: &[Listed]) -> 
         match &moves[..] {
             [one] if !moved_names::is_taken_over(entry, one) => {
                 rename(entry, &one.old, &one.new);
-                postpone_joining(entry, &one.new);
+                let renamed = entry.columns.iter_mut().filter(|known| known.name == one.new);
+                renamed.for_each(KnownColumn::postpone_joining);
             }
             moves => moved_names::record(entry, moves),
         }
@@ -108,20 +109,9 @@ fn is_dropped(now: &[String], listed: &[Listed], one: &Listed) -> bool {
     there.is_some_and(|there| !std::ptr::eq(there, one))
 }
 
-/// What others wrote under the new name of a column is its own from now on, but the table does not show that yet. Until all that
-/// is written in the table is captured, it is compared with what it showed, so this waits: the column is noted as its own
-/// question. [`crate::store::columns::begin_joining`] ends it.
-fn postpone_joining(entry: &mut Entry, name: &str) {
-    for known in entry.columns.iter_mut().filter(|known| known.name == name && known.was.is_none()) {
-        known.was = Some(name.to_owned());
-    }
-}
-
 /// Those of the renames that do not wait for what the table shows.
 pub(super) fn without_waiting(entry: &Entry, mut renames: Renames) -> Renames {
-    let waits = |now: &String| {
-        entry.columns.iter().any(|known| known.name == *now && known.was.as_deref() == Some(now))
-    };
+    let waits = |now: &String| entry.columns.iter().any(|known| known.name == *now && known.waits_to_join());
     renames.retain(|(now, _)| !waits(now));
     renames
 }

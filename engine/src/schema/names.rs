@@ -70,9 +70,10 @@ fn look(tx: &Transaction<'_>, name: &str) -> Result<Table> {
 }
 
 /// Tells that a column was renamed, here and, when they hear of it, on all replicas of the space: it goes on travelling
-/// under its first name. Renames it in the table if that has not been done.
+/// under its first name. Renames it in the table if that has not been done; the next look at the tables records that, as it
+/// does when the app renames a column.
 pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &str, now: i64) -> Result<()> {
-    let (mut entry, mut table) = tracked(tx, name)?;
+    let (mut entry, table) = tracked(tx, name)?;
     let (from, to) = (fold(old), fold(new));
     if moved_names::tell_first(&mut entry, &from, &to) {
         // The column now also shows what others wrote under its first name.
@@ -98,8 +99,7 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
             quote(old),
             quote(new)
         );
-        tx.execute_batch(&sql).doing("renaming a column")?;
-        table = look(tx, name)?;
+        return tx.execute_batch(&sql).doing("renaming a column");
     }
     let travels =
         entry.renames.iter().find(|(now, _)| *now == from).map_or(&from, |(_, travels)| travels).clone();
@@ -107,13 +107,6 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
     column_names::join(&mut entry, &to, &travels);
     if is_news || rename_questions::was_asked(&entry, &from, &to) {
         rename_questions::answer(&mut entry, &from, &to);
-    }
-    // It is the same column, under another name: none went, and none came.
-    let is_new = entry.columns.iter().all(|known| known.name != to);
-    if let Some(column) = entry.columns.iter_mut().find(|known| known.name == from && known.place.is_some())
-        && is_new
-    {
-        column.name = to;
     }
     // What was written under one of the names shows under the other.
     backlog::refresh_table(tx, entry.id)?;

@@ -99,10 +99,10 @@ pub(crate) fn deny(entry: &mut Entry, old: &str, new: &str) -> bool {
 
 /// The columns of which it is asked whether they are others under new names: the others, and these.
 pub(crate) fn open(entry: &Entry) -> Vec<(String, String)> {
-    let present = entry.columns.iter().filter(|known| known.place.is_some());
-    present
+    let asked = entry.columns.iter().filter(|known| known.place.is_some() && !known.waits_to_join());
+    asked
         .filter_map(|known| Some((known.was.clone()?, known.name.clone())))
-        .filter(|(was, name)| was != name && column_names::travels(entry, name) != *was)
+        .filter(|(was, name)| column_names::travels(entry, name) != *was)
         .collect()
 }
 

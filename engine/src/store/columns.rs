@@ -23,8 +23,21 @@ pub(crate) struct KnownColumn {
     pub(crate) came: i64,
     /// With which it went.
     pub(crate) went: Option<i64>,
-    /// The column that went when it came: perhaps it was renamed. Folded.
+    /// The column that went when it came: perhaps it was renamed. Folded. Its own name: see [`KnownColumn::waits_to_join`].
     pub(crate) was: Option<String>,
+}
+
+impl KnownColumn {
+    /// Whether what others wrote under its new name is not its own yet. The table has not shown that, so it waits until all that
+    /// is written in the table is captured: [`begin_joining`] ends it.
+    pub(crate) fn waits_to_join(&self) -> bool {
+        self.was.as_ref() == Some(&self.name)
+    }
+
+    /// Lets what others wrote under its new name wait.
+    pub(crate) fn postpone_joining(&mut self) {
+        self.was.get_or_insert_with(|| self.name.clone());
+    }
 }
 
 /// Everything that is known of a table's columns.
@@ -172,12 +185,15 @@ pub(crate) fn clear_fresh(tx: &Transaction<'_>) -> Result<bool> {
     .doing("writing _driftless_columns")
 }
 
-/// Lets renamed columns join what others wrote under their new names, now that everything else is captured and shown. Returns the
-/// tables that have such columns: their rows are to be shown anew.
+/// Lets renamed columns join what others wrote under their new names, now that everything else is captured and shown, but of tables
+/// that were rebuilt and are not compared yet. Returns the tables that have such columns: their rows are to be shown anew.
 pub(crate) fn begin_joining(tx: &Transaction<'_>) -> Result<Vec<i64>> {
     let doing = "writing _driftless_columns";
     let mut statement = tx
-        .prepare_cached("UPDATE _driftless_columns SET was = NULL WHERE was = name RETURNING tbl")
+        .prepare_cached(
+            "UPDATE _driftless_columns SET was = NULL WHERE was = name
+             AND tbl NOT IN (SELECT id FROM _driftless_tables WHERE rebuilt IS NOT NULL) RETURNING tbl",
+        )
         .doing(doing)?;
     let tables = statement.query_map([], |row| row.get(0)).doing(doing)?;
     let mut tables: Vec<i64> = tables.collect::<rusqlite::Result<_>>().doing(doing)?;
