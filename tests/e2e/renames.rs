@@ -106,6 +106,10 @@ fn a_column_that_gets_the_name_of_one_that_was_dropped_in_the_same_step_is_not_t
     let steps = ["ALTER TABLE p DROP COLUMN price", "ALTER TABLE p RENAME COLUMN other TO price"];
     for (schema, at_once) in [(schema, true), (schema, false), (behind, true), (behind, false)] {
         let mut circle = Circle::new(3, schema, &["p"], &TableOptions::default());
+        // The dropped column was written last.
+        circle.sql(1, "UPDATE p SET price = 'P1' || id");
+        circle.sql(1, "UPDATE p SET price = 'P' || id");
+        circle.settle();
         for (node, at_once) in [(0, at_once), (1, !at_once)] {
             for step in steps {
                 circle.sql(node, step);
@@ -127,8 +131,23 @@ fn a_column_that_gets_the_name_of_one_that_was_dropped_in_the_same_step_is_not_t
             "{at_once}: {schema}"
         );
         assert_eq!(circle.query(2, "SELECT price, other FROM p WHERE id = '1'"), ["'P1', 'new'"], "{schema}");
+        assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{schema}");
         (0..3).for_each(|node| circle.assert_well(node));
     }
+}
+
+#[test]
+fn a_new_column_that_holds_the_same_value_in_every_row_is_taken_for_no_other_by_that() {
+    let mut circle = circle(2);
+    circle.sql(0, "ALTER TABLE notes ADD COLUMN flag INTEGER; UPDATE notes SET flag = 1");
+    circle.settle();
+    circle.sql(0, &anew("kind INTEGER DEFAULT 0, title TEXT, stars INTEGER DEFAULT 0", "1, title, stars"));
+    circle.settle();
+    assert!(circle.warning("notes").is_some_and(|asked| asked.contains("'flag' went and 'kind' came")));
+    driftless::deny_rename(circle.path(0), "notes", "flag", "kind").expect("answered");
+    circle.sql(1, "ALTER TABLE notes ADD COLUMN flag INTEGER; UPDATE notes SET flag = 7");
+    circle.settle();
+    assert_eq!(circle.query(0, "SELECT kind FROM notes ORDER BY id"), ["1", "1"]);
 }
 
 /// Beside a renamed column, one that was dropped and added again counted as edited: its default replaced what everybody had.

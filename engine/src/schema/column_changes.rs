@@ -138,9 +138,22 @@ pub(crate) fn of_key(entry: &Entry, table: &Table) -> Key {
     Key::Renamed(renamed.collect())
 }
 
-/// Which of the columns that came may be one that went under another name: (came, went). A column that is renamed keeps its
-/// place, so those are paired that stand between the same columns that stayed.
-pub(super) fn pairs(before: &[&str], now: &[&str]) -> Vec<(String, String)> {
+/// Which of the columns that came may be one that went under another name: (came, went). If one is left that went and one that
+/// came, those are paired wherever they stand.
+fn pairs(before: &[&str], now: &[&str]) -> Vec<(String, String)> {
+    let (mut pairs, came, went) = pairs_in_place(before, now);
+    if let ([came], [went]) = (&came[..], &went[..]) {
+        pairs.push((came.clone(), went.clone()));
+    }
+    pairs
+}
+
+/// The columns that came and went at the same place, (came, went): a column that is renamed keeps its place, so those are paired
+/// that stand between the same columns that stayed. And the other ones that came, and that went.
+pub(super) fn pairs_in_place(
+    before: &[&str],
+    now: &[&str],
+) -> (Vec<(String, String)>, Vec<String>, Vec<String>) {
     // The column before which each stands, of those that stayed.
     let gap = |all: &[&str], others: &[&str], at: usize| -> Option<String> {
         all[..at].iter().rev().find(|name| others.contains(name)).map(|name| (*name).to_owned())
@@ -158,10 +171,8 @@ pub(super) fn pairs(before: &[&str], now: &[&str]) -> Vec<(String, String)> {
         }
         None => true,
     });
-    if let ([(_, came)], [(_, went)]) = (&came[..], &went[..]) {
-        pairs.push((came.clone(), went.clone()));
-    }
-    pairs
+    let names = |left: Vec<(Option<String>, String)>| left.into_iter().map(|(_, name)| name).collect();
+    (pairs, names(came), names(went))
 }
 
 /// Records a table's columns as they are now. `ask`: whether one that came may be one that went under another name.

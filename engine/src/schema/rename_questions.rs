@@ -16,15 +16,15 @@ use crate::store::tables::Entry;
 pub(super) struct Perhaps {
     pub(super) went: String,
     pub(super) came: String,
-    /// Whether the new one stands where the other stood, so that the user is asked.
+    /// Whether this look finds the new one where the other stood.
     pub(super) in_place: bool,
 }
 
 /// Every column that is gone, with every one that came with the same change and may be that. `is_new_look`: that change is found
 /// by this look; else it was recorded by an earlier one.
 pub(super) fn perhaps_renamed(entry: &Entry, table: &Table, is_new_look: bool) -> Vec<Perhaps> {
-    let mut asked = if is_new_look { in_place(entry, table) } else { Vec::new() };
-    asked.extend(open(entry));
+    let placed = if is_new_look { in_place(entry, table) } else { Vec::new() };
+    let asked = open(entry);
     // Columns of the key are told by their places in it.
     let is_gone = |known: &&KnownColumn| table.called(&known.name).is_none() && known.key.is_none();
     let mut all = Vec::new();
@@ -36,8 +36,10 @@ pub(super) fn perhaps_renamed(entry: &Entry, table: &Table, is_new_look: bool) -
                 None => is_new_look && went.place.is_some(),
                 Some(came) => !is_new_look && went.went == Some(came.came),
             };
-            let in_place = asked.iter().any(|(was, asked)| *was == went.name && *asked == name);
-            if in_place || with_it && !is_renamed {
+            let is_among =
+                |pairs: &[(String, String)]| pairs.iter().any(|(old, new)| *old == went.name && *new == name);
+            let in_place = is_among(&placed);
+            if in_place || is_among(&asked) || with_it && !is_renamed {
                 all.push(Perhaps { went: went.name.clone(), came: name.clone(), in_place });
             }
         }
@@ -51,7 +53,10 @@ fn in_place(entry: &Entry, table: &Table) -> Vec<(String, String)> {
     travelling.rename(&entry.renames);
     let now: Vec<&str> = travelling.columns.iter().map(|column| &*column.name).collect();
     let before = column_changes::recorded(entry);
-    let came_and_went = if before.is_empty() { Vec::new() } else { column_changes::pairs(&before, &now) };
+    if before.is_empty() {
+        return Vec::new();
+    }
+    let (came_and_went, ..) = column_changes::pairs_in_place(&before, &now);
     let local = |(came, went): (String, String)| {
         let known =
             |known: &&KnownColumn| known.place.is_some() && column_names::travels(entry, &known.name) == went;
