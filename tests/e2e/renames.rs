@@ -107,9 +107,10 @@ fn a_column_that_gets_the_name_of_one_that_was_dropped_in_the_same_step_is_not_t
     for (schema, at_once) in [(schema, true), (schema, false), (behind, true), (behind, false)] {
         let mut circle = Circle::new(3, schema, &["p"], &TableOptions::default());
         // The dropped column was written last.
-        circle.sql(1, "UPDATE p SET price = 'P1' || id");
-        circle.sql(1, "UPDATE p SET price = 'P' || id");
-        circle.settle();
+        for price in ["'later'", "'P' || id"] {
+            circle.sql(1, &format!("UPDATE p SET price = {price}"));
+            circle.settle();
+        }
         for (node, at_once) in [(0, at_once), (1, !at_once)] {
             for step in steps {
                 circle.sql(node, step);
