@@ -537,6 +537,14 @@ fn simulated(folder: &Path) -> (PathBuf, sim::Replica) {
     (file, replica)
 }
 
+/// A copy beside a file that no engine is writing.
+fn checkpointed_copy(file: &Path) -> PathBuf {
+    let copy = file.with_file_name("copy.db");
+    checkpoint(file);
+    fs::copy(file, &copy).expect("a copy");
+    copy
+}
+
 /// What a process does that writes another file's bytes over a database which nobody else has open.
 fn copy_over(from: &Path, to: &Path) {
     for suffix in ["-wal", "-shm"] {
@@ -550,9 +558,7 @@ fn a_file_overwritten_between_two_turns_has_another_name_after_the_next() {
     let folder = tempfile::tempdir().expect("a folder");
     sim::set_clock(Some(1_700_000_000_000));
     let (file, mut replica) = simulated(folder.path());
-    let copy = folder.path().join("copy.db");
-    checkpoint(&file);
-    fs::copy(&file, &copy).expect("a copy");
+    let copy = checkpointed_copy(&file);
     let first = replica.replica_id();
     sql(&file, "INSERT INTO notes VALUES ('1', 'lost with the file')");
     replica.turn(Vec::new()).expect("a turn");
@@ -606,9 +612,7 @@ fn the_apps_numbers_of_a_file_that_took_the_place_are_told_though_they_are_the_s
     let folder = tempfile::tempdir().expect("a folder");
     sim::set_clock(Some(1_700_000_000_000));
     let (file, mut replica) = simulated(folder.path());
-    let copy = folder.path().join("copy.db");
-    checkpoint(&file);
-    fs::copy(&file, &copy).expect("a copy");
+    let copy = checkpointed_copy(&file);
     for path in [&file, &copy] {
         sql(path, "PRAGMA user_version = 7");
         replica.turn(Vec::new()).expect("a turn");

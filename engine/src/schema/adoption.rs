@@ -1,8 +1,8 @@
 //! What the space says of tables, taken over into what this file knows of them: whether deletes win, the kinds of columns, and
 //! which columns were renamed.
 //!
-//! Files that were tracked apart may each have said something of a table. All of it holds, and of two statements that
-//! contradict each other the one that is shown. It is said once more as one statement, so that those come to an end.
+//! Files that were tracked apart may each have made statements about a table. All of them hold; where two contradict each other, the
+//! one that is shown holds. They are then written again as one statement, so that no conflict is left.
 
 use std::collections::BTreeSet;
 

@@ -22,7 +22,7 @@ pub(super) struct Names {
     pub(super) are_listed: bool,
     /// Columns that were renamed and whose names others have now; where that is not certain, the user is asked.
     reused: Vec<Reused>,
-    /// Columns that are new, by what the rows hold: nobody is asked about them.
+    /// Columns that the rows show to be new: nobody is asked whether they are older ones.
     new: Vec<String>,
     /// Whether a column travels by another name than its own, and did not before.
     pub(super) renamed_apart: bool,
@@ -85,7 +85,7 @@ impl Renewal<'_> {
         Ok(true)
     }
 
-    /// Finds columns of a table that was made anew which are others under new names, by what the rows hold, and records that.
+    /// Finds out by the rows which columns of a table that was made anew are older columns under new names, and records that.
     /// `is_new_look`: it was made anew since the last look.
     fn find_renamed(&self, entry: &mut Entry, table: &Table, is_new_look: bool) -> Result<Told> {
         let in_key = |name: &str| table.key.iter().any(|key| fold(&table.columns[key.at].spelled) == name);

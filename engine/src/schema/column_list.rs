@@ -1,6 +1,6 @@
 //! Which columns an app has renamed with `ALTER TABLE` since the last look. SQLite says so itself: it renames the column in every
-//! trigger that names it, and one of ours names all columns of its table. That trigger never runs. It also has the names as
-//! they were when it was made, in a string, which SQLite leaves alone.
+//! trigger that names it, and one of our triggers names all columns of its table. That trigger never runs. It also holds, in a
+//! string, the names that the columns had when it was made; SQLite does not change the string.
 //!
 //! The names stand after `UPDATE OF`, where SQLite accepts a column that the table does not have. Named in a trigger's body, a
 //! column could not be dropped: <https://sqlite.org/lang_altertable.html#altertabdropcol>. A table that was made anew has lost
@@ -29,8 +29,8 @@ pub(super) fn trigger(id: i64, table: &Table) -> Trigger {
     Trigger { name, sql }
 }
 
-/// Reads the list of table number `id` out of its triggers. `None` if it is not among them, or somebody has changed it. Columns
-/// that were dropped are still listed.
+/// Reads the list of table number `id` out of its triggers. `None` if the trigger is not there or somebody has changed it. A column
+/// that was dropped is still listed.
 pub(super) fn read(id: i64, triggers: &[(&str, &Trigger)]) -> Option<Vec<Listed>> {
     let name = format!("{}columns", name_prefix(id));
     let (_, Trigger { sql, .. }) = triggers.iter().find(|(_, trigger)| trigger.name == name)?;

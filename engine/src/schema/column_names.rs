@@ -91,9 +91,9 @@ pub(super) fn take_over(entry: &mut Entry, table: &Table, listed: &[Listed]) -> 
     renamed
 }
 
-/// Whether a listed column was dropped, by the names now. One that was dropped is still listed, and SQLite goes on renaming it there:
-/// if another column has its name now, both are listed under that. The one that is there stands where `ALTER TABLE` left it; and
-/// where that does not tell, it is the one that was renamed.
+/// Whether a listed column was dropped. `now`: the names of the table's columns. A dropped column stays in the list, so if another
+/// column has its name now, both are listed under that name. `ALTER TABLE` moves no column, so the order of the table's columns tells
+/// which of the two was dropped. If it does not, the one whose name changed is taken for the one that is there.
 fn is_dropped(now: &[String], listed: &[Listed], one: &Listed) -> bool {
     let namesakes: Vec<&Listed> = listed.iter().filter(|other| other.new == one.new).collect();
     if namesakes.len() == 1 || !now.contains(&one.new) {
@@ -126,8 +126,8 @@ pub(super) fn renamed(entry: &mut Entry, old: &str, new: &str) {
     rename_questions::answer(entry, old, new);
 }
 
-/// Records that the column which is or was called `name` travels by `travels`. What it travelled by until now is the same column's,
-/// and so is every other name that travels by that.
+/// Records that the column which is or was called `name` travels as `travels`. Until now it may have travelled under another name:
+/// what was written under that name belongs to the same column, and so does every name that travelled as that one.
 pub(crate) fn join(entry: &mut Entry, name: &str, travels: &str) {
     let before = travelled(entry, name).to_owned();
     if !is_named_apart(name, &before) {
@@ -275,9 +275,9 @@ pub(super) fn reused_in_space(
     reused
 }
 
-/// What the space says of renames, with those joined that follow each other: who calls a column `c` that was `b`, and who calls it
-/// `b` where it was `a`, may each have said so apart. Where a column took over the name of another, the renames look the same,
-/// so they are joined only where this file knows that the two were never in the table together.
+/// The renames that the space has, with those joined that follow each other: one machine may have said that `b` is called `c`, and
+/// another that `a` is called `b`; then `c` is `a`. The same two renames also arise where a column took over the name of another, so
+/// they are joined only if this file knows that `a` and `b` were never in the table together.
 pub(super) fn joined(entry: &Entry, said: &Renames) -> Renames {
     let knows = |name: &str| entry.columns.iter().any(|known| known.name == name);
     let is_one = |now: &str, name: &str, first: &str| {

@@ -20,8 +20,8 @@ pub(super) struct Perhaps {
     pub(super) in_place: bool,
 }
 
-/// Every column that is gone, with every one that came with the same change and may be that. `is_new_look`: that change is found
-/// by this look; else it was recorded by an earlier one.
+/// Pairs every column that is gone with every new column of the same change of the table. `is_new_look`: this look finds the change;
+/// otherwise an earlier look recorded it.
 pub(super) fn perhaps_renamed(entry: &Entry, table: &Table, is_new_look: bool) -> Vec<Perhaps> {
     let placed = if is_new_look { in_place(entry, table) } else { Vec::new() };
     let asked = open(entry);

@@ -28,13 +28,13 @@ pub(crate) struct KnownColumn {
 }
 
 impl KnownColumn {
-    /// Whether what others wrote under its new name is not its own yet. The table has not shown that, so it waits until all that
-    /// is written in the table is captured: [`begin_joining`] ends it.
+    /// Whether it was renamed, and what others wrote under its new name is not taken for its own yet. The table has not shown those
+    /// values, so they wait until everything written in the table is captured: [`begin_joining`] ends that.
     pub(crate) fn waits_to_join(&self) -> bool {
         self.was.as_ref() == Some(&self.name)
     }
 
-    /// Lets what others wrote under its new name wait.
+    /// Makes what others wrote under its new name wait.
     pub(crate) fn postpone_joining(&mut self) {
         self.was.get_or_insert_with(|| self.name.clone());
     }

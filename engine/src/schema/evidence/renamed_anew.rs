@@ -1,9 +1,9 @@
-//! Columns that a migration renamed while it made the table anew: one went, one came, and the rows show in the new one what their
-//! documents say of the old one. So they do only where the column was copied under a new name.
+//! Columns that a migration renamed while it made the table anew: one column is gone, another is new, and each row has in the new
+//! column what its document says of the old one. Rows look like that only where the column was copied under a new name.
 //!
-//! Rows that were written since they were last captured may have any value, so they count only if there are no others. A
-//! migration that renames a column and tidies its values leaves most of them alone. Where none is left as it was, or where all that
-//! a column held is its default, the rows do not tell, and `status` asks.
+//! A row that was written since it was last captured may have any value, so such rows count only if there are no others. A
+//! migration may change some values while it renames a column, so most rows have to agree, not all. If no row agrees, or if the
+//! column held nothing but its default, the rows do not tell, and `status` asks.
 
 use std::cmp::Reverse;
 
@@ -23,12 +23,13 @@ struct Pair {
     at: usize,
     untouched: Votes,
     written: Votes,
-    /// A value that moved, and whether others did.
+    /// The first value that moved, and whether another value moved as well.
     first: Option<Value<'static>>,
     differ: bool,
-    /// How many rows have neither that nor the new column's default.
+    /// How many rows have in the new column neither the old column's value nor the new column's default.
     filled: u32,
-    /// Whether somebody has written in a column of the new name that was not known to be the old one. That was never shown here.
+    /// Whether another machine has written under the new name before it was known to be the old column. This table never showed
+    /// that, so the user is asked.
     is_taken: bool,
 }
 

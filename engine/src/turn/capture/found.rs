@@ -115,16 +115,16 @@ fn count_on(now: &mut Current<'_>, held: &Held<'_>, start: Option<&Value<'_>>) -
     false
 }
 
-/// What is written of columns that may be others under new names.
+/// What is to be written of new columns that may be older ones under new names.
 #[derive(Default)]
 pub(super) struct Renamed<'a> {
-    /// What each began with: what the other column showed.
+    /// The value that each new column began with: what the older column showed.
     pub(super) begun: Vec<document::row::Change<'a>>,
-    /// What the app has made of that since, or the migration that renamed the column.
+    /// The changes that the app, or the migration that renamed the column, made to that value.
     pub(super) edits: Vec<document::row::Change<'a>>,
 }
 
-/// Takes those columns out of `columns` that may be others under new names and that the document has no value for yet.
+/// Takes new columns out of `columns` that may be older ones under new names, if the document has no value for them yet.
 pub(super) fn take_renamed<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
