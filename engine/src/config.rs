@@ -38,6 +38,9 @@ pub struct Config {
     /// Changes that the change feed holds for a subscriber that does not read; beyond, it is told that it missed
     /// some. Default: 1,024.
     pub feed_capacity: usize,
+    /// Whether opening a file fails with [`Error::TrackingLost`](crate::Error::TrackingLost) if it was synced before and has lost
+    /// all that Driftless kept in it. Default: `false`, for apps that track their tables at every start.
+    pub refuse_lost: bool,
 }
 
 impl Default for Config {
@@ -54,6 +57,7 @@ impl Default for Config {
             checkpoint_after: Duration::from_secs(1),
             changeset_bytes: 256 << 10,
             feed_capacity: 1024,
+            refuse_lost: false,
         }
     }
 }

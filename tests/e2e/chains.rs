@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftless::sim::Replica;
 use driftless::{Config, TableOptions};
-use driftless_tests::{assert_same_tables, create_database, query, sql};
+use driftless_tests::{Node, TestRelay, assert_same_tables, create_database, query, sql};
 use tempfile::TempDir;
 
 /// A turn moves so many rows of others at most, unless it is told to do less.
@@ -148,6 +148,26 @@ fn a_chain_goes_and_returns_at_a_cost_in_proportion_to_its_length() {
     }
 }
 
+/// Each of them was once looked at like a row that has just come, with all those that it waits for: the square of their number.
+#[test]
+fn a_migration_looks_at_a_parked_chain_at_a_cost_in_proportion_to_its_length() {
+    for schema in [PLAIN, INDEXED, BY_UNIQUE] {
+        let steps = |length: usize| {
+            let mut pair = Pair::new(schema, length, &rows_in_a_turn(20_000));
+            write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+            pair.deliver(|_| {});
+            let steps = pair.replicas[1].count_steps().expect("counted");
+            write(&pair.files[1], "ALTER TABLE rev ADD COLUMN more");
+            pair.replicas[1].turn_by_turn(Vec::new(), |_| {}).expect("looked at");
+            let parked = query(&pair.files[1], "SELECT count(*) FROM driftless_parked");
+            assert_eq!(parked, [(length - 1).to_string()], "{schema}");
+            steps.swap(0, Ordering::Relaxed)
+        };
+        let (short, long) = (steps(600), steps(2400));
+        assert!(long < short * 6, "{schema}: {short} thousand steps became {long}");
+    }
+}
+
 #[test]
 fn however_long_a_chain_is_each_turn_moves_a_few_rows_and_leaves_no_orphan() {
     for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE, TWO_TABLES] {
@@ -251,6 +271,24 @@ fn an_engine_that_stops_while_a_chain_goes_ends_it_when_it_is_opened_again() {
             return;
         }
     }
+}
+
+/// What came in is kept for later while rows are parked ahead of it, and was taken for applied.
+#[test]
+fn two_files_agree_only_when_the_whole_chain_has_gone() {
+    let (relay, folder) = (TestRelay::in_memory(), tempfile::tempdir().expect("a folder"));
+    let [mut a, mut b] = ["a.db", "b.db"].map(|name| Node::create(folder.path().join(name), PLAIN));
+    for node in [&mut a, &mut b] {
+        node.go_online(&relay.url("chain"));
+    }
+    write(a.path(), &chain(PLAIN, 2000));
+    a.sync_now();
+    b.sync_now();
+    write(a.path(), "DELETE FROM rev WHERE id = '1'");
+    a.sync_now();
+    b.sync_now();
+    assert_eq!(count(b.path(), "rev"), 0);
+    assert_eq!(query(b.path(), "SELECT count(*) FROM driftless_parked"), ["1999"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a replica says to a relay and hears from it: the beginning of a conversation, the outbox, and what is confirmed.
 
 use driftless_protocol::message::Welcome;
-use driftless_protocol::{Changeset, ReplicaId, SpaceId, StateVector};
+use driftless_protocol::{Changeset, ReplicaId, Seq, SpaceId, StateVector};
 
 use super::Replica;
 use super::mark::Mark;
@@ -60,6 +60,12 @@ impl Replica {
             return Ok(vector);
         }
         Ok(delivery::held(&vector, &inbox::list(&self.connection)?))
+    }
+
+    /// The last seq of ours, as a vector of that alone.
+    pub(crate) fn captured(&self) -> Result<StateVector> {
+        let own = Seq::new(self.last_seq()?).map(|seq| (self.replica, seq));
+        Ok(own.into_iter().collect())
     }
 
     /// The last seq of ours.

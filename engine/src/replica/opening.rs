@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::env::{ids, is_virtual, now};
 use crate::error::{Doing, Error, Result};
 use crate::file::draft;
-use crate::file::lock::EngineLock;
+use crate::file::lock::{self, EngineLock};
 use crate::file::stale_log;
 use crate::schema::settling::Settling;
 use crate::store::{self, identity, outbox, progress, writers};
@@ -41,6 +41,9 @@ pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
 /// this engine left it, if it had it open before: `known`.
 pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<(Connection, Memory)> {
     let mut connection = store::open(path, config.busy_timeout)?;
+    if config.refuse_lost && !store::health::any(&connection)? {
+        refuse_lost(path)?;
+    }
     lock_wait::install(&mut connection)?;
     lock_wait::set_longest(config.busy_timeout);
     let tx = begin(&mut connection)?;
@@ -77,6 +80,14 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     let writer = reused.map_or_else(ids::writer, |(writer, _)| writer);
     let memory = Memory { mark, writer, data_version: 0, side_tables_at: Some(side_tables_at) };
     Ok((connection, memory))
+}
+
+/// Fails if a file without any table of ours was synced before.
+fn refuse_lost(path: &Path) -> Result<()> {
+    match lock::not_initialized(path) {
+        Error::NotInitialized(_) => Ok(()),
+        lost => Err(lost),
+    }
 }
 
 impl Replica {

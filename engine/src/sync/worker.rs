@@ -33,7 +33,8 @@ const NOTES_WAIT_AT_MOST: Duration = Duration::from_secs(10);
 /// How long the end waits for the write lock, to write notes that can be had again from the relay.
 const LAST_NOTES: Duration = Duration::from_millis(100);
 
-/// How far a file is: its name, and what it holds, its own changesets included.
+/// How far a file is: its name, and what it holds, its own changesets included. While the thread has more to do, its own
+/// alone: what came in may be kept for a later turn, or not be shown yet.
 pub(crate) type Progress = (ReplicaId, StateVector);
 
 /// Answers whether it failed because somebody holds the write lock.
@@ -66,7 +67,7 @@ impl Worker {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let nudged = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(AtomicU64::new(0));
-        let (progress_sender, progress) = watch::channel((replica.id(), replica.held()?));
+        let (progress_sender, progress) = watch::channel((replica.id(), replica.captured()?));
         let (health_sender, health) = watch::channel(Health::Well);
         let (path, notice) = (replica.path().to_owned(), replica.notice().clone());
         let place = path.clone();
@@ -285,7 +286,7 @@ impl Thread {
                 Some(Command::Job(job)) => {
                     let busy = job(&mut self.replica);
                     self.note_busy(busy);
-                    self.publish();
+                    self.publish(!self.behind && self.incoming.is_empty());
                 }
                 Some(Command::Apply(mut incoming, waiter)) => {
                     self.incoming.append(&mut incoming);
@@ -376,7 +377,8 @@ impl Thread {
     /// Fails with a reason if it makes no sense to go on.
     fn take_turn(&mut self) -> std::result::Result<Turn, Option<Fatal>> {
         let turn = self.replica.turn(&mut self.incoming);
-        self.publish();
+        let is_done = turn.as_ref().is_ok_and(|turn| !turn.more) && self.incoming.is_empty();
+        self.publish(is_done);
         match turn {
             Ok(turn) => {
                 self.busy_since = None;
@@ -464,8 +466,10 @@ impl Thread {
         }
     }
 
-    fn publish(&mut self) {
-        if let Ok(held) = self.replica.held() {
+    /// Says how far the file is. `is_done`: whether nothing is left to do.
+    fn publish(&mut self, is_done: bool) {
+        let held = if is_done { self.replica.held() } else { self.replica.captured() };
+        if let Ok(held) = held {
             let progress = (self.replica.id(), held);
             self.progress.send_if_modified(|known| {
                 let grown = *known != progress;

@@ -41,9 +41,9 @@ pub(crate) struct SyncArgs {
 pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
     let config = SyncConfig::new(&args.url).token(args.token.clone()).new_space(args.new_space);
     config.check()?;
-    // Once the engine has opened the file, it has the engine's tables again, and nobody can tell that they were lost.
-    driftless::is_initialized(&args.file)?;
-    let engine = Engine::open(&args.file, Config::default())?;
+    let mut settings = Config::default();
+    settings.refuse_lost = true;
+    let engine = Engine::open(&args.file, settings)?;
     let sync = engine.sync(config)?;
     if args.once { once(args, engine, sync) } else { until_interrupted(args, engine, sync) }
 }
