@@ -33,20 +33,6 @@
 //!
 //! The words (replica, space, changeset, capture …) are defined in ARCHITECTURE.md.
 
-/// Whether a planted bug is on, where the feature of that name is; see `planted`. Nothing without it.
-#[cfg(feature = "planted")]
-macro_rules! planted {
-    ($bug:ident) => {
-        $crate::planted::is($crate::planted::Bug::$bug)
-    };
-}
-#[cfg(not(feature = "planted"))]
-macro_rules! planted {
-    ($bug:ident) => {
-        false
-    };
-}
-
 mod address;
 mod api;
 mod config;
@@ -54,9 +40,6 @@ mod document;
 mod env;
 mod error;
 mod file;
-#[cfg(feature = "planted")]
-#[doc(hidden)]
-pub mod planted;
 mod replica;
 mod schema;
 #[cfg(feature = "sim")]

@@ -26,28 +26,11 @@
 //! # }
 //! ```
 
-/// Whether a planted bug is on, where the feature of that name is; see `planted`. Nothing without it.
-#[cfg(feature = "planted")]
-macro_rules! planted {
-    ($bug:ident) => {
-        $crate::planted::is($crate::planted::Bug::$bug)
-    };
-}
-#[cfg(not(feature = "planted"))]
-macro_rules! planted {
-    ($bug:ident) => {
-        false
-    };
-}
-
 mod config;
 pub mod connection;
 pub mod defaults;
 mod error;
 pub mod log;
-#[cfg(feature = "planted")]
-#[doc(hidden)]
-pub mod planted;
 pub mod room;
 mod server;
 

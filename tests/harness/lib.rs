@@ -10,6 +10,7 @@ pub mod crash;
 mod database;
 mod music_shop;
 mod node;
+pub mod planted;
 mod proxy;
 mod relay;
 mod seeds;

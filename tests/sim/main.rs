@@ -1,4 +1,4 @@
-//! Whole clusters from seeds, as many as every change must stand; kept ones; and bugs planted to see that they are found.
+//! Whole clusters from seeds, as many as every change must stand, and kept ones.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use driftless_test_disk::{Change, Disk, What};
-use driftless_tests::sim::{self, Crowd, Planted, Scenario};
+use driftless_tests::sim::{self, Crowd, Scenario};
 
 /// The first seed of this state of the code: another one for each commit, the same wherever it is tested.
 fn first_seed() -> u64 {
@@ -108,57 +108,4 @@ fn every_opening_waits_for_the_disk_even_the_second_within_a_millisecond() {
     }
     reads(&app);
     driftless::sim::set_clock(None);
-}
-
-/// Bugs that are found soon, and within how many seeds. `simulate --planted` looks for all, as `.ci/nightly planted` does.
-const FOUND_WITHIN: &[(&str, u64)] = &[
-    ("AckBeforeCommit", 20),
-    ("AppliedBeforeCapture", 40),
-    ("CascadeNotFollowed", 40),
-    ("EvictionUnmarked", 60),
-    ("GrowthMissed", 20),
-    ("HalfTransaction", 20),
-    ("OutboxEmptiedEarly", 20),
-    ("PageBoundarySkipped", 20),
-    ("TriggerCountsTwice", 40),
-    ("TypeLost", 20),
-    ("UniqueByArrival", 60),
-    ("UnsyncedCommits", 40),
-    ("VectorPastGap", 20),
-];
-
-#[test]
-fn planted_bugs_that_show_soon_are_found() {
-    sim::quiet_panics();
-    let all = Planted::all();
-    let wanted: Vec<(Planted, u64)> = FOUND_WITHIN
-        .iter()
-        .map(|(name, within)| {
-            let bug = all.iter().find(|bug| bug.name() == *name);
-            (*bug.unwrap_or_else(|| panic!("there is no bug {name}")), *within)
-        })
-        .collect();
-    let (waiting, missed) = (Mutex::new(wanted.iter()), Mutex::new(Vec::new()));
-    let next = || waiting.lock().expect("nobody panics while holding it").next();
-    std::thread::scope(|scope| {
-        for _ in 0..threads() {
-            scope.spawn(|| {
-                while let Some((bug, within)) = next() {
-                    match bug.find(0, *within) {
-                        Some(found) => {
-                            eprintln!(
-                                "{}: found in seed {} of {within}: {}",
-                                bug.name(),
-                                found.seeds,
-                                found.rule
-                            );
-                        }
-                        None => missed.lock().expect("nobody panics while holding it").push(bug.name()),
-                    }
-                }
-            });
-        }
-    });
-    let missed = missed.into_inner().expect("all threads are done");
-    assert!(missed.is_empty(), "nobody noticed {missed:?}");
 }

@@ -114,7 +114,7 @@ impl Replica {
             let first = outbox::first(tx)?.unwrap_or(last + 1);
             let lacks_others = vector.ahead_of(&welcome.heads).iter().any(|(replica, _)| replica != own);
             let lacks_ours = stored + 1 < first;
-            let snapshot = (lacks_others || lacks_ours) && !planted!(OutboxEmptiedEarly);
+            let snapshot = lacks_others || lacks_ours;
             Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
         })
     }

@@ -20,7 +20,7 @@ pub(super) struct Durability {
 
 impl Durability {
     pub(super) fn new() -> Self {
-        Self { off: planted!(UnsyncedCommits), pending: false, failed: false }
+        Self { off: false, pending: false, failed: false }
     }
 
     /// Another file was opened, and nothing of it waits.

@@ -10,9 +10,6 @@ use crate::store::{identity, outbox, progress};
 
 /// Whether the relay holds something of ours that this file never wrote.
 pub(crate) fn is_foreign(tx: &Transaction<'_>, own: Head, last: u64) -> Result<bool> {
-    if planted!(CopyKeepsName) {
-        return Ok(false);
-    }
     if own.seq.get() > last {
         return Ok(true);
     }

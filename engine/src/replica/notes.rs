@@ -53,10 +53,8 @@ impl Notes {
         if identity::acked(tx)? < self.acknowledged {
             identity::set_acked(tx, self.acknowledged)?;
         }
-        let confirmed =
-            if planted!(OutboxEmptiedEarly) { self.confirmed.max(self.acknowledged) } else { self.confirmed };
-        if confirmed > 0 {
-            outbox::confirm(tx, confirmed)?;
+        if self.confirmed > 0 {
+            outbox::confirm(tx, self.confirmed)?;
         }
         if let Some((at, url)) = &self.contact {
             identity::set_contact(tx, *at, url)?;

@@ -24,7 +24,7 @@ use crate::file::draft;
 use crate::file::lock::{self, EngineLock};
 use crate::file::stale_log;
 use crate::schema::settling::Settling;
-use crate::store::{self, identity, outbox, progress, writers};
+use crate::store::{self, identity};
 
 /// Whether a file is one that an engine can work on; before the lock leaves its file beside something that is no database.
 pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
@@ -50,25 +50,14 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     mending::run(&tx, path, true)?;
     let inode = identity::inode_of(path)?;
     let recorded = identity::inode(&tx)?;
-    let mut reused = None;
-    if planted!(WriterReused) {
-        let own = identity::replica(&tx)?;
-        reused = writers::all(&tx)?.into_iter().find(|(_, replica)| *replica == own);
-    }
-    let is_copy = inode.is_some() && recorded.is_some() && recorded != inode && !planted!(CopyKeepsName);
+    let is_copy = inode.is_some() && recorded.is_some() && recorded != inode;
     let is_another = known.is_some_and(|known| !matches!(Mark::read(&tx), Ok(Some(mark)) if mark == *known));
-    if is_copy || is_another && !planted!(RestoreUnnoticed) {
+    if is_copy || is_another {
         tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
         take_new_name(&tx)?;
     }
     if let Some(inode) = inode.filter(|_| recorded != inode) {
         identity::set_inode(&tx, inode)?;
-    }
-    let replica = identity::replica(&tx)?;
-    if planted!(ReusedSeq) && outbox::first(&tx)?.is_none() {
-        let one_less = progress::of(&tx, replica)?.saturating_sub(1);
-        progress::put(&tx, replica, one_less)?;
-        identity::set_acked(&tx, one_less)?;
     }
     identity::set_opened(&tx, now())?;
     // Always another value than before, or SQLite would write nothing and wait for nothing: this commit must wait for the
@@ -77,8 +66,8 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     let mark = Mark::leave(&tx)?;
     let side_tables_at = schema_version(&tx)?;
     tx.commit().doing("opening the database")?;
-    let writer = reused.map_or_else(ids::writer, |(writer, _)| writer);
-    let memory = Memory { mark, writer, data_version: 0, side_tables_at: Some(side_tables_at) };
+    let memory =
+        Memory { mark, writer: ids::writer(), data_version: 0, side_tables_at: Some(side_tables_at) };
     Ok((connection, memory))
 }
 

@@ -30,7 +30,7 @@ impl Replica {
         backlog::refresh_parked(&tx)?;
         let (catalog, shunned) = (&self.user_tables.catalog, self.shunned.rows());
         let materializer = Materializer::new(&tx, catalog, shunned, Limit::NONE, self.config.row_time)?;
-        let mut merge = Merge::new(&tx, self.replica, Default::default(), materializer)?;
+        let mut merge = Merge::new(&tx, Default::default(), materializer)?;
         for table in catalog.iter() {
             merge.materializer.judge_all(table.id);
         }

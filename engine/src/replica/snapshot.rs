@@ -31,9 +31,7 @@ pub(crate) fn make(
         return Ok(None);
     }
     // The engine may have committed a turn a moment ago whose wait for the disk is not over.
-    if !planted!(UnsyncedCommits) {
-        driftless_wal::sync(&tx).doing("making a snapshot")?;
-    }
+    driftless_wal::sync(&tx).doing("making a snapshot")?;
     let vector = contained(&tx)?;
     let snapshot = ids::snapshot();
     let header = |index, last| SnapshotHeader { snapshot, index, last, vector: vector.clone() };
@@ -119,12 +117,7 @@ fn contained(connection: &Connection) -> Result<StateVector> {
         let lowest = lacking.entry(replica).or_insert(seq);
         *lowest = seq.min(*lowest);
     }
-    let mut vector = progress::vector(connection)?;
-    if planted!(SnapshotCountsWaiting) {
-        for (replica, seq, _) in store::inbox::list(connection)? {
-            let _ = vector.advance(replica, seq);
-        }
-    }
+    let vector = progress::vector(connection)?;
     let short = vector.iter().filter_map(|(replica, seq)| match lacking.get(&replica) {
         Some(&lacked) => Some((replica, Seq::new(seq.get().min(lacked.saturating_sub(1)))?)),
         None => Some((replica, seq)),

@@ -219,7 +219,7 @@ impl Replica {
         let half = SecondHalf { cascade: &self.cascade, captured_all: captured.drained, room };
         let (catalog, shunned) = (&self.user_tables.catalog, self.shunned.rows());
         let materializer = Materializer::new(&tx, catalog, shunned, half.limit(), self.config.row_time)?;
-        let mut merge = Merge::new(&tx, found.replica, captured.touched, materializer)?;
+        let mut merge = Merge::new(&tx, captured.touched, materializer)?;
         let (flow, progress) = half.run(&mut merge, incoming)?;
         let Materializer { changed, definitions, left_some, .. } = merge.materializer;
         go_on(flow, found.schema_version)?;
@@ -315,7 +315,7 @@ impl<'a> SecondHalf<'a> {
     fn run(&self, merge: &mut Merge<'a>, incoming: &[Incoming]) -> Result<(Flow, Progress)> {
         if self.is_ahead() {
             self.cascade.park(merge, incoming, self.room.settled)
-        } else if self.captured_all || planted!(AppliedBeforeCapture) {
+        } else if self.captured_all {
             self.apply(merge, incoming)
         } else {
             Ok((merge.keep(incoming)?, Progress::Captured))

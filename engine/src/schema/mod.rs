@@ -135,9 +135,7 @@ impl Table {
 
     /// The key of a row from the values of its key columns. Fails on NULL and on overlong keys.
     pub(crate) fn row_key(&self, values: &[Value<'_>]) -> Result<RowKey, KeyError> {
-        let collation =
-            |key: &KeyColumn| if planted!(KeyNotFolded) { Collation::Binary } else { key.collation };
-        RowKey::encode(values.iter().zip(&self.key).map(|(value, key)| (value, collation(key))))
+        RowKey::encode(values.iter().zip(&self.key).map(|(value, key)| (value, key.collation)))
     }
 
     /// `"k1" COLLATE … = ?1 AND …`, comparing as the primary key does.

@@ -22,14 +22,13 @@ use crate::store::{Bind, backlog, documents, parked, quote};
 pub(super) fn compare(tx: &Transaction<'_>, entry: &Entry, table: &Table, now: i64) -> Result<()> {
     tables::begin_comparison(tx, entry.id, now)?;
     dirty::widen(tx, table.key.len())?;
-    if is_empty(tx, table)? || planted!(RebuiltRefilled) {
+    if is_empty(tx, table)? {
         tracing::info!(table = %table.spelled, "the table was dropped and made again; it is filled again");
     } else {
         tracing::info!(table = %table.spelled, "the table was rebuilt; it is compared with what was known of it");
         let at = entry.rebuilt.unwrap_or(now);
         enqueue_all(tx, entry.id, table, Why::Rebuilt, at)?;
-        let missing = if planted!(RebuiltKeepsDeleted) { Vec::new() } else { missing(tx, entry.id, table)? };
-        for key in missing {
+        for key in missing(tx, entry.id, table)? {
             backlog::look_at(tx, entry.id, &key.values(), Why::Rebuilt, at)?;
         }
     }

@@ -134,7 +134,7 @@ impl Renewal<'_> {
         }
         if change.lost {
             tracing::info!(table = %table.spelled, "the table lost our triggers: it was rebuilt, or somebody dropped them");
-            if ours.is_empty() && !planted!(LostMarksKept) {
+            if ours.is_empty() {
                 rebuilt::forget_lost_marks(self.tx, entry.id, table)?;
             }
             let unseen = self.settling.time_of_unseen(self.now);

@@ -84,7 +84,7 @@ pub(crate) fn all(id: i64, table: &Table, watched: bool) -> Vec<Trigger> {
         column_list::trigger(id, table),
     ];
     let evicted: String = table.unique.iter().map(|unique| mark_evicted(id, table, unique)).collect();
-    if !evicted.is_empty() && !planted!(EvictionUnmarked) {
+    if !evicted.is_empty() {
         triggers.push(trigger("replace_insert", "BEFORE INSERT", "", &evicted));
         triggers.push(trigger("replace_update", "BEFORE UPDATE", "", &evicted));
     }

@@ -75,9 +75,6 @@ pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
              PRAGMA cache_size=-{CACHE_KIB}; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
         ))
         .doing("opening the database")?;
-    if planted!(UnsyncedCommits) {
-        connection.pragma_update(None, "synchronous", "OFF").doing("opening the database")?;
-    }
     // Without this SQLite plans a statement anew whenever a bound value changes that its statistics might speak of:
     // measured at two fifths of capture's time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).doing("opening the database")?;

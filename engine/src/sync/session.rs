@@ -167,9 +167,7 @@ impl Session {
             (RelayMessage::Heads { nonce, heads }, _) => self.on_heads(nonce, heads),
             // A relay sends back nothing that this connection sent, and nothing that the hello counted: so another
             // file has this name and has gone on writing.
-            (RelayMessage::Changeset(changeset), _)
-                if changeset.header.replica == self.replica && !planted!(CopyKeepsName) =>
-            {
+            (RelayMessage::Changeset(changeset), _) if changeset.header.replica == self.replica => {
                 vec![Action::Rename]
             }
             (RelayMessage::Changeset(changeset), _) => vec![Action::Deliver(Delivery::Changeset(changeset))],

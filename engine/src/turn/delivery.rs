@@ -14,9 +14,7 @@ use crate::store::{identity, inbox};
 /// Whether `header` may be applied alone, right now.
 pub(crate) fn is_next(vector: &StateVector, header: &ChangesetHeader) -> bool {
     let next = vector.get(header.replica) + 1;
-    (header.part == Part::Whole || planted!(HalfTransaction))
-        && (header.seq.get() == next || planted!(VectorPastGap) && header.seq.get() > next)
-        && (vector.covers(&header.after) || planted!(AnswerBeforeQuestion))
+    header.part == Part::Whole && header.seq.get() == next && vector.covers(&header.after)
 }
 
 /// What is held: applied, or waiting in the inbox with nothing missing before it. This is what a relay need not

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use driftless_protocol::changeset::Body;
-use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, StateVector};
+use driftless_protocol::{Changeset, RowKey, SnapshotPart, StateVector};
 use rusqlite::Transaction;
 
 use crate::env::now;
@@ -49,7 +49,6 @@ pub(crate) enum Flow {
 /// The second half of a turn: apply, materialize, progress.
 pub(crate) struct Merge<'a> {
     pub(crate) tx: &'a Transaction<'a>,
-    own: ReplicaId,
     vector: StateVector,
     numbers: TableNumbers,
     pub(crate) touched: TouchedRows,
@@ -60,12 +59,11 @@ impl<'a> Merge<'a> {
     /// `touched`: rows that were captured, which are to be materialized first.
     pub(crate) fn new(
         tx: &'a Transaction<'a>,
-        own: ReplicaId,
         touched: TouchedRows,
         materializer: Materializer<'a>,
     ) -> Result<Self> {
         let vector = progress::vector(tx)?;
-        Ok(Self { tx, own, vector, numbers: TableNumbers::default(), touched, materializer })
+        Ok(Self { tx, vector, numbers: TableNumbers::default(), touched, materializer })
     }
 }
 
@@ -221,9 +219,6 @@ impl Merge<'_> {
                 }
             } else {
                 for (replica, seq) in vector.iter() {
-                    if planted!(SnapshotLowersVector) && replica != self.own {
-                        progress::put(self.tx, replica, seq.get())?;
-                    }
                     progress::raise(self.tx, replica, seq.get())?;
                     inbox::forget(self.tx, replica, seq.get())?;
                 }

@@ -262,7 +262,6 @@ impl Session {
             Event::Refused(code, reason) => Err((code, reason.to_owned())),
             Event::Stored(answer) => self.stored(answer, &mut actions),
             Event::Read(answer) => self.read(answer, &mut actions),
-            Event::Grown(_) if planted!(GrowthMissed) && self.reading => Ok(()),
             Event::Grown(offset) => {
                 self.grown = self.grown.max(offset);
                 Ok(())
@@ -275,12 +274,6 @@ impl Session {
         match result {
             Err((code, reason)) => self.close(code, reason, &mut actions),
             Ok(()) => actions.extend(self.next_store().map(Action::Store)),
-        }
-        if planted!(AckBeforeCommit)
-            && let Some(Action::Store(StoreRequest::Append(batch))) = actions.last()
-            && let Some(last) = batch.last().map(|changeset| changeset.header.seq)
-        {
-            actions.insert(actions.len() - 1, Action::Reply(RelayMessage::Stored(last).encode()));
         }
         if self.draining && self.in_store.is_none() && self.phase != Phase::Closed {
             self.close(CloseCode::GoingAway, "the relay is shutting down".to_owned(), &mut actions);

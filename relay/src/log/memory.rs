@@ -172,16 +172,14 @@ impl State {
         for (replica, seq) in upload.vector.iter() {
             let raised = HeadRow { seq, log_from: seq.get().saturating_add(1) };
             match space.heads.entry(replica) {
-                MapEntry::Occupied(mut held) if held.get().seq < seq || planted!(HeadsRunBackwards) => {
+                MapEntry::Occupied(mut held) if held.get().seq < seq => {
                     *held.get_mut() = raised;
                 }
                 MapEntry::Occupied(_) => {}
                 MapEntry::Vacant(vacant) => drop(vacant.insert(raised)),
             }
         }
-        space
-            .snapshots
-            .retain(|_, older| !upload.vector.covers(&older.vector) && !planted!(SnapshotReplacesAll));
+        space.snapshots.retain(|_, older| !upload.vector.covers(&older.vector));
         space.snapshots.insert(offset, Snapshot { vector: Arc::new(upload.vector), parts: upload.parts });
         space.grown.send_replace(offset);
         Ok(())
@@ -228,9 +226,6 @@ impl Space {
         for item in found {
             if size >= limit && !page.items.is_empty() {
                 page.after = page.items.last().map_or(after, Item::offset);
-                if planted!(PageBoundarySkipped) {
-                    page.after = item.offset();
-                }
                 break;
             }
             size += item.size();

@@ -27,7 +27,7 @@ mod world;
 use std::cell::{Cell, RefCell};
 
 pub use crowd::{Crowd, Summary};
-pub use planted::{Found, Planted, find_planted};
+pub use planted::{Found, find_planted};
 pub use scenario::{Scenario, Step};
 pub use shrink::shrink;
 pub use world::{Failure, Tally};

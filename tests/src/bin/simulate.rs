@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use driftless_tests::sim::{self, Crowd, Failure, Planted, Run, Scenario, Summary};
+use driftless_tests::planted;
+use driftless_tests::sim::{self, Crowd, Failure, Run, Scenario, Summary};
 
 /// Runs clusters of engines and relays under faults, and checks what Driftless promises.
 ///
@@ -231,18 +232,20 @@ fn keep(scenario: &Scenario, failure: &Failure, folder: Option<&Path>, json: boo
 }
 
 fn planted(arguments: &Arguments, names: &[String]) -> Result<bool> {
-    let all = Planted::all();
-    let bugs: Vec<Planted> = match names {
-        [] => all,
-        names => names
-            .iter()
-            .map(|name| {
-                let known = all.iter().find(|bug| bug.name() == name).copied();
-                let known_ones = || all.iter().map(|bug| bug.name()).collect::<Vec<_>>().join(", ");
-                known.with_context(|| format!("there is no bug '{name}'; there are: {}", known_ones()))
-            })
-            .collect::<Result<_>>()?,
+    let all = planted::bugs();
+    let place = |name: &String| {
+        let known_ones = || all.iter().map(|bug| &*bug.name).collect::<Vec<_>>().join(", ");
+        let place = all.iter().position(|bug| bug.name == *name);
+        place.with_context(|| format!("there is no bug '{name}'; there are: {}", known_ones()))
     };
+    let bugs: Vec<usize> = match names {
+        [] => (0..all.len()).collect(),
+        names => names.iter().map(place).collect::<Result<_>>()?,
+    };
+    if !driftless_planted::ARE_PLANTED {
+        eprintln!("building a copy of the sources that has the bugs in it, in target/planted");
+        return planted::run_planted("simulate", std::env::args_os().skip(1));
+    }
     let most = arguments.seeds.unwrap_or(3000);
     let first = arguments.from.unwrap_or(0);
     let found = sim::find_planted(&bugs, first, most, threads(arguments), |bug, found| {
@@ -250,8 +253,8 @@ fn planted(arguments: &Arguments, names: &[String]) -> Result<bool> {
             return;
         }
         match found {
-            Some(found) => println!("{bug}: found in {} seeds: {}", found.seeds, found.rule),
-            None => println!("{bug}: not found in {most} seeds"),
+            Some(found) => println!("{}: found in {} seeds: {}", all[bug].name, found.seeds, found.rule),
+            None => println!("{}: not found in {most} seeds", all[bug].name),
         }
     });
     let missed = found.iter().filter(|(_, found)| found.is_none()).count();
@@ -260,7 +263,7 @@ fn planted(arguments: &Arguments, names: &[String]) -> Result<bool> {
             .iter()
             .map(|(bug, found)| {
                 let found = found.map(|found| serde_json::json!({"seeds": found.seeds, "rule": found.rule}));
-                (bug.name().to_owned(), found.into())
+                (all[*bug].name.clone(), found.into())
             })
             .collect();
         println!("{}", serde_json::json!({"within": most, "from": first, "bugs": bugs}));

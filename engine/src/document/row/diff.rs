@@ -45,9 +45,6 @@ pub(crate) fn changes<'a>(
     let alive = state.is_some_and(|state| state.alive);
     let life = |alive: bool| Change::set(LIFE, Value::Integer(alive.into()));
     let Some(current) = current else {
-        if planted!(SwallowedDelete) && state.is_some_and(RowState::is_in_conflict) {
-            return Vec::new();
-        }
         return if alive { vec![life(false)] } else { Vec::new() };
     };
     let mut changes = vec![life(true)];
@@ -93,11 +90,7 @@ fn write<'a>(changes: &mut Vec<Change<'a>>, now: Current<'a>, before: &Column<'_
         return;
     };
     let wanted = i128::from(wanted);
-    let mut sum = before.sum();
-    if planted!(CounterSet) {
-        sum = None;
-    }
-    match sum {
+    match before.sum() {
         // A row that comes back is not counted on from what it had: two that bring it back apart mean one row.
         Some(sum) if now.kind == ColumnKind::Counter && alive => {
             changes.push(Change::Add { column: now.column.into(), by: wanted - sum });

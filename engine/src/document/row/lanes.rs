@@ -328,11 +328,7 @@ impl<'a> Lanes<'a> {
                     if floors.cover(other, cell.number) || lies_under(&lane.floors, other, cell.number) {
                         return None;
                     }
-                    let mut number = cell.number;
-                    if planted!(ConflictForgotten) && column != LIFE {
-                        number += 1;
-                    }
-                    Some(Seen { writer: other.writer, large: other.column.is_some(), number })
+                    Some(Seen { writer: other.writer, large: other.column.is_some(), number: cell.number })
                 })
                 .collect();
             seen.extend(self.seen_elsewhere(&lane, &column, &content, |writer| sight.sees(writer)));
@@ -384,9 +380,7 @@ impl<'a> Lanes<'a> {
             let last = content.cells.iter().map(|cell| cell.number).max();
             let own = self.find(name).expect("the lane just written is present");
             let floors = &mut self.present[own].1.floors;
-            if let Some(number) = last
-                && !planted!(FloorForgotten)
-            {
+            if let Some(number) = last {
                 raise(floors, Floor { lane: other.clone(), number });
             }
             for floor in content.floors.into_iter().filter(|floor| floor.lane != *name) {

@@ -43,10 +43,6 @@ pub(crate) fn edits<'a>(old: &str, new: &'a str) -> Vec<Edit<'a>> {
     let mut hunks = Vec::new();
     both.compare(middle, &mut hunks);
     both.settle(&mut hunks);
-    if planted!(TextReplacedWhole) {
-        let whole = Hunk { old: 0..old.len(), new: 0..new.len() };
-        hunks = vec![whole];
-    }
     limit(&mut hunks, (CUT_BUDGET / old.len().max(1)).max(ALWAYS_EDITS));
     let (mut at, mut seen) = (0, 0);
     let edit = |hunk: Hunk| {
@@ -64,9 +60,6 @@ pub(crate) fn edits<'a>(old: &str, new: &'a str) -> Vec<Edit<'a>> {
 fn utf16_len(text: &str) -> usize {
     let bytes = text.as_bytes();
     let chars = bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
-    if planted!(TextOffsetsInCharacters) {
-        return chars;
-    }
     chars + bytes.iter().filter(|&&byte| byte >= 0xf0).count()
 }
 

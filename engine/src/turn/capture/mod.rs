@@ -189,7 +189,7 @@ impl Capture<'_> {
         for ((table, key), mark) in rows {
             let Some(tracked) = self.catalog.get(table) else { continue };
             let settled = settled.get(&(table, key.clone())).map_or(&[][..], Vec::as_slice);
-            let row = Row { tracked, key: &key, mark: &mark, kind, now: self.now, lost: has.lost, settled };
+            let row = Row { tracked, key: &key, mark: &mark, kind, lost: has.lost, settled };
             let updates = self.capture_row(row, has)?;
             if updates.is_empty() {
                 continue;

@@ -57,13 +57,7 @@ pub(super) fn columns<'a>(
 ) -> Result<Vec<Current<'a>>> {
     let mut columns = Vec::with_capacity(tracked.table.columns.len());
     for (at, column) in tracked.table.columns.iter().enumerate() {
-        let mut value = value(found.get_ref(at).doing(DOING)?);
-        if planted!(TypeLost)
-            && let Value::Real(real) = value
-            && real == f64::from(real as i32)
-        {
-            value = Value::Integer(real as i64);
-        }
+        let value = value(found.get_ref(at).doing(DOING)?);
         let value = match state.and_then(|state| written_value(tracked, state, column)) {
             Some(written) => as_written(tx, column, written, value)?,
             None => value,

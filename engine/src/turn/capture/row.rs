@@ -29,7 +29,6 @@ pub(super) struct Row<'a> {
     pub(super) key: &'a RowKey,
     pub(super) mark: &'a Mark,
     pub(super) kind: Kind,
-    pub(super) now: i64,
     /// Whether it may have had a document, which was lost: others may hold what it says, and it is not to count twice.
     pub(super) lost: bool,
     /// Columns of which what they show is to stand, though it shows already.

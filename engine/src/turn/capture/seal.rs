@@ -57,9 +57,6 @@ pub(super) fn seal(
     }
     let count = bodies.len();
     let mut last = progress::vector(tx)?.get(author.replica);
-    if planted!(SeqFromAcknowledged) {
-        last = outbox::last(tx)?.max(identity::acked(tx)?);
-    }
     for (n, body) in bodies.into_iter().enumerate() {
         let part = match (open, ends && n + 1 == count) {
             (false, true) => Part::Whole,

@@ -77,7 +77,6 @@ impl<'a> Writing<'a> {
         let (writer, time) = match row.kind {
             _ if shown.is_none() && row.tracked.id == DEFINITIONS => found(0),
             Kind::Found if shown.is_none() => found(self.found_at()),
-            Kind::Written if planted!(TimeOfCapture) => (self.author.writer, row.now),
             Kind::Written | Kind::Found => (self.author.writer, row.mark.at),
         };
         let written = document::row::write_seeing(shown, writer, time, changes, self.names, &[])?;

@@ -127,9 +127,6 @@ impl<'a> Doomed<'a> {
     }
 
     fn children_of(&mut self, rows: BTreeMap<i64, Vec<RowKey>>) -> Result<TooMuch> {
-        if planted!(CascadeNotFollowed) {
-            return Ok(false);
-        }
         // Nothing is taken out of a table in the making; it is judged when it is compared with its documents.
         let in_the_making =
             |child: &Child| self.catalog.get(child.table).is_some_and(|tracked| tracked.settling);

@@ -48,9 +48,6 @@ impl Materializer<'_> {
             }
         };
         let mut state = lanes.state(tracked.options.deletes_win);
-        if planted!(DeletesWinTooLate) && write::read_row(self.tx, tracked, &row.key.values())?.is_some() {
-            state = lanes.state(false);
-        }
         let key_values = row.key.values();
         if !tracked.table.can_have(self.tx, &row.key, &key_values)? {
             return self.keep_aside(tracked, &row.key, &key_values, &state);
@@ -70,9 +67,6 @@ impl Materializer<'_> {
         match self.bring_about(wanted, queue)? {
             Ok(wrote) => self.admitted(tracked, &row.key, wrote)?,
             Err(reason) => self.park(tracked, &row.key, &key_values, Some(&state), &reason)?,
-        }
-        if planted!(ParkedStays) && !state.alive {
-            return Ok(());
         }
         self.push_who_waits(tracked, &row.key, queue)
     }

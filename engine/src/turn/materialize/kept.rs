@@ -26,7 +26,7 @@ type Row = Vec<Value<'static>>;
 impl Materializer<'_> {
     /// Begins to keep rows of the rebuilt tables that triggers write into, unless that was done in this turn.
     pub(super) fn keep_rows(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.keeps_rows, true) || planted!(TriggerCountsTwice) {
+        if std::mem::replace(&mut self.keeps_rows, true) {
             return Ok(());
         }
         for tracked in rebuilt(self) {

@@ -38,9 +38,7 @@ impl Materializer<'_> {
             }
         }
         for (smallest, rule) in &in_the_way {
-            if (smallest < row.key || planted!(UniqueByArrival))
-                && documents::get(self.tx, tracked.id, smallest.as_bytes())?.is_some()
-            {
+            if smallest < row.key && documents::get(self.tx, tracked.id, smallest.as_bytes())?.is_some() {
                 return Ok(Some(taken(tracked.id, rule, smallest)));
             }
         }

@@ -109,12 +109,6 @@ fn compare<'a>(
     let mut columns = Vec::new();
     for (at, wanted) in wanted {
         let (column, is) = (&tracked.table.columns[*at], value(found.get_ref(*at)?));
-        if planted!(OwnValueWins)
-            && let Some(column) = row.state.column(&column.name)
-            && column.kept.iter().any(|kept| kept.time == column.shown.time && kept.value == is)
-        {
-            continue;
-        }
         if is != **wanted && !column.shows_for(tx, wanted, &is).unwrap_or(false) {
             columns.push((*at, wanted));
         }
