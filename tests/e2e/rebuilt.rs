@@ -100,6 +100,23 @@ fn a_row_that_was_edited_just_before_its_table_was_made_again_empty_is_filled_ag
     assert_eq!(names(&circle), ["'1', 'one'", "'2', 'two'", "'3', 'three'"]);
 }
 
+/// The deletes that triggers had seen were forgotten with all other marks of rows that were not there any more.
+#[test]
+fn rows_that_were_deleted_before_a_migration_left_none_stay_deleted() {
+    for migration in [rebuild(COLUMNS, "SELECT *, 'y' FROM items"), format!("DROP TABLE items; {ITEMS}")] {
+        let mut circle = circle(2);
+        circle.sql(0, &format!("DELETE FROM items; {migration}"));
+        circle.meet();
+        assert!(names(&circle).is_empty(), "{migration}");
+    }
+    // Only those: one that came back went with its table.
+    let mut circle = circle(2);
+    let again = "DELETE FROM items WHERE id <> '3'; INSERT INTO items (id, name) VALUES ('2', 'again')";
+    circle.sql(0, &format!("{again}; DROP TABLE items; {ITEMS}"));
+    circle.meet();
+    assert_eq!(names(&circle), ["'2', 'two'", "'3', 'three'"]);
+}
+
 #[test]
 fn a_row_that_was_edited_just_before_a_migration_is_not_deleted_half_way() {
     let mut circle = waiting_circle(2, &format!("{ITEMS}; {ROWS}"), &["items"]);

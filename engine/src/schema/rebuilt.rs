@@ -2,7 +2,7 @@
 //! the old table and rename the new one; other tools drop triggers. What the table holds is what its user wants: a row that
 //! is missing was deleted, a row that is new was inserted, a row that differs was edited.
 //!
-//! One exception: an empty table was dropped and made again, and is filled again. And two kinds of rows are missing for
+//! One exception: an empty table was dropped and made again, and is filled again, but for rows that had been deleted before. And two kinds of rows are missing for
 //! another reason: those that are parked, and those that the table was never shown.
 
 use std::collections::{BTreeMap, HashSet};
@@ -38,6 +38,7 @@ pub(super) fn compare(tx: &Transaction<'_>, entry: &Entry, table: &Table, now: i
 
 /// Forgets that rows were written which went with the old table, and that they are still to be compared from an earlier time.
 /// Nobody deleted them: they are found missing when the table is compared, unless it is filled again, or still is being filled.
+/// Rows that had gone before, as the triggers saw, were deleted.
 pub(super) fn forget_lost_marks(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<()> {
     let without_row = |log: &str| {
         format!(
@@ -46,8 +47,12 @@ pub(super) fn forget_lost_marks(tx: &Transaction<'_>, id: i64, table: &Table) ->
             table.key_equals(|n| format!("{log}.k{n}"))
         )
     };
+    let gone = format!(
+        "SELECT id FROM (SELECT max(id) AS id, gone FROM _driftless_dirty WHERE tbl = {id} GROUP BY {}) WHERE gone",
+        dirty::key_list(table.key.len())
+    );
     let sql = format!(
-        "DELETE FROM _driftless_dirty WHERE tbl = -{id}; {}; {} AND first = {}",
+        "DELETE FROM _driftless_dirty WHERE tbl = -{id}; {} AND id NOT IN ({gone}); {} AND first = {}",
         without_row("_driftless_dirty"),
         without_row("_driftless_backlog"),
         Why::Rebuilt.number()

@@ -80,7 +80,7 @@ pub(crate) fn all(id: i64, table: &Table, watched: bool) -> Vec<Trigger> {
     let mut triggers = vec![
         trigger("insert", "AFTER INSERT", "", &mark("NEW")),
         trigger("update", "AFTER UPDATE", "", &updated),
-        trigger("delete", "AFTER DELETE", "", &mark("OLD")),
+        trigger("delete", "AFTER DELETE", "", &mark_gone(id, table)),
         column_list::trigger(id, table),
     ];
     let evicted: String = table.unique.iter().map(|unique| mark_evicted(id, table, unique)).collect();
@@ -108,6 +108,12 @@ fn mark(id: i64, table: &Table, from: &str) -> String {
     format!("INSERT INTO _driftless_dirty (tbl, at, {columns}) VALUES ({id}, {NOW}, {key});")
 }
 
+/// Marks a row that goes. That it went is of use where its table goes too: see [`super::rebuilt`].
+fn mark_gone(id: i64, table: &Table) -> String {
+    let (columns, key) = (key_list(table.key.len()), key_of(table, "OLD"));
+    format!("INSERT INTO _driftless_dirty (tbl, at, gone, {columns}) VALUES ({id}, {NOW}, 1, {key});")
+}
+
 fn mark_if_moved(id: i64, table: &Table) -> String {
     let moved = table.key.iter().map(|key| {
         let column = quote(&table.columns[key.at].spelled);
@@ -115,7 +121,9 @@ fn mark_if_moved(id: i64, table: &Table) -> String {
     });
     let (columns, key) = (key_list(table.key.len()), key_of(table, "OLD"));
     let moved = moved.collect::<Vec<_>>().join(" OR ");
-    format!("INSERT INTO _driftless_dirty (tbl, at, {columns}) SELECT {id}, {NOW}, {key} WHERE {moved};")
+    format!(
+        "INSERT INTO _driftless_dirty (tbl, at, gone, {columns}) SELECT {id}, {NOW}, 1, {key} WHERE {moved};"
+    )
 }
 
 /// Marks the rows that hold the new values of a UNIQUE index, were they to be evicted. Marking too many is harmless, so
@@ -221,7 +229,7 @@ mod tests {
                 "CREATE TABLE t (k TEXT PRIMARY KEY, \"u u\" INTEGER NOT NULL DEFAULT 2, w NOT NULL DEFAULT 1,
                                  g AS (\"u u\" || 'x'), h AS (upper(g)) UNIQUE);
                  CREATE TABLE _driftless_applying (one);
-                 CREATE TABLE _driftless_dirty (tbl, at, k0);",
+                 CREATE TABLE _driftless_dirty (tbl, at, gone, k0);",
             )
             .expect("valid SQL");
         let table = introspect::table(&connection, "t").expect("read").expect("there").expect("eligible");
@@ -264,14 +272,17 @@ mod tests {
                 "INSERT INTO _driftless_dirty (tbl, at, k0, k1) VALUES (7, {now}, {from}.\"c\", {from}.\"a\"\"b\");"
             )
         };
+        let gone = format!(
+            "INSERT INTO _driftless_dirty (tbl, at, gone, k0, k1) VALUES (7, {now}, 1, OLD.\"c\", OLD.\"a\"\"b\");"
+        );
         let moved = format!(
-            " INSERT INTO _driftless_dirty (tbl, at, k0, k1) SELECT 7, {now}, OLD.\"c\", OLD.\"a\"\"b\" \
+            " INSERT INTO _driftless_dirty (tbl, at, gone, k0, k1) SELECT 7, {now}, 1, OLD.\"c\", OLD.\"a\"\"b\" \
              WHERE OLD.\"c\" IS NOT NEW.\"c\" OR OLD.\"a\"\"b\" IS NOT NEW.\"a\"\"b\";"
         );
         let expected = [
             head("insert", "INSERT") + &mark("NEW") + " END",
             head("update", "UPDATE") + &mark("NEW") + &moved + " END",
-            head("delete", "DELETE") + &mark("OLD") + " END",
+            head("delete", "DELETE") + &gone + " END",
             "CREATE TRIGGER _driftless_7_columns AFTER UPDATE OF \"a\"\"b\", \"c\", \"v\" ON \"t\" WHEN 0 \
              BEGIN SELECT '[\"a\\\"b\",\"c\",\"v\"]'; END"
                 .to_owned(),

@@ -56,8 +56,15 @@ impl Why {
     }
 }
 
-/// Adds key columns to the log and to the backlog until they hold `columns`.
+/// Adds key columns to the log and to the backlog until they hold `columns`; and to a log that was made without it, whether a
+/// marked row went.
 pub(crate) fn widen(tx: &Transaction<'_>, columns: usize) -> Result<()> {
+    let tells_gone =
+        "SELECT EXISTS (SELECT 1 FROM pragma_table_info('_driftless_dirty') WHERE name = 'gone')";
+    if !tx.query_row(tells_gone, [], |row| row.get(0)).doing("reading the dirty log")? {
+        tx.execute_batch("ALTER TABLE _driftless_dirty ADD COLUMN gone INTEGER NOT NULL DEFAULT 0")
+            .doing("widening the dirty log")?;
+    }
     for log in ["_driftless_dirty", "_driftless_backlog"] {
         let present = key_columns(tx, log)?;
         for n in present..columns {
@@ -77,6 +84,11 @@ fn key_columns(connection: &Connection, log: &str) -> Result<usize> {
         .doing("reading the dirty log")
 }
 
+/// Whether a column of the log is one of the key's.
+fn is_key_column(name: &str) -> bool {
+    name.strip_prefix('k').is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// `k0, k1, …` for a key of that many columns.
 pub(crate) fn key_list(columns: usize) -> String {
     (0..columns).map(|n| format!("k{n}")).collect::<Vec<_>>().join(", ")
@@ -84,7 +96,7 @@ pub(crate) fn key_list(columns: usize) -> String {
 
 /// The oldest `limit` marks.
 pub(crate) fn read(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
-    read_log(connection, "SELECT id, tbl, at, 0, * FROM _driftless_dirty ORDER BY id LIMIT ?1", limit, 7)
+    read_log(connection, "SELECT id, tbl, at, 0, * FROM _driftless_dirty ORDER BY id LIMIT ?1", limit)
 }
 
 /// The oldest marks of `rows` different rows, and whether those are all marks. A row that is written again and again is
@@ -113,24 +125,19 @@ pub(crate) fn read_rows(connection: &Connection, rows: usize) -> Result<(Vec<Mar
 
 /// The oldest `limit` entries of the backlog.
 pub(crate) fn read_backlog(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
-    read_log(
-        connection,
-        "SELECT id, tbl, at, first, * FROM _driftless_backlog ORDER BY id LIMIT ?1",
-        limit,
-        8,
-    )
+    read_log(connection, "SELECT id, tbl, at, first, * FROM _driftless_backlog ORDER BY id LIMIT ?1", limit)
 }
 
-/// `skip`: how many columns stand before `k0`, those named and those that `*` repeats.
-fn read_log(connection: &Connection, sql: &str, limit: usize, skip: usize) -> Result<Vec<Mark>> {
+fn read_log(connection: &Connection, sql: &str, limit: usize) -> Result<Vec<Mark>> {
     let doing = "reading the dirty log";
     // Not cached: `*` must see the columns that were added since.
     let mut statement = connection.prepare(sql).doing(doing)?;
-    let columns = statement.column_count();
+    let names = statement.column_names().enumerate();
+    let keys: Vec<usize> = names.filter(|(_, name)| is_key_column(name)).map(|(at, _)| at).collect();
     let mut rows = statement.query([limit as i64]).doing(doing)?;
     let mut marks = Vec::new();
     while let Some(row) = rows.next().doing(doing)? {
-        let key = (skip..columns).map(|n| row.get_ref(n).map(|v| value(v).into_owned()));
+        let key = keys.iter().map(|at| row.get_ref(*at).map(|v| value(v).into_owned()));
         marks.push(Mark {
             id: row.get(0).doing(doing)?,
             table: row.get(1).doing(doing)?,

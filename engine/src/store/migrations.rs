@@ -62,6 +62,7 @@ CREATE TABLE _driftless_dirty (
   id INTEGER PRIMARY KEY,
   tbl INTEGER NOT NULL,
   at INTEGER NOT NULL,              -- time of the write, milliseconds since 1970
+  gone INTEGER NOT NULL DEFAULT 0,  -- 1: the row went. It may have come back since
   k0                                -- the key's columns as they are, no affinity
 );
 

@@ -102,6 +102,8 @@ struct Lost {
     watched: bool,
     /// Whether the engine has yet to decide about it.
     undecided: bool,
+    /// Rows that triggers may have seen go before: those come back to no table that is made again empty.
+    gone: BTreeSet<RowId>,
 }
 
 #[derive(Debug)]
@@ -259,11 +261,14 @@ impl Model {
             return Ok(());
         }
         self.settle(n, app)?;
+        let there = self.snapshot(app)?;
         let Some(known) = self.nodes.get_mut(&n) else { return Ok(()) };
         let from = known.name.map_or(0, |name| known.vector.get(name));
         let unwatched = known.unwatched.get_or_insert_with(|| Unwatched { from, ..Unwatched::default() });
         unwatched.triggers.extend(triggers);
-        let new = || Lost { seen: known.vector.clone(), since: known.since, ..Lost::default() };
+        let shown = known.shown.keys().chain(&known.touched);
+        let gone = shown.filter(|row| row.0 == table && !there.contains_key(row)).cloned().collect();
+        let new = || Lost { seen: known.vector.clone(), since: known.since, gone, ..Lost::default() };
         unwatched.tables.entry(table.to_owned()).or_insert_with(new).all |= all;
         Ok(())
     }
@@ -447,7 +452,8 @@ impl Model {
             let (before, after) = (known.shown.get(&row).filter(|_| !is_parked), attempt.get(&row));
             let Some(after) = after else {
                 let refilled = lost.is_some() && !has_rows(attempt, &row.0);
-                if refilled && lost.is_some_and(|lost| lost.all && !lost.watched) {
+                if refilled && lost.is_some_and(|lost| lost.all && !lost.watched && !lost.gone.contains(&row))
+                {
                     // An empty table was dropped and made again, and is filled again.
                     continue;
                 }

@@ -18,21 +18,11 @@ use crate::schema::Tracked;
 use crate::store::parked::{Reason, Stage};
 use crate::store::{backlog, claims, documents, fold, parked, quote};
 
-/// How a line of parked rows is followed, each of which waits for the next.
-struct Follow {
-    /// So many rows, at most.
-    most: usize,
-    /// Whether what lies beyond, or cannot be followed, counts as what may come.
-    beyond_may_come: bool,
-}
-
-/// For a row that came: rows that hold one another come together.
-const TO_THE_END: Follow = Follow { most: usize::MAX, beyond_may_come: true };
-
-/// For a row that was parked before and lacks what it lacked. If what lies beyond comes after all, those who wait are woken one after
-/// the other, so that this costs no row its place. A ring of rows that lack nothing but one another is never left parked, since
-/// [`Materializer::wake_waiting`] follows it to its end.
-const BRIEFLY: Follow = Follow { most: 64, beyond_may_come: false };
+/// How many parked rows, each waiting for the next, are looked at for whether the parent may come of a row that lacks what it
+/// lacked. A longer line is taken for one whose end does not come. If it does, those who wait are woken one after the other, so that
+/// this costs no row its place. Not so where a row cannot be followed, since it is waited for by other values than its key: it may
+/// be about to be looked at again itself.
+const FOLLOWED: usize = 64;
 
 /// A row that came: its table's number and its key.
 type Came = (i64, RowKey);
@@ -118,7 +108,7 @@ impl Materializer<'_> {
                 match self.lacks_parent(tracked, &key)? {
                     None => self.pending.comes(table, key),
                     Some(orphan) if !self.is_waited_for(tracked, &key)? => drop(orphan),
-                    Some(orphan) if self.is_hopeless(&orphan, &mut hopeless, &TO_THE_END)? => {
+                    Some(orphan) if self.is_hopeless(&orphan, &mut hopeless, usize::MAX)? => {
                         lacking.push((table, key));
                         continue;
                     }
@@ -178,13 +168,8 @@ impl Materializer<'_> {
 
     /// Whether it is certain that the parent of a row does not come this time: it is not parked, or waits in its turn for
     /// what does not come. Each parked row waits for one thing, so this follows a line. `known`: what is known not to
-    /// come.
-    fn is_hopeless(
-        &self,
-        orphan: &Orphan,
-        known: &mut HashSet<(i64, RowKey)>,
-        follow: &Follow,
-    ) -> Result<bool> {
+    /// come. `most`: how far to follow it; what is farther away counts as what does not come.
+    fn is_hopeless(&self, orphan: &Orphan, known: &mut HashSet<(i64, RowKey)>, most: usize) -> Result<bool> {
         let Some(tracked) = self.catalog.get(orphan.table) else { return Ok(true) };
         let mut next = self.reason(tracked, orphan).waits;
         let mut line = HashSet::new();
@@ -192,7 +177,7 @@ impl Materializer<'_> {
             // Nobody puts a row of a table back that is not tracked.
             let Some((table, waits)) = next else { break false };
             let Some(parent) = self.catalog.get(table) else { break false };
-            let Some(key) = parent.key_waited_for(&waits) else { break follow.beyond_may_come };
+            let Some(key) = parent.key_waited_for(&waits) else { break true };
             if known.contains(&(table, key.clone())) {
                 break false;
             }
@@ -206,8 +191,8 @@ impl Materializer<'_> {
             if !line.insert((table, key)) || stage == Stage::Reference as i64 && waits.is_none() {
                 break true;
             }
-            if line.len() >= follow.most {
-                break follow.beyond_may_come;
+            if line.len() >= most {
+                break false;
             }
             next = waits.filter(|_| stage == Stage::Reference as i64);
         };
@@ -247,7 +232,7 @@ impl Materializer<'_> {
                 && self.reason(tracked, &orphan).waits.as_ref() == waited
             {
                 let mut hopeless = std::mem::take(&mut self.hopeless);
-                let certain = self.is_hopeless(&orphan, &mut hopeless, &BRIEFLY)?;
+                let certain = self.is_hopeless(&orphan, &mut hopeless, FOLLOWED)?;
                 self.hopeless = hopeless;
                 return Ok(certain.then_some(orphan));
             }
