@@ -14,6 +14,10 @@ const APPLICATION_ID: i64 = 0x4452_4C59;
 /// The format of the tables below.
 const FORMAT: i64 = 1;
 
+/// How often a lock that is held is tried again, and after how long.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// The tables. Integers that are seqs or offsets stay below 2^63.
 const TABLES: &str = "
 CREATE TABLE space (
@@ -146,11 +150,23 @@ fn lock_folder(folder: &Path) -> Result<File, Error> {
     // Never truncated or removed: the lock is on the file, not its content.
     let lock =
         OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed(&path))?;
-    match lock.try_lock() {
+    match try_for_a_moment(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(folder.to_owned())),
         Err(TryLockError::Error(source)) => Err(Error::Folder { path, source }),
     }
+}
+
+/// A lock that was just let go may be held for milliseconds more: by a child process that was being forked then and has not
+/// replaced its image yet.
+fn try_for_a_moment(lock: &File) -> Result<(), TryLockError> {
+    for _ in 1..TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    lock.try_lock()
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
