@@ -70,6 +70,33 @@ fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_t
     }
 }
 
+/// The row came when the column had its new name already, which shows nothing of it. What was then written there counted as an edit
+/// of the other value, which was gone once somebody told.
+#[test]
+fn a_value_that_never_showed_under_the_new_name_is_kept_beside_what_was_written_there_when_the_rename_is_told()
+ {
+    for teller in [0, 1] {
+        let mut circle = circle(2);
+        circle.sql(0, &title_to_head());
+        circle.sql(1, "INSERT INTO notes (id, title) VALUES ('c', 'by 1')");
+        circle.meet();
+        assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'c'"), ["NULL"]);
+        later();
+        circle.sql(0, "UPDATE notes SET head = 'by 0' WHERE id = 'c'");
+        circle.meet();
+        if teller == 0 {
+            driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+        } else {
+            circle.sql(1, "ALTER TABLE notes RENAME COLUMN title TO head");
+        }
+        circle.settle();
+        circle.meet();
+        let select = "SELECT value FROM driftless_conflicts WHERE shown = 0";
+        assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'c'"), ["'by 0'"], "{teller}");
+        assert_eq!(circle.query_all(select), ["'by 1'"], "{teller}");
+    }
+}
+
 /// The value in a column of another type was not the same as what the document said under the old name, so that every row was in
 /// conflict once the rename was told.
 #[test]

@@ -124,7 +124,9 @@ pub(super) struct Renamed<'a> {
     pub(super) edits: Vec<document::row::Change<'a>>,
 }
 
-/// Takes new columns out of `columns` that may be older ones under new names, if the document has no value for them yet.
+/// Takes new columns out of `columns` that may be older ones under new names, if the document has no value for them yet. Once the
+/// table shows what the documents hold, a column without a value never began with the older one's: what others have written there
+/// since shows under that name alone.
 pub(super) fn take_renamed<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
@@ -134,7 +136,12 @@ pub(super) fn take_renamed<'a>(
     columns.retain(|now| {
         let other = tracked.asked.iter().find(|(asked, _)| asked == now.column);
         let Some(other) = other.and_then(|(_, other)| state.column(other)) else { return true };
-        if state.column(now.column).is_some() || now.kind == ColumnKind::Text || other.shown.in_text {
+        let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
+        if !is_fresh
+            || state.column(now.column).is_some()
+            || now.kind == ColumnKind::Text
+            || other.shown.in_text
+        {
             return true;
         }
         // Nobody filled a column that has its default.
