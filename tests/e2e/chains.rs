@@ -148,7 +148,7 @@ fn a_chain_goes_and_returns_at_a_cost_in_proportion_to_its_length() {
     }
 }
 
-/// Each of them was once looked at like a row that has just come, with all those that it waits for: the square of their number.
+/// Each parked row was looked at together with all rows above it in the chain: the cost was the square of their number.
 #[test]
 fn a_migration_looks_at_a_parked_chain_at_a_cost_in_proportion_to_its_length() {
     for schema in [PLAIN, INDEXED] {
@@ -273,7 +273,7 @@ fn an_engine_that_stops_while_a_chain_goes_ends_it_when_it_is_opened_again() {
     }
 }
 
-/// What came in is kept for later while rows are parked ahead of it, and was taken for applied.
+/// While rows are parked, the change that takes their parents away waits in the inbox. It counted as applied.
 #[test]
 fn two_files_agree_only_when_the_whole_chain_has_gone() {
     let (relay, folder) = (TestRelay::in_memory(), tempfile::tempdir().expect("a folder"));

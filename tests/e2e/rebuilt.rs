@@ -100,7 +100,7 @@ fn a_row_that_was_edited_just_before_its_table_was_made_again_empty_is_filled_ag
     assert_eq!(names(&circle), ["'1', 'one'", "'2', 'two'", "'3', 'three'"]);
 }
 
-/// The deletes that triggers had seen were forgotten with all other marks of rows that were not there any more.
+/// Marks of rows that are not in the new table are forgotten. Those of deletes were forgotten, too.
 #[test]
 fn rows_that_were_deleted_before_a_migration_left_none_stay_deleted() {
     for migration in [rebuild(COLUMNS, "SELECT *, 'y' FROM items"), format!("DROP TABLE items; {ITEMS}")] {

@@ -70,8 +70,8 @@ fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_t
     }
 }
 
-/// The row came when the column had its new name already, which shows nothing of it. What was then written there counted as an edit
-/// of the other value, which was gone once somebody told.
+/// A row that comes after the migration shows nothing in the renamed column. What was then written there counted as an edit of the
+/// value under the old name, and that value was gone once the rename was told.
 #[test]
 fn a_value_that_never_showed_under_the_new_name_is_kept_beside_what_was_written_there_when_the_rename_is_told()
  {

@@ -156,7 +156,7 @@ fn write_if_other(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Removes what an earlier state of the sources had. (Cargo has written the copy's lock file.)
+/// Removes the files that are no sources any more.
 fn remove_others(folder: &Path, known: &[PathBuf]) -> Result<()> {
     let listed: io::Result<Vec<_>> = std::fs::read_dir(folder)?.collect();
     for entry in listed? {

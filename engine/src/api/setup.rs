@@ -167,10 +167,7 @@ pub fn is_initialized(path: impl AsRef<Path>) -> Result<bool> {
     if store::health::any(&store::open_to_read(path, Config::default().busy_timeout)?)? {
         return Ok(true);
     }
-    match lock::not_initialized(path) {
-        Error::NotInitialized(_) => Ok(false),
-        lost => Err(lost),
-    }
+    lock::check_never_synced(path).map(|()| false)
 }
 
 fn open_initialized(path: &Path) -> Result<Connection> {

@@ -211,6 +211,14 @@ pub(crate) fn not_initialized(database: &Path) -> Error {
     }
 }
 
+/// Fails with [`Error::TrackingLost`] if a file without our tables was ever synced.
+pub(crate) fn check_never_synced(database: &Path) -> Result<()> {
+    match not_initialized(database) {
+        Error::NotInitialized(_) => Ok(()),
+        lost => Err(lost),
+    }
+}
+
 /// A lock that was just let go may be held for milliseconds more: by a child process that was being forked then and has
 /// not replaced its image yet.
 fn try_for_a_moment(file: &File) -> Result<(), TryLockError> {

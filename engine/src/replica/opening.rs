@@ -42,7 +42,7 @@ pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
 pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<(Connection, Memory)> {
     let mut connection = store::open(path, config.busy_timeout)?;
     if config.refuse_lost && !store::health::any(&connection)? {
-        refuse_lost(path)?;
+        lock::check_never_synced(path)?;
     }
     lock_wait::install(&mut connection)?;
     lock_wait::set_longest(config.busy_timeout);
@@ -69,14 +69,6 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     let memory =
         Memory { mark, writer: ids::writer(), data_version: 0, side_tables_at: Some(side_tables_at) };
     Ok((connection, memory))
-}
-
-/// Fails if a file without any table of ours was synced before.
-fn refuse_lost(path: &Path) -> Result<()> {
-    match lock::not_initialized(path) {
-        Error::NotInitialized(_) => Ok(()),
-        lost => Err(lost),
-    }
 }
 
 impl Replica {

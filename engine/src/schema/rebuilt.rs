@@ -2,8 +2,8 @@
 //! the old table and rename the new one; other tools drop triggers. What the table holds is what its user wants: a row that
 //! is missing was deleted, a row that is new was inserted, a row that differs was edited.
 //!
-//! One exception: an empty table was dropped and made again, and is filled again, but for rows that had been deleted before. And two kinds of rows are missing for
-//! another reason: those that are parked, and those that the table was never shown.
+//! One exception: an empty table was dropped and made again, and is filled again, but for rows that had been deleted before. And
+//! two kinds of rows are missing for another reason: those that are parked, and those that the table was never shown.
 
 use std::collections::{BTreeMap, HashSet};
 

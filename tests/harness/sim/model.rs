@@ -102,7 +102,7 @@ struct Lost {
     watched: bool,
     /// Whether the engine has yet to decide about it.
     undecided: bool,
-    /// Rows that triggers may have seen go before: those come back to no table that is made again empty.
+    /// Rows that were gone before it lost them. A table that is made again empty need not be filled with these.
     gone: BTreeSet<RowId>,
 }
 

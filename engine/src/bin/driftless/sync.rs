@@ -42,6 +42,7 @@ pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
     let config = SyncConfig::new(&args.url).token(args.token.clone()).new_space(args.new_space);
     config.check()?;
     let mut settings = Config::default();
+    // Once the engine has made its tables again, nobody can tell that they were lost.
     settings.refuse_lost = true;
     let engine = Engine::open(&args.file, settings)?;
     let sync = engine.sync(config)?;

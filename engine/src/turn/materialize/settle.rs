@@ -18,10 +18,10 @@ use crate::schema::Tracked;
 use crate::store::parked::{Reason, Stage};
 use crate::store::{backlog, claims, documents, fold, parked, quote};
 
-/// How many parked rows, each waiting for the next, are looked at for whether the parent may come of a row that lacks what it
-/// lacked. A longer line is taken for one whose end does not come. If it does, those who wait are woken one after the other, so that
-/// this costs no row its place. Not so where a row cannot be followed, since it is waited for by other values than its key: it may
-/// be about to be looked at again itself.
+/// A parked row that still lacks its parent stays parked if the parent does not come either. To find that out, at most so many
+/// parked rows are followed, each of which waits for the next. If there are more, the parent is taken not to come: if it comes
+/// later, the rows that wait are put back one after the other. A row that is waited for by UNIQUE values cannot be followed. It
+/// may come, since it may be on the list of rows to be looked at again.
 const FOLLOWED: usize = 64;
 
 /// A row that came: its table's number and its key.
