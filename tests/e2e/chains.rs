@@ -284,8 +284,10 @@ fn two_files_agree_only_when_the_whole_chain_has_gone() {
     write(a.path(), &chain(PLAIN, 2000));
     a.sync_now();
     b.sync_now();
+    b.go_offline();
     write(a.path(), "DELETE FROM rev WHERE id = '1'");
     a.sync_now();
+    b.go_online(&relay.url("chain"));
     b.sync_now();
     assert_eq!(count(b.path(), "rev"), 0);
     assert_eq!(query(b.path(), "SELECT count(*) FROM driftless_parked"), ["1999"]);
