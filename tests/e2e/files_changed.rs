@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use driftless::sim;
-use driftless::{Config, TableOptions};
+use driftless::{Config, Error, TableOptions};
 use driftless_tests::{
     Commands, Node, Process, TestRelay, agree, connect, create_database, eventually, has_shell, query, shell,
     sql,
@@ -605,6 +605,27 @@ fn a_file_overwritten_by_one_that_wrote_as_much_is_noticed_too() {
     assert_ne!(replica.replica_id(), first);
     assert!(number > 0);
     assert_eq!(query(&file, "SELECT title FROM notes WHERE id = '1'"), ["'on one side'"]);
+    sim::set_clock(None);
+}
+
+/// For some seconds the engine that waited for its file kept others from it, and from whatever file was given its inode.
+#[test]
+fn a_file_that_was_moved_away_can_be_opened_while_the_engine_still_waits_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    sim::set_clock(Some(1_700_000_000_000));
+    let (file, mut replica) = simulated(folder.path());
+    checkpoint(&file);
+    let moved = folder.path().join("moved.db");
+    fs::rename(&file, &moved).expect("moved away");
+    let waits = replica.turn(Vec::new());
+    assert!(matches!(waits, Err(Error::FileAway { .. })), "{waits:?}");
+    let mut other = sim::Replica::open(&moved, Config::default()).expect("nobody uses it");
+    sql(&moved, "INSERT INTO notes VALUES ('1', 'elsewhere')");
+    other.turn(Vec::new()).expect("a turn");
+    drop(other);
+    fs::rename(&moved, &file).expect("moved back");
+    replica.turn(Vec::new()).expect("it is there again");
+    assert_eq!(query(&file, "SELECT id FROM notes"), ["'0'", "'1'"]);
     sim::set_clock(None);
 }
 

@@ -101,6 +101,15 @@ impl EngineLock {
             && FileId::of(&self.database).is_none_or(|id| self.guard.is_of(id))
     }
 
+    /// To be called by an engine that has closed its connection: if the database is gone from its place, or another is there, the
+    /// second lock is let go of. The system gives a deleted file's inode to the next that is made, which may be a database of
+    /// anybody's.
+    pub(crate) fn let_go_of_gone(&mut self) {
+        if FileId::of(&self.database).is_none_or(|id| !self.guard.is_of(id)) {
+            self.guard = Guard::none();
+        }
+    }
+
     /// Takes again what does not stand any more. Fails with [`Error::Locked`] if another engine has it now.
     pub(crate) fn renew(&mut self) -> Result<()> {
         if self.stands() {
@@ -231,22 +240,31 @@ fn try_for_a_moment(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// The second lock, which has no name in any folder. Empty where the system has no such thing.
+/// The second lock, which has no name in any folder. Without a socket where the system has no such thing.
 #[derive(Debug)]
 struct Guard {
-    /// The database that it is for; `None` if there is none, or no guard.
+    /// The database that it is for.
     of: Option<FileId>,
     #[cfg(target_os = "linux")]
     _socket: Option<std::os::unix::net::UnixListener>,
 }
 
 impl Guard {
+    /// One of no database.
+    fn none() -> Self {
+        Self {
+            of: None,
+            #[cfg(target_os = "linux")]
+            _socket: None,
+        }
+    }
+
     #[cfg(target_os = "linux")]
     fn take(database: &Path) -> Result<Self> {
         use std::os::linux::net::SocketAddrExt;
         use std::os::unix::net::{SocketAddr, UnixListener};
 
-        let Some(of) = FileId::of(database) else { return Ok(Self { of: None, _socket: None }) };
+        let Some(of) = FileId::of(database) else { return Ok(Self::none()) };
         let name = format!("driftless-engine/{}/{}", of.device, of.inode);
         for attempt in 1.. {
             match SocketAddr::from_abstract_name(&name).and_then(|name| UnixListener::bind_addr(&name)) {
@@ -260,17 +278,17 @@ impl Guard {
                 Err(_) => return Err(locked(database)),
             }
         }
-        Ok(Self { of: None, _socket: None })
+        Ok(Self { of: Some(of), _socket: None })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn take(_: &Path) -> Result<Self> {
-        Ok(Self { of: None })
+    fn take(database: &Path) -> Result<Self> {
+        Ok(Self { of: FileId::of(database) })
     }
 
     /// Whether it need not be taken anew for that database.
     fn is_of(&self, database: FileId) -> bool {
-        self.of.is_none_or(|of| of == database)
+        self.of == Some(database)
     }
 }
 
@@ -321,5 +339,31 @@ mod tests {
         let second = EngineLock::take(&database).expect("nobody has noticed yet");
         assert!(matches!(first.renew(), Err(Error::Locked { .. })));
         assert!(second.stands());
+    }
+
+    /// A running sync whose file was deleted kept every engine from the file that was made next, wherever that was, if the
+    /// system gave it the same inode.
+    #[test]
+    fn the_second_lock_keeps_nobody_from_another_database_that_has_the_inode_of_one_that_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [database, next] = ["app.db", "next.db"].map(|name| folder.path().join(name));
+        File::create(&database).expect("a database");
+        let mut first = EngineLock::take(&database).expect("the first");
+        first.let_go_of_gone();
+        std::fs::hard_link(&database, &next).expect("another of its inode");
+        if cfg!(target_os = "linux") {
+            let other = EngineLock::take(&next);
+            assert!(matches!(other, Err(Error::Locked { .. })), "nothing is gone: {other:?}");
+        }
+        std::fs::remove_file(&database).expect("it is gone");
+        first.let_go_of_gone();
+        let other = EngineLock::take(&next).expect("that is another database");
+        std::fs::rename(&next, &database).expect("moved into the first's place");
+        if cfg!(target_os = "linux") {
+            assert!(!first.stands() && first.renew().is_err(), "another engine has it");
+        }
+        drop(other);
+        first.renew().expect("taken again");
+        assert!(first.stands());
     }
 }

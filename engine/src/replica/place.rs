@@ -288,6 +288,7 @@ impl Replica {
             drop(std::mem::replace(&mut self.connection, nothing));
             self.place.is_open = false;
         }
+        self.lock.let_go_of_gone();
         Ok(())
     }
 
