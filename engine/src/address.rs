@@ -16,10 +16,14 @@ impl Address {
     /// Fails with [`Error::BadUrl`], saying what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let bad = |why: String| Error::BadUrl { url: text.to_owned(), why };
-        let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
-        if !matches!(url.scheme(), "ws" | "wss") {
-            return Err(bad(format!("its scheme is '{}', not ws or wss", url.scheme())));
+        // Not by the scheme: in `localhost:7420/notes` that would be `localhost`.
+        let begins_with = |scheme: &str| {
+            text.trim_start().get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+        };
+        if !begins_with("ws://") && !begins_with("wss://") {
+            return Err(bad("it begins with neither ws:// nor wss://".into()));
         }
+        let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
         if url.host_str().is_none_or(str::is_empty) {
             return Err(bad("it names no host".into()));
         }
@@ -82,9 +86,20 @@ mod tests {
             "ws:///a",
             "file:///etc/passwd",
             "ws://host/%2e%2e",
+            "ws:host/notes",
         ];
         for bad in bad {
             assert!(matches!(Address::parse(bad), Err(Error::BadUrl { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_its_scheme_is_said_to_lack_that() {
+        for text in
+            ["127.0.0.1:7420/notes", "localhost:7420/notes", "relay.example/notes", "https://host/notes"]
+        {
+            let error = Address::parse(text).expect_err(text).to_string();
+            assert!(error.contains("begins with neither ws:// nor wss://"), "{error}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Two replicas that wrote the same row while they were apart.
 
 use driftless::{Config, Conflict, ReplicaId, TableOptions, Value, sim};
-use driftless_tests::{Commands, Courier, Node, TestRelay, agree, later, query, sql};
+use driftless_tests::{Circle, Commands, Courier, Node, TestRelay, agree, later, query, sql};
 use tempfile::TempDir;
 
 const NOTES: &str = "
@@ -269,4 +269,24 @@ fn a_value_that_is_put_back_is_written_only_if_the_change_was_captured_before() 
         let [conflict] = &conflicts[..] else { panic!("{conflicts:?}") };
         assert_eq!((&*conflict.key, &conflict.kept[0].value), ("'n'", &Value::Integer(1)));
     }
+}
+
+/// The column was shown under a name that no statement can use.
+#[test]
+fn a_conflict_in_a_column_that_the_table_does_not_have_says_where_it_can_be_settled() {
+    let mut circle = Circle::new(2, NOTES, &["notes"], &TableOptions::default());
+    circle.sql(0, "UPDATE notes SET title = 'by a' WHERE id = 'n'");
+    circle.sql(1, "UPDATE notes SET title = 'by b' WHERE id = 'n'");
+    circle.meet();
+    circle.sql(1, "ALTER TABLE notes DROP COLUMN title");
+    circle.capture(1);
+    let say_so = [0, 1].map(|node| {
+        let path = circle.path(node).to_str().expect("text");
+        let conflicts = driftless::conflicts(path).expect("they can be read");
+        let [conflict] = &conflicts[..] else { panic!("{conflicts:#?}") };
+        let said = Commands::get().succeed(["conflicts", path]);
+        assert_eq!(said.contains("run the app's migration first"), !conflict.has_column, "{said}");
+        conflict.has_column
+    });
+    assert_eq!(say_so, [true, false]);
 }

@@ -96,6 +96,7 @@ impl Scene {
 
     /// Nothing says that all is well, and the file is left as it is.
     fn every_command_says_so(&self) {
+        let mode = query(&self.file, "PRAGMA journal_mode");
         let (file, url) = (text(&self.file), self.url());
         for said in [
             driftless(["sync", file, &url]),
@@ -125,6 +126,7 @@ impl Scene {
             assert!(message.contains("has none of Driftless's tables now"), "{message}");
         }
         assert_eq!(self.count_of_ours(), ["0"], "nothing was made in the file");
+        assert_eq!(query(&self.file, "PRAGMA journal_mode"), mode);
     }
 
     /// The user does what the error says.

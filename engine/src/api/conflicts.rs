@@ -22,6 +22,9 @@ pub struct Conflict {
     pub key: String,
     /// The column as the table calls it, in lower case; its first name, if the table has no such column.
     pub column: String,
+    /// Whether the table has the column. If not, no statement can settle the conflict in this file: a migration that others ran
+    /// has yet to run here, or a column was dropped that others go on writing.
+    pub has_column: bool,
     /// What the table shows: the one written last.
     pub shown: Written,
     /// The others, latest first.
@@ -54,7 +57,7 @@ pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
     }
     let mut statement = connection
         .prepare(
-            "SELECT t.spelled, c.pk, coalesce(n.name, c.col), c.shown, c.value, c.at, w.replica
+            "SELECT t.spelled, c.pk, coalesce(n.name, c.col), c.shown, c.value, c.at, w.replica, n.name IS NOT NULL
              FROM _driftless_conflicts c JOIN _driftless_tables t ON t.id = c.tbl
              LEFT JOIN _driftless_columns n ON n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
              LEFT JOIN _driftless_writers w ON w.writer = c.writer
@@ -77,7 +80,8 @@ pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
                 .in_table("_driftless_writers")?,
         };
         if row.get(3).doing(doing)? {
-            conflicts.push(Conflict { table, key, column, shown: written, kept: Vec::new() });
+            let has_column = row.get(7).doing(doing)?;
+            conflicts.push(Conflict { table, key, column, has_column, shown: written, kept: Vec::new() });
         } else if let Some(conflict) = conflicts.last_mut() {
             conflict.kept.push(written);
         }

@@ -118,7 +118,7 @@ impl Refusal {
 #[non_exhaustive]
 pub enum KindRefusal {
     /// The table has no such column.
-    #[error("the table has no such column; of several tables, name it as TABLE.COLUMN")]
+    #[error("the table has no such column")]
     NoSuchColumn,
     /// It is generated.
     #[error("it is generated, and every copy computes it by itself; name a column that it is computed from")]

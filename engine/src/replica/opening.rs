@@ -34,7 +34,13 @@ pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
     if identity::hard_links(path)? > 1 {
         return Err(Error::HardLinked(path.to_owned()));
     }
-    store::open_to_read(path, config.busy_timeout).map(drop)
+    let looked_at = store::open_to_read(path, config.busy_timeout)?;
+    // A file in WAL is asked once it is open for writing, which reads the schema anyway; any other would be switched to WAL
+    // by that, before it is refused.
+    if config.refuse_lost && !store::is_wal(&looked_at)? && !store::health::any(&looked_at)? {
+        lock::check_never_synced(path)?;
+    }
+    Ok(())
 }
 
 /// Opens a file, making the side tables if they are not there. A copy becomes a new replica; so does a file that is not as

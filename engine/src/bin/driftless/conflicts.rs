@@ -16,13 +16,20 @@ pub(crate) fn run(file: &Path, as_json: bool) -> anyhow::Result<()> {
         return output::line("no conflicts");
     }
     for conflict in &conflicts {
-        output::line(&format!("{} [{}] {}", conflict.table, conflict.key, conflict.column))?;
+        let nowhere = if conflict.has_column { "" } else { "   (this file's table has no such column)" };
+        output::line(&format!("{} [{}] {}{nowhere}", conflict.table, conflict.key, conflict.column))?;
         output::line(&format!("  shown  {}", describe(&conflict.shown)))?;
         for kept in &conflict.kept {
             output::line(&format!("  kept   {}", describe(kept)))?;
         }
     }
-    output::line("\nTo settle one, write the column: UPDATE … SET … with the value that it should have.")
+    output::line("\nTo settle one, write the column: UPDATE … SET … with the value that it should have.")?;
+    if conflicts.iter().all(|conflict| conflict.has_column) {
+        return Ok(());
+    }
+    output::line(
+        "Where the table has no such column, run the app's migration first, or write it in a file that has the column.",
+    )
 }
 
 fn describe(written: &Written) -> String {
@@ -48,6 +55,7 @@ fn to_json(conflict: &Conflict) -> serde_json::Value {
         "table": conflict.table,
         "key": conflict.key,
         "column": conflict.column,
+        "has_column": conflict.has_column,
         "shown": written(&conflict.shown),
         "kept": conflict.kept.iter().map(written).collect::<Vec<_>>(),
     })
