@@ -64,18 +64,21 @@ impl Notes {
 }
 
 impl Replica {
-    /// Notes that the relay has stored everything of `own`'s up to `seq`.
-    pub(crate) fn note_acknowledged(&mut self, own: ReplicaId, seq: u64) {
-        if own == self.replica {
-            let notes = self.notes.of(own);
-            notes.acknowledged = notes.acknowledged.max(seq);
+    /// Notes that the relay has stored everything of `own`'s up to `acknowledged`, and that it holds `confirmed`, a state vector
+    /// that is later than the acknowledgements it confirms.
+    pub(crate) fn note(
+        &mut self,
+        own: ReplicaId,
+        acknowledged: u64,
+        confirmed: Option<&StateVector>,
+        url: &str,
+    ) {
+        if own != self.replica {
+            return;
         }
-    }
-
-    /// Notes a state vector of the relay's, later than the acknowledgements it confirms.
-    pub(crate) fn note_confirmed(&mut self, own: ReplicaId, heads: &StateVector, url: &str) {
-        if own == self.replica {
-            let notes = self.notes.of(own);
+        let notes = self.notes.of(own);
+        notes.acknowledged = notes.acknowledged.max(acknowledged);
+        if let Some(heads) = confirmed {
             notes.confirmed = notes.confirmed.max(heads.get(own));
             notes.contact = Some((now(), url.to_owned()));
         }
@@ -138,12 +141,9 @@ mod tests {
         let (mut replica, app) = sent(folder.path());
         let (own, last) = (replica.id(), replica.last_seq().expect("a seq"));
         let before = data_version(&app);
-        replica.note_acknowledged(own, last);
-        replica.note_confirmed(
-            own,
-            &[(own, Seq::new(last).expect("not zero"))].into_iter().collect(),
-            "here",
-        );
+        replica.note(own, last, None, "ws://there");
+        let heads = [(own, Seq::new(last).expect("not zero"))].into_iter().collect();
+        replica.note(own, 0, Some(&heads), "here");
         replica.capture_all().expect("there is nothing to capture");
         assert_eq!(data_version(&app), before, "nothing was committed");
         assert!(replica.has_notes());
@@ -163,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut replica, app) = sent(folder.path());
         let (own, last) = (replica.id(), replica.last_seq().expect("a seq"));
-        replica.note_acknowledged(own, last);
+        replica.note(own, last, None, "ws://there");
         replica.write_notes().expect("written");
         assert_eq!(identity::acked(&app).expect("a number"), last);
         assert!(!replica.has_notes());
@@ -176,10 +176,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut replica, app) = sent(folder.path());
         let (own, last) = (replica.id(), replica.last_seq().expect("a seq"));
-        replica.note_acknowledged(own, last);
+        replica.note(own, last, None, "ws://there");
         replica.become_new().expect("renamed");
         assert_eq!(outbox::first(&app).expect("a number"), None, "the relay has all that was written");
-        replica.note_acknowledged(own, 5);
+        replica.note(own, 5, None, "ws://there");
         replica.write_notes().expect("written");
         assert_eq!(identity::acked(&app).expect("a number"), 0);
     }

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::connection::{Connection, Ended, Socket, again_while_busy};
+use super::link::Link;
 use super::opening::Opening;
 use super::presence::Others;
 use super::session::Session;
@@ -208,21 +209,20 @@ impl Client {
     /// Drives the conversation until it ends.
     async fn converse(&mut self, introduction: Introduction, mut socket: Socket) -> Ended {
         let propose = (self.create && introduction.space.is_none()).then(SpaceId::random);
-        let (mut session, hello) = Session::begin(
+        let mut link = Link::begin(Session::begin(
             introduction.replica,
             self.opening.known(introduction.space),
             propose,
             introduction.held,
             self.config.token.clone(),
-        );
+        ));
         let own = self.own.borrow_and_update().clone();
         if !own.is_none() {
-            session.say(own);
+            link.say(own);
         }
         let asked = std::mem::take(&mut self.waiting);
         let (worker, config, others) = (self.worker.clone(), self.config.clone(), self.others.clone());
-        let mut connection = Connection::new(session, worker, config, others, asked);
-        connection.run(vec![hello]);
+        let mut connection = Connection::new(link, worker, config, others, asked);
         let ended = connection.drive(&mut socket, &mut self.control, &self.state, &mut self.own).await;
         self.waiting.extend(connection.still_waiting());
         ended

@@ -1,8 +1,7 @@
-//! One connection: a session's actions done on a socket and on the engine's thread, and what comes of them given back to it.
+//! One connection: drives a [`Link`] with a socket and the engine's thread.
 //!
-//! One task drives a connection; work for the replica runs on the engine's thread meanwhile and comes back as an
-//! event, so that reading, writing and answering pings go on during a long turn. What is read and not yet applied is
-//! bounded in bytes: beyond, the socket is not read, and the relay waits.
+//! One async task drives a connection. Work for the file runs on the engine's thread meanwhile and its outcome comes back as an
+//! event, so that reading, writing and answering pings go on during a long turn.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftless_protocol::{
-    CloseCode, MessageError, Presence, RelayMessage, ReplicaId, SnapshotPart, StateVector,
+    Changeset, CloseCode, MessageError, Presence, RelayMessage, ReplicaId, SnapshotPart, StateVector,
 };
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
@@ -22,21 +21,16 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::client::Control;
+use super::link::{Link, Over, Task};
 use super::patience::Patience;
 use super::presence::Others;
-use super::session::{Action, Delivery, Session};
 use super::worker::Worker;
 use crate::config::SyncConfig;
 use crate::error::{Error, Result};
 use crate::file::state::SyncState;
 use crate::replica::snapshot;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT, Verdict};
-use crate::turn::merge::Incoming;
 
-/// What is read and not yet applied, in bytes; beyond, the socket is not read.
-const UNAPPLIED_BYTES: usize = 8 << 20;
-/// What the engine's thread is given to apply at a time, in bytes: other work waits for it.
-const BATCH_BYTES: usize = 1 << 20;
 /// How much of the outbox is read at a time, in bytes.
 const OUTBOX_BYTES: usize = 2 << 20;
 /// Parts of a snapshot that wait to be sent.
@@ -82,10 +76,10 @@ impl Ended {
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What the engine's thread answered.
+/// What came of work for the file.
 enum Event {
     Judged(Result<Verdict>),
-    Read(Result<Vec<driftless_protocol::Changeset>>),
+    Read(Result<Vec<Changeset>>),
     Applied(Result<StateVector>),
     Noted(Result<()>),
     Renamed(Result<()>),
@@ -93,20 +87,18 @@ enum Event {
     Captured(u64, Result<(ReplicaId, u64)>),
     /// What whoever asks this question is told is in the file.
     Written(u64, Result<()>),
-    Snapshot(Option<SnapshotPart>),
+    SnapshotPart(Option<SnapshotPart>),
+    SnapshotMade(Result<()>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 pub(super) struct Connection {
-    session: Session,
+    link: Link,
     worker: Worker,
     config: SyncConfig,
-    /// Frames to send; bounded by the session's window and, for snapshots, by their channel.
+    /// Frames to send beside those of the link: pings.
     outgoing: VecDeque<Message>,
-    unapplied: VecDeque<Incoming>,
-    unapplied_bytes: usize,
-    applying: bool,
     pending: FuturesUnordered<Pending>,
     snapshot: Option<mpsc::Receiver<SnapshotPart>>,
     /// Who waits for which question.
@@ -114,14 +106,8 @@ pub(super) struct Connection {
     /// Who asked before the session was live.
     asked: Vec<oneshot::Sender<Result<()>>>,
     last_question: u64,
-    /// The file is taking another name: nothing more is read from this connection.
-    renaming: bool,
-    /// Notes for the file that were begun, and that are done.
-    notes: (u64, u64),
     patience: Patience,
     others: Others,
-    /// Questions to be answered once so many notes are done and written.
-    settled: VecDeque<(u64, u64)>,
     /// When the relay was greeted, and when it was last heard.
     begun: Instant,
     heard: Instant,
@@ -133,30 +119,24 @@ pub(super) struct Connection {
 impl Connection {
     /// `asked`: who waits until both sides agree.
     pub(super) fn new(
-        session: Session,
+        link: Link,
         worker: Worker,
         config: SyncConfig,
         others: Others,
         asked: Vec<oneshot::Sender<Result<()>>>,
     ) -> Self {
         Self {
-            session,
+            link,
             worker,
             config,
             outgoing: VecDeque::new(),
-            unapplied: VecDeque::new(),
-            unapplied_bytes: 0,
-            applying: false,
             pending: FuturesUnordered::new(),
             snapshot: None,
             waiting: Vec::new(),
             asked,
             last_question: 0,
-            renaming: false,
-            notes: (0, 0),
             patience: Patience::default(),
             others,
-            settled: VecDeque::new(),
             begun: Instant::now(),
             heard: Instant::now(),
             online: false,
@@ -183,16 +163,16 @@ impl Connection {
         // The frame on its way, and whether the sink has bytes that it has not yet flushed.
         let mut unflushed = false;
         let ended = loop {
+            self.go_on();
             if let Some(ended) = self.ended.take() {
                 break ended;
             }
-            if self.session.is_live() && !self.online {
+            if self.link.session().is_live() && !self.online {
                 self.go_online(state);
             }
-            self.apply_next();
             let wants_part = self.outgoing.is_empty();
             tokio::select! {
-                frame = stream.next(), if self.can_read() => self.on_read(frame),
+                frame = stream.next(), if self.link.can_read() => self.on_read(frame),
                 sent = flush(&mut sink, &mut self.outgoing, &mut unflushed), if unflushed || !self.outgoing.is_empty() => {
                     if let Err(error) = sent {
                         self.end(Ended::Broken(error.to_string()));
@@ -202,16 +182,15 @@ impl Connection {
                 changed = progress.changed() => match changed {
                     Ok(()) => {
                         let (name, held) = progress.borrow_and_update().clone();
-                        self.on_progress(name, held);
+                        self.link.progressed(name, held);
                     }
                     Err(_) => self.end(Ended::Refused(self.worker.stopped())),
                 },
-                part = next_part(&mut self.snapshot), if wants_part => self.on_event(Event::Snapshot(part)),
+                part = next_part(&mut self.snapshot), if wants_part => self.on_event(Event::SnapshotPart(part)),
                 // Only when nothing else waits: of what is said faster than it can be sent the latest is sent.
                 Ok(()) = own.changed(), if self.outgoing.is_empty() => {
                     let presence = own.borrow_and_update().clone();
-                    let actions = self.session.say(presence);
-                    self.run(actions);
+                    self.link.say(presence);
                 }
                 message = control.recv() => self.on_control(message),
                 _ = heartbeat.tick() => self.on_heartbeat(),
@@ -225,6 +204,24 @@ impl Connection {
         ended
     }
 
+    /// Begins what the link has to be done, and notices its end.
+    fn go_on(&mut self) {
+        while let Some(frame) = self.link.take_frame() {
+            self.outgoing.push_back(Message::Binary(frame));
+        }
+        while let Some(task) = self.link.next_task() {
+            self.begin(task);
+        }
+        match self.link.over() {
+            Some(Over::Renamed) => self.end(Ended::Renamed),
+            Some(Over::Broken(why)) => {
+                let why = why.clone();
+                self.end(Ended::Broken(why));
+            }
+            None => {}
+        }
+    }
+
     /// Both sides have agreed on where they are.
     fn go_online(&mut self, state: &watch::Sender<SyncState>) {
         self.online = true;
@@ -234,10 +231,6 @@ impl Connection {
         for waiter in std::mem::take(&mut self.asked) {
             self.question(waiter);
         }
-    }
-
-    fn can_read(&self) -> bool {
-        self.unapplied_bytes < UNAPPLIED_BYTES && !self.renaming
     }
 
     fn on_read(&mut self, frame: Option<std::result::Result<Message, WsError>>) {
@@ -254,16 +247,6 @@ impl Connection {
         }
     }
 
-    /// The file has this name now, and holds this.
-    fn on_progress(&mut self, name: ReplicaId, held: StateVector) {
-        if name != self.session.replica() {
-            // The file started over: what it sends now it sends under another name.
-            return self.end(Ended::Renamed);
-        }
-        let actions = self.session.progressed(held);
-        self.run(actions);
-    }
-
     fn on_control(&mut self, message: Option<Control>) {
         match message {
             Some(Control::SyncNow(waiter)) if self.online => self.question(waiter),
@@ -274,26 +257,25 @@ impl Connection {
 
     /// Ends a connection on which the relay has been silent for too long; else pings it.
     fn on_heartbeat(&mut self) {
-        if self.can_read() && self.heard.elapsed() > self.config.silence {
+        if self.link.can_read() && self.heard.elapsed() > self.config.silence {
             return self.end(Ended::Broken(format!("nothing was heard for {:?}", self.config.silence)));
         }
         if !self.online && self.is_greeting() && self.begun.elapsed() > self.config.connect_timeout {
             return self.end(Ended::Broken(format!("no welcome in {:?}", self.config.connect_timeout)));
         }
-        if !self.session.waits() || !self.has_done_its_part() {
+        if !self.link.session().waits() || !self.has_done_its_part() {
             self.patience.renew();
-        } else if self.patience.is_over(self.config.silence, self.session.in_flight_bytes()) {
+        } else if self.patience.is_over(self.config.silence, self.link.session().in_flight_bytes()) {
             return self.end(Ended::Broken("the relay does not answer".into()));
         }
         let ping = self.patience.ping();
         self.outgoing.push_back(ping);
-        let actions = self.session.tick();
-        self.run(actions);
+        self.link.tick();
     }
 
     /// Whether nothing that the session waits for is still to be done here.
     fn has_done_its_part(&self) -> bool {
-        self.can_read() && self.pending.is_empty() && self.snapshot.is_none() && self.unapplied.is_empty()
+        self.link.is_idle() && self.pending.is_empty() && self.snapshot.is_none()
     }
 
     fn is_greeting(&self) -> bool {
@@ -322,17 +304,6 @@ impl Connection {
         }));
     }
 
-    fn answer_settled(&mut self) {
-        while let Some(&(notes, id)) = self.settled.front()
-            && notes <= self.notes.1
-        {
-            self.settled.pop_front();
-            // Whoever asked finds in the file what it was told.
-            let written = again_while_busy(self.worker.clone(), |replica| replica.write_notes());
-            self.pending.push(Box::pin(async move { Event::Written(id, written.await) }));
-        }
-    }
-
     fn settle(&mut self, id: u64, answer: Result<()>) {
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             let _ = self.waiting.swap_remove(at).1.send(answer); // it may have stopped waiting
@@ -344,8 +315,10 @@ impl Connection {
             Message::Binary(frame) => match RelayMessage::decode(frame) {
                 Ok(message) => {
                     self.patience.renew();
-                    let actions = self.session.on_message(message);
-                    self.run(actions);
+                    self.link.on_message(message);
+                    for (replica, presence) in self.link.take_presences() {
+                        self.others.set(replica, &presence);
+                    }
                 }
                 Err(error @ MessageError::Version(_)) => {
                     let code = CloseCode::UnsupportedVersion.number();
@@ -364,7 +337,7 @@ impl Connection {
         let (number, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
         let code = CloseCode::from_number(number);
         if code == CloseCode::Forked {
-            self.rename();
+            self.link.rename();
         } else if code.is_permanent() {
             self.end(Ended::Refused(Error::Refused { code: number, reason }));
         } else {
@@ -376,70 +349,35 @@ impl Connection {
         self.ended.get_or_insert(ended);
     }
 
-    /// This file is a copy of another: it takes a new name, keeping its unsent work, and comes back.
-    fn rename(&mut self) {
-        if self.renaming {
-            return;
-        }
-        self.renaming = true;
-        // What came in under our own name would count as written here.
-        self.unapplied.clear();
-        self.unapplied_bytes = 0;
-        self.ask(|replica| replica.become_new(), Event::Renamed);
-    }
-
-    pub(super) fn run(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Send(message) => self.outgoing.push_back(Message::Binary(message.encode())),
-                Action::Deliver(Delivery::Changeset(changeset)) => {
-                    self.receive(Incoming::Changeset(changeset));
-                }
-                Action::Deliver(Delivery::SnapshotPart(part)) => {
-                    self.receive(Incoming::SnapshotPart(part));
-                }
-                Action::Judge(welcome) => {
-                    let (own, url) = (self.session.replica(), self.config.url.clone());
-                    self.ask(move |replica| replica.welcome(own, &welcome, &url), Event::Judged);
-                }
-                Action::ReadOutbox { after } => {
-                    self.ask(move |replica| replica.outgoing_or_empty(after, OUTBOX_BYTES), Event::Read);
-                }
-                Action::Acknowledged(seq) => {
-                    self.notes.0 += 1;
-                    let own = self.session.replica();
-                    let note = move |replica: &mut Replica| {
-                        replica.note_acknowledged(own, seq);
-                        Ok(())
-                    };
-                    self.ask(note, Event::Noted);
-                }
-                Action::Confirmed(heads) => {
-                    self.notes.0 += 1;
-                    let (own, url) = (self.session.replica(), self.config.url.clone());
-                    let note = move |replica: &mut Replica| {
-                        replica.note_confirmed(own, &heads, &url);
-                        Ok(())
-                    };
-                    self.ask(note, Event::Noted);
-                }
-                Action::MakeSnapshot => self.make_snapshot(),
-                Action::Present(replica, presence) => self.others.set(replica, &presence),
-                Action::Rename => self.rename(),
-                Action::Settled(id) => {
-                    self.settled.push_back((self.notes.0, id));
-                    self.answer_settled();
-                }
-                Action::Break(code, why) => {
-                    self.end(Ended::Broken(format!("the conversation broke ({}): {why}", code.number())));
-                }
+    /// Has a task done on the engine's thread.
+    fn begin(&mut self, task: Task) {
+        let (own, url) = (self.link.session().replica(), self.config.url.clone());
+        match task {
+            Task::Judge(welcome) => {
+                self.ask(move |replica| replica.welcome(own, &welcome, &url), Event::Judged);
             }
+            Task::ReadOutbox { after } => {
+                self.ask(move |replica| replica.outgoing_or_empty(after, OUTBOX_BYTES), Event::Read);
+            }
+            Task::MakeSnapshot => self.make_snapshot(),
+            Task::Apply(batch) => {
+                let worker = self.worker.clone();
+                self.pending.push(Box::pin(async move { Event::Applied(worker.apply(batch).await) }));
+            }
+            Task::Note(note) => {
+                let note = move |replica: &mut Replica| {
+                    replica.note(own, note.acknowledged, note.confirmed.as_ref(), &url);
+                    Ok(())
+                };
+                self.ask(note, Event::Noted);
+            }
+            Task::Answer(question) => {
+                // Whoever asked finds in the file what it was told.
+                let written = again_while_busy(self.worker.clone(), |replica| replica.write_notes());
+                self.pending.push(Box::pin(async move { Event::Written(question, written.await) }));
+            }
+            Task::Rename => self.ask(|replica| replica.become_new(), Event::Renamed),
         }
-    }
-
-    fn receive(&mut self, incoming: Incoming) {
-        self.unapplied_bytes += incoming.len();
-        self.unapplied.push_back(incoming);
     }
 
     /// Has something done on the engine's thread, as often as it takes to get the write lock: an app that holds it for long
@@ -454,79 +392,34 @@ impl Connection {
     }
 
     fn on_event(&mut self, event: Event) {
-        let actions = match event {
-            Event::Judged(Ok(Verdict::Proceed { send_after, snapshot })) => {
-                self.session.proceed(send_after, snapshot)
-            }
-            Event::Judged(Ok(Verdict::Copy)) => return self.rename(),
-            Event::Judged(Ok(Verdict::Renamed)) => return self.end(Ended::Renamed),
-            Event::Renamed(Ok(())) => return self.end(Ended::Renamed),
-            Event::Judged(Err(error @ Error::WrongSpace { .. })) => return self.end(Ended::Refused(error)),
-            Event::Judged(Err(error)) | Event::Noted(Err(error)) | Event::Renamed(Err(error)) => {
-                return self.end(Ended::by(error));
-            }
-            Event::Noted(Ok(())) => {
-                self.notes.1 += 1;
-                self.answer_settled();
-                Vec::new()
-            }
-            Event::Read(Ok(changesets)) => self.session.outgoing(changesets),
-            // Of a damaged outbox too: it has been emptied, and the next connection sends a snapshot.
-            Event::Read(Err(error)) => return self.end(Ended::by(error)),
-            Event::Applied(applied) => {
-                self.applying = false;
-                match applied {
-                    Ok(held) => self.session.applied(held),
-                    // What was not applied comes again with the next connection.
-                    Err(error) => return self.end(Ended::by(error)),
-                }
-            }
-            // It is asked again under the new name.
-            Event::Captured(_, Ok((name, _))) if name != self.session.replica() => {
-                return self.end(Ended::Renamed);
-            }
-            Event::Captured(id, Ok((_, last))) => self.session.ask(id, last),
+        match event {
+            Event::Judged(Ok(verdict)) => self.link.judged(verdict),
+            Event::Judged(Err(error @ Error::WrongSpace { .. })) => self.end(Ended::Refused(error)),
+            Event::Read(Ok(changesets)) => self.link.read(changesets),
+            Event::Applied(Ok(held)) => self.link.applied(held),
+            Event::Noted(Ok(())) => self.link.noted(),
+            Event::Renamed(Ok(())) => self.link.renamed(),
+            Event::SnapshotPart(Some(part)) => self.link.snapshot_part(part),
+            Event::SnapshotPart(None) => self.snapshot = None,
+            Event::SnapshotMade(Ok(())) => self.link.snapshot_made(),
+            // What was not applied comes again with the next connection. A damaged outbox has been emptied, and the next
+            // connection sends a snapshot.
+            Event::Judged(Err(error))
+            | Event::Read(Err(error))
+            | Event::Applied(Err(error))
+            | Event::Noted(Err(error))
+            | Event::Renamed(Err(error))
+            | Event::SnapshotMade(Err(error)) => self.end(Ended::by(error)),
+            Event::Captured(id, Ok((name, last))) => self.link.captured(id, name, last),
             // It waits for the file as well.
-            Event::Captured(_, Err(Error::FileAway { .. })) => return self.end(Ended::FileAway),
-            Event::Captured(id, Err(error)) => {
-                self.settle(id, Err(error));
-                Vec::new()
-            }
-            Event::Written(id, written) => {
-                self.settle(id, written);
-                Vec::new()
-            }
-            Event::Snapshot(Some(part)) => vec![self.session.snapshot_part(part)],
-            Event::Snapshot(None) => {
-                self.snapshot = None;
-                Vec::new()
-            }
-        };
-        self.run(actions);
-    }
-
-    /// Hands what came in to the engine's thread, a turn's worth at a time.
-    fn apply_next(&mut self) {
-        if self.applying || self.unapplied.is_empty() || !self.session.is_judged() {
-            return;
+            Event::Captured(_, Err(Error::FileAway { .. })) => self.end(Ended::FileAway),
+            Event::Captured(id, Err(error)) => self.settle(id, Err(error)),
+            Event::Written(id, written) => self.settle(id, written),
         }
-        let (mut batch, mut bytes) = (VecDeque::new(), 0);
-        while let Some(next) = self.unapplied.pop_front() {
-            bytes += next.len();
-            batch.push_back(next);
-            if bytes >= BATCH_BYTES {
-                break;
-            }
-        }
-        self.unapplied_bytes = self.unapplied_bytes.saturating_sub(bytes);
-        self.applying = true;
-        let worker = self.worker.clone();
-        self.pending.push(Box::pin(async move { Event::Applied(worker.apply(batch).await) }));
     }
 
     /// On a thread and a connection of its own: it reads everything, and the engine goes on meanwhile.
     fn make_snapshot(&mut self) {
-        self.notes.0 += 1;
         let (parts, receiver) = mpsc::channel(SNAPSHOT_PARTS);
         self.snapshot = Some(receiver);
         let worker = self.worker.clone();
@@ -539,7 +432,7 @@ impl Connection {
                 });
                 let (path, busy_timeout, reader) = match place.await {
                     Ok(place) => place,
-                    Err(error) => return Event::Noted(Err(error)),
+                    Err(error) => return Event::SnapshotMade(Err(error)),
                 };
                 tracing::info!(path = %path.display(), "the relay lacks what this file holds: sending it a snapshot");
                 let parts = parts.clone();
@@ -550,8 +443,8 @@ impl Connection {
                 match made.await {
                     // Somebody has begun another large one meanwhile.
                     Ok(Ok(None)) => {}
-                    Ok(made) => return Event::Noted(made.map(drop)),
-                    Err(_) => return Event::Noted(Err(Error::Stopped)),
+                    Ok(made) => return Event::SnapshotMade(made.map(drop)),
+                    Err(_) => return Event::SnapshotMade(Err(Error::Stopped)),
                 }
             }
         }));

@@ -1,6 +1,7 @@
 //! Syncing with a relay: the only async part.
 //!
-//! - `session`: the conversation, without I/O; `connection`: the socket around it; `client`: connects again and again;
+//! - `session`: the conversation, without I/O; `link`: what a connection still has to do, without I/O; `connection`: the socket and
+//!   the engine's thread around it; `client`: connects again and again;
 //! - `opening`: may a space be made at an address? `patience`: does the relay still answer? `unreachable`: why is there no
 //!   connection?
 //! - `presence`: who else is connected;
@@ -10,6 +11,7 @@
 
 mod client;
 mod connection;
+pub(crate) mod link;
 mod opening;
 mod patience;
 mod presence;
