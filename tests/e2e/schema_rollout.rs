@@ -1,7 +1,7 @@
 //! Versions of an app meet: columns appear on one replica before another, tables are tracked late or again. A column
 //! that comes into view shows what others wrote in it; what the table happens to hold there is not captured over it.
 
-use driftless::{Config, SyncConfig, TableOptions};
+use driftless::{Config, SyncConfig, TableOptions, Value};
 use driftless_tests::{Node, PATIENCE, TestRelay, agree, query};
 
 const T: &str =
@@ -54,6 +54,59 @@ fn a_column_with_a_default_that_is_added_later_shows_what_others_wrote() {
 #[test]
 fn a_column_without_a_default_that_is_added_later_shows_what_others_wrote() {
     a_column_that_is_added_later_shows_what_others_wrote("n INTEGER");
+}
+
+/// The machine that migrated second replaced everywhere, without a conflict, what users had written in the column before.
+#[test]
+fn what_a_migration_fills_a_new_column_with_stands_beside_what_others_wrote_there_unseen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let (a, b) = two(&folder, &relay);
+    let migration = "BEGIN; ALTER TABLE t ADD COLUMN slug TEXT; UPDATE t SET slug = upper(v); COMMIT";
+    a.sql(migration);
+    a.sync_now();
+    a.sql("UPDATE t SET slug = 'mine' WHERE id = '1'");
+    a.sync_now();
+    b.sync_now();
+    b.sql(migration);
+    agree(&[&a, &b]);
+    let values = |node: &Node| -> Vec<_> {
+        let conflicts = node.conflicts();
+        let [conflict] = &conflicts[..] else { panic!("{conflicts:#?}") };
+        assert_eq!((&*conflict.key, &*conflict.column), ("'1'", "slug"));
+        std::iter::once(&conflict.shown).chain(&conflict.kept).map(|written| written.value.clone()).collect()
+    };
+    for node in [&a, &b] {
+        assert_eq!(values(node), [Value::text("OLD"), Value::text("mine")], "the later shows");
+        assert_eq!(rows(node, "SELECT slug FROM t WHERE id = '2'"), ["OLD2"]);
+    }
+    // Once the column shows what is in it, a write of it settles that.
+    b.sql("UPDATE t SET slug = 'settled' WHERE id = '1'; UPDATE t SET slug = NULL WHERE id = '2'");
+    agree(&[&a, &b]);
+    assert_eq!(a.conflicts(), []);
+    assert_eq!(rows(&a, "SELECT coalesce(slug, 'none') FROM t ORDER BY id"), ["settled", "none"]);
+}
+
+/// An app that knows the column's default wrote the whole row, and NULL into the new column.
+#[test]
+fn a_whole_row_that_is_written_after_its_table_got_a_column_replaces_nothing_that_it_never_showed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = TestRelay::in_memory();
+    let (a, b) = two(&folder, &relay);
+    a.sql("ALTER TABLE t ADD COLUMN n TEXT DEFAULT 'x'; UPDATE t SET n = 'mine' WHERE id = '1'");
+    a.sync_now();
+    b.sync_now();
+    b.sql(
+        "BEGIN; ALTER TABLE t ADD COLUMN n TEXT DEFAULT 'x';
+         INSERT INTO t VALUES ('1', 'whole', NULL) ON CONFLICT DO UPDATE SET v = excluded.v, n = excluded.n; COMMIT",
+    );
+    agree(&[&a, &b]);
+    for node in [&a, &b] {
+        assert_eq!(rows(node, "SELECT v || coalesce(n, 'none') FROM t WHERE id = '1'"), ["wholenone"]);
+        let conflicts = node.conflicts();
+        let [conflict] = &conflicts[..] else { panic!("{conflicts:#?}") };
+        assert_eq!(conflict.kept[0].value, Value::text("mine"));
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use driftless_protocol::{RowKey, Value};
 use rusqlite::Connection;
 
 use crate::config::Config;
-use crate::document;
+use crate::document::row::{ColumnNames, RowDocument};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::{Doing, Result};
@@ -84,8 +84,8 @@ fn values(
         return Ok(Vec::new());
     };
     let renames = look.rename(&entry.renames);
-    let lanes = document::row::lanes(&stored.body)?.renamed(&renames);
-    let mut state = lanes.state(entry.options.deletes_win);
+    let names = ColumnNames { renames: &renames, asked: &[] };
+    let mut state = RowDocument::read(&stored.body, names)?.view(entry.options.deletes_win).state;
     texts::fill(connection, table, key.as_bytes(), &mut state, |_| None)?;
     let key_values = key.values();
     let columns = look.columns.iter().enumerate().filter_map(|(at, column)| {

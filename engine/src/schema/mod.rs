@@ -52,6 +52,7 @@ use driftless_protocol::{Collation, KeyError, RowKey, Value};
 
 use crate::config::{ColumnKind, TableOptions};
 use crate::document::affinity::Affinity;
+use crate::document::row::{ColumnNames, RowDocError, RowDocument, RowView};
 use crate::store::renames::Renames;
 use crate::store::{fold, kinds, quote};
 use constraints::{Reference, Unique};
@@ -227,6 +228,16 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
+    /// How the documents of its rows name columns.
+    pub(crate) fn column_names(&self) -> ColumnNames<'_> {
+        ColumnNames { renames: &self.renames, asked: &self.asked }
+    }
+
+    /// The row that a document of this table shows. Fails if the document is damaged.
+    pub(crate) fn view<'d>(&self, document: &'d [u8]) -> std::result::Result<RowView<'d>, RowDocError> {
+        Ok(RowDocument::read(document, self.column_names())?.view(self.options.deletes_win))
+    }
+
     /// `travels`: the folded name under which it travels.
     pub(crate) fn new(id: i64, travels: String, options: TableOptions, table: Table) -> Self {
         let columns = table.columns.iter().map(|c| quote(&c.spelled)).collect::<Vec<_>>().join(", ");
@@ -258,13 +269,7 @@ impl Tracked {
 }
 
 impl Tracked {
-    /// Whether a counter has just appeared and may not show yet what the documents hold.
-    pub(crate) fn has_fresh_counter(&self) -> bool {
-        let mut columns = self.table.columns.iter().zip(&self.kinds);
-        columns.any(|(column, kind)| *kind == ColumnKind::Counter && self.fresh.contains(&column.name))
-    }
-
-    /// The same with columns that may be others under new names. What is added to one that may be a counter is counted, so
+    /// This table with columns that may be others under new names. What is added to one that may be a counter is counted, so
     /// that it is not lost once somebody says so.
     pub(crate) fn asking(mut self, asked: Renames) -> Self {
         let is_counter = |name: &String| kinds::of(&self.options.kinds, name) == ColumnKind::Counter;

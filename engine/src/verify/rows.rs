@@ -8,10 +8,9 @@ use rusqlite::{Connection, Statement, params_from_iter};
 
 use super::repair::Remedy;
 use super::{DEFINITIONS_CALLED, Findings};
-use crate::document;
 use crate::document::affinity::Affinity;
-use crate::document::row::Lanes;
 use crate::document::row::resolve::RowState;
+use crate::document::row::{ColumnNames, RowDocument};
 use crate::error::{Doing, Error, Result};
 use crate::schema::{Catalog, Tracked, definitions, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, State};
@@ -197,7 +196,8 @@ impl Look<'_> {
             }
             count += 1;
             let (key, body) = (row.get_ref(0).doing(doing)?, row.get_ref(1).doing(doing)?);
-            let document = match readable(key, body) {
+            let names = tracked.map(Tracked::column_names).unwrap_or_default();
+            let document = match readable(key, body, names) {
                 Ok(document) => document,
                 Err(why) => {
                     self.unreadable(table, called, key, &why);
@@ -218,10 +218,10 @@ impl Look<'_> {
     fn document(
         &mut self,
         tracked: &Tracked,
-        (key, lanes): (RowKey, Lanes<'_>),
+        (key, document): (RowKey, RowDocument<'_>),
         shown: &mut ShownRows<'_>,
     ) -> Result<()> {
-        let mut state = lanes.renamed(&tracked.renames).state(tracked.options.deletes_win);
+        let mut state = document.view(tracked.options.deletes_win).state;
         if !tracked.table.can_have(self.connection, &key, &key.values())? {
             // Whether it is listed as parked is for that check to say.
             self.found.check("tables").looked_at += 1;
@@ -346,12 +346,16 @@ impl Look<'_> {
     }
 }
 
-/// A row's key and the lanes of its document, or why they cannot be read.
-fn readable<'a>(key: ValueRef<'_>, body: ValueRef<'a>) -> std::result::Result<(RowKey, Lanes<'a>), String> {
+/// A row's key and its document, or why they cannot be read.
+fn readable<'a>(
+    key: ValueRef<'_>,
+    body: ValueRef<'a>,
+    names: ColumnNames<'_>,
+) -> std::result::Result<(RowKey, RowDocument<'a>), String> {
     let (Ok(key), Ok(body)) = (key.as_blob(), body.as_blob()) else { return Err("it is no blob".to_owned()) };
     let key = RowKey::from_bytes(key).map_err(|error| error.to_string())?;
-    let lanes = document::row::lanes(body).map_err(|error| error.to_string())?;
-    Ok((key, lanes))
+    let document = RowDocument::read(body, names).map_err(|error| error.to_string())?;
+    Ok((key, document))
 }
 
 /// The rows of one table, to be compared with their documents.

@@ -9,8 +9,12 @@ mod lanes;
 #[cfg(test)]
 mod model;
 pub(crate) mod resolve;
+mod view;
 
-pub(crate) use lanes::{Change, Lanes, Sight};
+pub(crate) use lanes::{Change, Lanes};
+pub(crate) use view::{ColumnNames, RowDocument, RowView};
+
+use lanes::Sight;
 
 use std::sync::Arc;
 
@@ -51,7 +55,7 @@ pub(crate) struct Written {
 }
 
 /// The lanes present in a stored document, parsed. Fails if the document is damaged.
-pub(crate) fn lanes(document: &[u8]) -> Result<Lanes<'_>, RowDocError> {
+fn lanes(document: &[u8]) -> Result<Lanes<'_>, RowDocError> {
     let present = validate::row_update(document)?.into_lanes().ok_or(RowDocError::Pending)?;
     Ok(Lanes::new(present))
 }
@@ -77,26 +81,15 @@ pub(crate) fn digest(document: &[u8]) -> Result<[u8; 32], RowDocError> {
     Ok(*hasher.finalize().as_bytes())
 }
 
-/// How the columns of a row are, or may be, renamed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Names<'n> {
-    /// Columns that were renamed: the names now, and those that they travel by.
-    pub(crate) renames: &'n [(String, String)],
-    /// Columns that may be others under new names: each, and the other.
-    pub(crate) asked: &'n [(String, String)],
-}
-
 /// Writes `changes` at `time` as `writer`, who has seen the document (none: a new one) but for what `unseen` wrote.
-/// Fails if the stored document is damaged.
-pub(crate) fn write_seeing(
-    document: Option<&[u8]>,
+pub(crate) fn write_seeing<'a>(
+    document: Option<RowDocument<'a>>,
     writer: WriterId,
     time: i64,
-    changes: Vec<Change<'_>>,
-    names: Names<'_>,
+    changes: Vec<Change<'a>>,
     unseen: &[WriterId],
 ) -> Result<Written, RowDocError> {
-    write_with(document, writer, time, changes, names, Sight::AllBut(unseen))
+    write_with(document, writer, time, changes, Sight::AllBut(unseen))
 }
 
 /// The same where nothing was renamed and everything was seen.
@@ -107,54 +100,47 @@ fn write(
     time: i64,
     changes: Vec<Change<'_>>,
 ) -> Result<Written, RowDocError> {
-    write_seeing(document, writer, time, changes, Names::default(), &[])
+    let document = document.map(|bytes| RowDocument::read(bytes, ColumnNames::default())).transpose()?;
+    write_seeing(document, writer, time, changes, &[])
 }
 
 /// Writes `changes` beside what a document holds, as somebody does who has not seen it: what was found, at no known time
 /// (`time` is 0 or below), or inserted where no row was to be seen. `None` if this writer has written in it before: a finder
 /// is drawn from what it found, so that is there or has been superseded since.
-/// Fails if the stored document is damaged.
-pub(crate) fn write_beside(
-    document: &[u8],
+pub(crate) fn write_beside<'a>(
+    document: RowDocument<'a>,
     finder: WriterId,
     time: i64,
-    changes: Vec<Change<'_>>,
-    names: Names<'_>,
+    changes: Vec<Change<'a>>,
 ) -> Result<Option<Written>, RowDocError> {
-    if validate::row_update(document)?.writers().any(|known| known == finder) {
+    if validate::row_update(document.bytes)?.writers().any(|known| known == finder) {
         return Ok(None);
     }
-    write_with(Some(document), finder, time, changes, names, Sight::Blind).map(Some)
+    write_with(Some(document), finder, time, changes, Sight::Blind).map(Some)
 }
 
 /// The cells of other columns that `changes` name as seen when they are written beside what a document holds.
-/// Fails if the stored document is damaged.
-pub(crate) fn seen_elsewhere(
-    document: &[u8],
-    changes: &[Change<'_>],
-    names: Names<'_>,
-) -> Result<Vec<Seen>, RowDocError> {
-    let lanes = lanes(document)?.renamed(names.renames).asking(names.asked);
+pub(crate) fn seen_elsewhere(document: &RowDocument<'_>, changes: &[Change<'_>]) -> Vec<Seen> {
+    let lanes = &document.lanes;
     let seen = changes.iter().flat_map(|change| match change {
         Change::Set { column, value } => {
             lanes.seen_elsewhere(&Lane::default(), column, &Content::Value(value.clone()), |_| false)
         }
         Change::SetText { .. } | Change::Add { .. } => Vec::new(),
     });
-    Ok(seen.collect())
+    seen.collect()
 }
 
-fn write_with(
-    document: Option<&[u8]>,
+fn write_with<'a>(
+    document: Option<RowDocument<'a>>,
     writer: WriterId,
     time: i64,
-    changes: Vec<Change<'_>>,
-    names: Names<'_>,
+    changes: Vec<Change<'a>>,
     sight: Sight<'_>,
 ) -> Result<Written, RowDocError> {
-    let mut lanes = match document {
-        Some(document) => lanes(document)?.renamed(names.renames).asking(names.asked),
-        None => Lanes::default(),
+    let (document, mut lanes) = match document {
+        Some(RowDocument { bytes, lanes }) => (Some(bytes), lanes),
+        None => (None, Lanes::default()),
     };
     let plan = lanes.write(writer, time, changes, sight);
     let written: Vec<(LaneName<'_>, Vec<u8>)> = plan

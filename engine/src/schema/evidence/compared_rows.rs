@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use driftless_protocol::{RowKey, Value};
 use rusqlite::{Transaction, params_from_iter};
 
-use crate::document;
 use crate::document::row::resolve::RowState;
+use crate::document::row::{ColumnNames, RowDocument};
 use crate::error::{Doing, Error, Result};
 use crate::schema::{Table, Tracked, column_names};
 use crate::store::tables::Entry;
@@ -45,8 +45,9 @@ pub(crate) fn each(
         let Some(row) = row(tx, &tracked, &bytes)? else { continue };
         let Some(stored) = documents::get(tx, entry.id, &bytes)? else { continue };
         // One that cannot be read is made anew when the row is captured.
-        let Ok(lanes) = document::row::lanes(&stored.body) else { continue };
-        let mut state = lanes.renamed(&renames).state(entry.options.deletes_win);
+        let names = ColumnNames { renames: &renames, asked: &[] };
+        let Ok(document) = RowDocument::read(&stored.body, names) else { continue };
+        let mut state = document.view(entry.options.deletes_win).state;
         if !state.alive {
             continue;
         }

@@ -8,7 +8,7 @@ use driftless_protocol::Value;
 use rusqlite::Transaction;
 
 use super::compared_rows::{self, Compared};
-use crate::document;
+use crate::document::row::{ColumnNames, RowDocument};
 use crate::error::Result;
 use crate::schema::column_changes::{self, Key};
 use crate::schema::column_names;
@@ -44,8 +44,8 @@ pub(crate) fn table(tx: &Transaction<'_>, entry: &Entry, table: &Table) -> Resul
 /// Whether a document shows a row.
 fn is_alive(tx: &Transaction<'_>, entry: &Entry, key: &[u8]) -> Result<bool> {
     let Some(stored) = documents::get(tx, entry.id, key)? else { return Ok(false) };
-    let lanes = document::row::lanes(&stored.body);
-    Ok(lanes.is_ok_and(|lanes| lanes.state(entry.options.deletes_win).alive))
+    let document = RowDocument::read(&stored.body, ColumnNames::default());
+    Ok(document.is_ok_and(|document| document.view(entry.options.deletes_win).state.alive))
 }
 
 /// Whether a column of a table that kept our triggers is a new one: a row that nobody wrote since has the column's default,

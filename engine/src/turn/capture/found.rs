@@ -7,9 +7,9 @@ use rusqlite::Transaction;
 use super::Kind;
 use crate::config::ColumnKind;
 use crate::document;
-use crate::document::row::Lanes;
 use crate::document::row::diff::Current;
 use crate::document::row::resolve::{Column as Held, RowState};
+use crate::document::row::{ColumnNames, Lanes, RowDocument};
 use crate::error::Result;
 use crate::schema::{Column, Tracked};
 use crate::store::dirty::Why;
@@ -32,22 +32,33 @@ pub(super) struct Cause {
     pub(super) why: Why,
     /// Whether the app wrote the row before its new columns showed what the document holds.
     pub(super) is_unshown: bool,
+    /// The writer of this opening, whose writes are no others'.
+    pub(super) own: WriterId,
+}
+
+/// What is to be written of columns that have just appeared here, apart from the rest of the row.
+#[derive(Default)]
+pub(super) struct Fresh<'a> {
+    /// Values that were found: neither a default nor what the document holds under the name that the column had before.
+    pub(super) beside: Vec<document::row::Change<'a>>,
+    /// Values that the app wrote before the table showed those of the document: they stand beside these, as writes.
+    pub(super) unseeing: Unseeing<'a>,
 }
 
 /// Takes out of `columns` those that have just appeared here and that the document has a value for: the document is
-/// to be shown, not the table to be captured. Columns that the app has written since stay in, and counters with what was
-/// added to them since on top of what others counted. Returns the values to write beside the document's: what stands in the
-/// table and is neither a default nor what the document holds under the name that the column had before.
+/// to be shown, not the table to be captured. Columns that the app has written stay in once the row has shown their values, and
+/// counters with what was added to them on top of what others counted.
 pub(super) fn set_fresh_apart<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
-    Cause { kind, why, is_unshown }: Cause,
-) -> Vec<document::row::Change<'a>> {
-    let mut beside = Vec::new();
+    Cause { kind, why, is_unshown, own }: Cause,
+) -> Fresh<'a> {
+    let mut fresh = Fresh::default();
     if tracked.fresh.is_empty() {
-        return beside;
+        return fresh;
     }
+    let Fresh { beside, unseeing } = &mut fresh;
     columns.retain_mut(|now| {
         let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
         let held = state.column(now.column);
@@ -80,7 +91,14 @@ pub(super) fn set_fresh_apart<'a>(
             return !held.shows(&now.value);
         }
         match kind {
-            // The user wrote this row since the column appeared: what is no default is theirs.
+            // The user wrote this row since the column appeared: what is no default is theirs. But nobody could see here what
+            // others had written in the column, as where all machines run one migration that fills it.
+            Kind::Written if is_unshown && !is_default && now.kind == ColumnKind::Register => {
+                unseeing.changes.push(document::row::Change::set(now.column, now.value.clone()));
+                let standing = held.iter().flat_map(|held| std::iter::once(&held.shown).chain(&held.kept));
+                unseeing.writers.extend(standing.map(|value| value.writer).filter(|writer| *writer != own));
+                false
+            }
             Kind::Written => !is_default,
             // If the app has added to it since, that was captured as a write.
             Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
@@ -92,7 +110,7 @@ pub(super) fn set_fresh_apart<'a>(
             }
         }
     });
-    beside
+    fresh
 }
 
 /// Whether a document has a value under a name by which no column of the table travels.
@@ -173,38 +191,38 @@ pub(super) fn take_renamed<'a>(
     renamed
 }
 
-/// The part of a row whose columns were taken for other columns until somebody told: it is written beside what others wrote.
+/// Writes of columns by somebody who has not seen what some writers wrote there: those writes stay beside these.
 #[derive(Default)]
-pub(super) struct Told<'a> {
+pub(super) struct Unseeing<'a> {
     pub(super) changes: Vec<document::row::Change<'a>>,
-    /// Writers at other replicas. Nobody knows which of two columns their writes were for, so these stay beside `changes`.
-    pub(super) unseen: Vec<WriterId>,
+    /// The writers of what was not seen.
+    pub(super) writers: Vec<WriterId>,
 }
 
 /// Takes those columns out of `columns` that other replicas wrote while another column of this file had their name. Writes of
-/// this file under such a name were for that other column, and give way. Writes of others may have been for either column.
-/// `document`: the row's document.
+/// this file under such a name were for that other column, and give way. Writes of others may have been for either column: nobody
+/// knows, so they stay beside.
+/// `document`: what the table showed of the row.
 pub(super) fn take_told<'a>(
     tx: &Transaction<'_>,
     tracked: &Tracked,
-    document: &[u8],
+    document: &RowDocument<'_>,
     columns: &mut Vec<Current<'a>>,
     own: ReplicaId,
-) -> Result<Told<'a>> {
-    let as_written = document::row::lanes(document)?;
-    let renamed = document::row::lanes(document)?.renamed(&tracked.renames);
-    let mut told = Told::default();
+) -> Result<Unseeing<'a>> {
+    let as_written = RowDocument::read(document.bytes, ColumnNames::default())?.lanes;
+    let mut told = Unseeing::default();
     for now in std::mem::take(columns) {
         let namesake = namesake(tracked, now.column).filter(|_| now.kind == ColumnKind::Register);
         let unseen = match namesake {
-            Some(namesake) => written_by_others(tx, (&as_written, &renamed), &now, namesake, own)?,
+            Some(namesake) => written_by_others(tx, (&as_written, &document.lanes), &now, namesake, own)?,
             None => Vec::new(),
         };
         if unseen.is_empty() {
             columns.push(now);
             continue;
         }
-        told.unseen.extend(unseen);
+        told.writers.extend(unseen);
         told.changes.push(document::row::Change::set(now.column, now.value));
     }
     Ok(told)

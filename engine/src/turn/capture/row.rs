@@ -5,7 +5,9 @@ use driftless_protocol::lane::LIFE;
 use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::{Transaction, params_from_iter};
 
-use super::found::{Cause, Told, says_all, set_fresh_apart, take_counters, take_renamed, take_told};
+use super::found::{
+    Cause, Fresh, Unseeing, says_all, set_fresh_apart, take_counters, take_renamed, take_told,
+};
 use super::read::{self, Before, DOING};
 use super::writing::Writing;
 use super::{Author, Has, Kind, texts};
@@ -127,6 +129,13 @@ impl Origin {
     }
 }
 
+/// Whether the app wrote a row before its new columns showed what the document holds.
+fn is_unshown(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
+    Ok(row.kind == Kind::Written
+        && !row.tracked.fresh.is_empty()
+        && backlog::is_to_refresh(tx, row.tracked.id, row.key.as_bytes())?)
+}
+
 /// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
 /// number out again. A row that only stays in this file is in its table.
 fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
@@ -144,6 +153,8 @@ struct Plan<'a> {
     seeing: Vec<document::row::Change<'a>>,
     /// By somebody who did not.
     beside: Vec<document::row::Change<'a>>,
+    /// By somebody who saw what the table showed, in columns that it did not have yet.
+    unseeing: Unseeing<'a>,
 }
 
 impl<'a> Plan<'a> {
@@ -151,14 +162,14 @@ impl<'a> Plan<'a> {
         row: Row<'_>,
         state: Option<&RowState<'_>>,
         mut current: Option<Vec<Current<'a>>>,
-        (against, origin, is_unshown): (Against, Origin, bool),
+        (against, origin): (Against, Origin),
+        cause: Cause,
     ) -> Self {
         let tracked = row.tracked;
-        let how = Cause { kind: row.kind, why: row.mark.why, is_unshown };
         match (against, state) {
             (Against::Parked, Some(state)) => {
                 let mut current = current.unwrap_or_default();
-                set_fresh_apart(tracked, state, &mut current, how);
+                set_fresh_apart(tracked, state, &mut current, cause);
                 Self { beside: diff::inserted_over(state, current), ..Self::default() }
             }
             // As though it had been tracked before it met the others: the same document as anybody who found this row.
@@ -166,10 +177,10 @@ impl<'a> Plan<'a> {
             (Against::Apart, Some(state)) if says_all(tracked, state, current.as_deref()) => Self::default(),
             (Against::Apart, _) => Self { beside: diff::changes(None, current, true), ..Self::default() },
             (Against::Shown | Against::Parked, state) => {
-                let (renamed, mut beside) = match (state, &mut current) {
+                let (renamed, Fresh { mut beside, unseeing }) = match (state, &mut current) {
                     (Some(state), Some(columns)) => {
                         let renamed = take_renamed(tracked, state, columns);
-                        (renamed, set_fresh_apart(tracked, state, columns, how))
+                        (renamed, set_fresh_apart(tracked, state, columns, cause))
                     }
                     _ => Default::default(),
                 };
@@ -181,11 +192,12 @@ impl<'a> Plan<'a> {
                 // What a migration put into a new column does not say that the row is to stay.
                 let is_written =
                     row.kind == Kind::Written || renamed.edits.iter().any(document::row::Change::is_addition);
-                if seeing.is_empty() && is_written && !renamed.edits.is_empty() {
+                let is_edited = !renamed.edits.is_empty() || !unseeing.changes.is_empty();
+                if seeing.is_empty() && is_written && is_edited {
                     seeing.push(document::row::Change::set(LIFE, Value::Integer(1)));
                 }
                 seeing.extend(renamed.edits);
-                Self { begun: renamed.begun, seeing, beside }
+                Self { begun: renamed.begun, seeing, beside, unseeing }
             }
         }
     }
@@ -201,6 +213,11 @@ impl<'a> Plan<'a> {
                 self.seeing.push(change);
             }
         }
+    }
+
+    /// Whether columns may have other values beside what they show once it is done, or had before.
+    fn may_leave_conflicts(&self, state: Option<&RowState<'_>>) -> bool {
+        !self.unseeing.changes.is_empty() || state.is_some_and(RowState::is_in_conflict)
     }
 
     /// Whether the text document of a column is written.
@@ -220,9 +237,8 @@ pub(super) fn capture_row(
 ) -> Result<Vec<DocumentUpdate>> {
     let Row { tracked, key, .. } = row;
     let before = Before::read(tx, row, has)?;
-    let lanes = before.shown().map(document::row::lanes).transpose()?;
-    let lanes = lanes.map(|lanes| lanes.renamed(&tracked.renames));
-    let mut state = lanes.as_ref().map(|lanes| lanes.state(tracked.options.deletes_win));
+    let view = before.shown().map(|document| tracked.view(document)).transpose()?;
+    let (document, mut state) = view.map(|view| (view.document, view.state)).unzip();
     let mut select = tx.prepare_cached(&tracked.select).doing(DOING)?;
     let mut rows = select.query(params_from_iter(row.mark.key.iter().map(Bind))).doing(DOING)?;
     let found = rows.next().doing(DOING)?;
@@ -240,25 +256,26 @@ pub(super) fn capture_row(
     }
     let is_there = current.is_some();
     let new_texts = new_texts(state.as_ref(), current.as_deref().unwrap_or_default(), before.apart);
-    let told = match (row.mark.why, before.shown(), &mut current) {
+    let told = match (row.mark.why, &document, &mut current) {
         (Why::Told, Some(shown), Some(columns)) => take_told(tx, tracked, shown, columns, author.replica)?,
-        _ => Told::default(),
+        _ => Unseeing::default(),
     };
     let restated = restated(row.settled, state.as_ref(), current.as_deref());
     let against = Against::of(tx, row, &before, has, is_there)?;
-    let is_unshown = row.kind == Kind::Written
-        && tracked.has_fresh_counter()
-        && backlog::is_to_refresh(tx, tracked.id, key.as_bytes())?;
     let origin = Origin::of(row, state.is_none());
-    let mut plan = Plan::of(row, state.as_ref(), current, (against, origin, is_unshown));
+    let (kind, why, own) = (row.kind, row.mark.why, author.writer);
+    let cause = Cause { kind, why, is_unshown: is_unshown(tx, row)?, own };
+    let mut plan = Plan::of(row, state.as_ref(), current, (against, origin), cause);
     plan.restate(restated);
     let set_texts: Vec<&(String, String)> =
         new_texts.iter().filter(|(name, _)| plan.sets_text(name)).collect();
 
-    let mut writing = Writing::begin(tx, row, author, &before, &new_texts);
+    let in_conflict = against == Against::Parked || plan.may_leave_conflicts(state.as_ref());
+    let mut writing = Writing::begin(tx, row, author, (&before, document), &new_texts);
     writing.write_begun(plan.begun)?;
     writing.write_seeing(plan.seeing)?;
-    writing.write_told(told)?;
+    writing.write_unseeing(told)?;
+    writing.write_unseeing(plan.unseeing)?;
     match &state {
         Some(state) if against == Against::Parked => {
             writing.write_over_parked(plan.beside, state.latest())?
@@ -268,7 +285,6 @@ pub(super) fn capture_row(
     for (column, text) in set_texts {
         writing.write_text(state.as_ref(), column, text)?;
     }
-    let in_conflict = against == Against::Parked || state.as_ref().is_some_and(RowState::is_in_conflict);
     writing.finish(has, is_there, in_conflict, touched)
 }
 

@@ -2,13 +2,13 @@
 
 use rusqlite::Transaction;
 
-use super::found::{Told, finder};
+use super::found::{Unseeing, finder};
 use super::read::Before;
 use super::row::{DocumentUpdate, Row};
 use super::{Author, Has, Kind, texts};
 use crate::document;
 use crate::document::row::resolve::RowState;
-use crate::document::row::{Change, Names, Written};
+use crate::document::row::{Change, RowDocument, Written};
 use crate::env::ids;
 use crate::error::Result;
 use crate::store::tables::DEFINITIONS;
@@ -23,7 +23,8 @@ pub(super) struct Writing<'a> {
     before: &'a Before,
     /// The texts that the row has now and its documents do not show.
     new_texts: &'a [(String, String)],
-    names: Names<'a>,
+    /// The document that the table showed, until something is written.
+    shown: Option<RowDocument<'a>>,
     /// The row document as it is by now.
     document: Option<Vec<u8>>,
     /// What the table showed, where that is not what the document holds; with what columns began with.
@@ -36,13 +37,12 @@ impl<'a> Writing<'a> {
         tx: &'a Transaction<'a>,
         row: Row<'a>,
         author: Author,
-        before: &'a Before,
+        (before, shown): (&'a Before, Option<RowDocument<'a>>),
         new_texts: &'a [(String, String)],
     ) -> Self {
-        let names = Names { renames: &row.tracked.renames, asked: &row.tracked.asked };
         let document = before.stored.as_ref().map(|stored| stored.body.clone());
         let base = before.base.clone();
-        Self { tx, row, author, before, new_texts, names, document, base, updates: Vec::new() }
+        Self { tx, row, author, before, new_texts, shown, document, base, updates: Vec::new() }
     }
 
     /// When something was found that has no time of its own. What may have had a document elsewhere gives way even to what
@@ -79,7 +79,11 @@ impl<'a> Writing<'a> {
             Kind::Found if shown.is_none() => found(self.found_at()),
             Kind::Written | Kind::Found => (self.author.writer, row.mark.at),
         };
-        let written = document::row::write_seeing(shown, writer, time, changes, self.names, &[])?;
+        let read = match self.shown.take().filter(|_| self.updates.is_empty()) {
+            Some(read) => Some(read),
+            None => shown.map(|bytes| RowDocument::read(bytes, row.tracked.column_names())).transpose()?,
+        };
+        let written = document::row::write_seeing(read, writer, time, changes, &[])?;
         if base.is_none() {
             self.add(written);
             return Ok(());
@@ -92,18 +96,12 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Writes columns that were taken for others, beside what others wrote in those.
-    pub(super) fn write_told(&mut self, told: Told<'_>) -> Result<()> {
-        if let Some(before) = self.document.as_deref().filter(|_| !told.changes.is_empty()) {
+    /// Writes columns beside what others wrote there unseen.
+    pub(super) fn write_unseeing(&mut self, Unseeing { changes, writers }: Unseeing<'_>) -> Result<()> {
+        if let Some(before) = self.document.as_deref().filter(|_| !changes.is_empty()) {
+            let before = RowDocument::read(before, self.row.tracked.column_names())?;
             let (writer, at) = (self.author.writer, self.row.mark.at);
-            let written = document::row::write_seeing(
-                Some(before),
-                writer,
-                at,
-                told.changes,
-                self.names,
-                &told.unseen,
-            )?;
+            let written = document::row::write_seeing(Some(before), writer, at, changes, &writers)?;
             self.add(written);
         }
         Ok(())
@@ -113,9 +111,10 @@ impl<'a> Writing<'a> {
     pub(super) fn write_beside(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
         if let Some(before) = self.document.as_deref().filter(|_| !changes.is_empty()) {
             let (tracked, key) = (self.row.tracked, self.row.key);
-            let seen = document::row::seen_elsewhere(before, &changes, self.names)?;
+            let before = RowDocument::read(before, tracked.column_names())?;
+            let seen = document::row::seen_elsewhere(&before, &changes);
             let finder = finder(&tracked.name, key, &changes, self.new_texts, &seen);
-            let written = document::row::write_beside(before, finder, self.found_at(), changes, self.names)?;
+            let written = document::row::write_beside(before, finder, self.found_at(), changes)?;
             written.into_iter().for_each(|written| self.add(written));
         }
         Ok(())
@@ -129,7 +128,8 @@ impl<'a> Writing<'a> {
         writers::remember(self.tx, writer, self.author.replica)?;
         // Of the two the new one is to show, whatever the clocks say: it is known to be the later.
         let time = self.row.mark.at.max(latest.saturating_add(1));
-        let written = document::row::write_beside(before, writer, time, changes, self.names)?;
+        let before = RowDocument::read(before, self.row.tracked.column_names())?;
+        let written = document::row::write_beside(before, writer, time, changes)?;
         self.updates.push(DocumentUpdate::By(writer));
         if let Some(written) = written {
             if let Some(base) = &self.before.base {
@@ -203,8 +203,7 @@ impl<'a> Writing<'a> {
 
     fn list_conflicts(&self, document: &[u8]) -> Result<()> {
         let (tracked, key) = (self.row.tracked, self.row.key);
-        let lanes = document::row::lanes(document)?.renamed(&tracked.renames);
-        let mut state = lanes.state(tracked.options.deletes_win);
+        let mut state = tracked.view(document)?.state;
         crate::store::texts::fill(self.tx, tracked.id, key.as_bytes(), &mut state, |_| None)?;
         conflicts::put(self.tx, tracked.id, key, &state)
     }

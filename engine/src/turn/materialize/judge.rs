@@ -6,7 +6,6 @@ use rusqlite::ffi;
 use super::park::{Refused, by_itself, refused};
 use super::write::{self, Clause, Effect, How, Wrote};
 use super::{Act, Materializer, Queue, Step, Stop, sequence, unreadable, waits};
-use crate::document;
 use crate::document::row::resolve::RowState;
 use crate::error::{Error, Result};
 use crate::schema::Tracked;
@@ -40,14 +39,13 @@ impl Materializer<'_> {
 
     fn judge_one(&mut self, tracked: &Tracked, mut row: Touched, queue: &mut Queue) -> Step<()> {
         let Some(document) = self.document(&mut row)? else { return Ok(()) };
-        let lanes = match document::row::lanes(&document) {
-            Ok(lanes) => lanes.renamed(&tracked.renames),
+        let mut state = match tracked.view(&document) {
+            Ok(view) => view.state,
             Err(error) => {
                 unreadable(tracked, &error);
                 return Ok(());
             }
         };
-        let mut state = lanes.state(tracked.options.deletes_win);
         let key_values = row.key.values();
         if !tracked.table.can_have(self.tx, &row.key, &key_values)? {
             return self.keep_aside(tracked, &row.key, &key_values, &state);
@@ -259,11 +257,8 @@ impl Materializer<'_> {
     fn note_local(&mut self, row: Wanted<'_>, before: Option<&[u8]>) -> Result<()> {
         let Wanted { tracked, key_values, state, .. } = row;
         // Texts aside: nobody refers to those.
-        let before = before.map(document::row::lanes).transpose()?;
-        let before = before.map(|lanes| lanes.renamed(&tracked.renames));
-        let Some(before) = before.map(|lanes| lanes.state(tracked.options.deletes_win)) else {
-            return Ok(());
-        };
+        let Some(before) = before.map(|before| tracked.view(before)).transpose()? else { return Ok(()) };
+        let before = before.state;
         let value_in = |state: &RowState<'_>, place: usize| {
             let shown =
                 state.value(&tracked.table.columns[place].name).map(|value| value.clone().into_owned());

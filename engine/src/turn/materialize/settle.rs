@@ -12,7 +12,6 @@ use driftless_protocol::RowKey;
 use super::doomed::Doomed;
 use super::references::{self, Check, Orphan};
 use super::{Materializer, Queue, Step, Stop, shadow, unreadable, waits};
-use crate::document;
 use crate::error::{Error, Result};
 use crate::schema::Tracked;
 use crate::store::parked::{Reason, Stage};
@@ -310,14 +309,13 @@ impl Materializer<'_> {
 
     fn park_stored(&mut self, tracked: &Tracked, key: &RowKey, document: &[u8], reason: &Reason) -> Step<()> {
         let key_values = key.values();
-        let lanes = match document::row::lanes(document) {
-            Ok(lanes) => lanes.renamed(&tracked.renames),
+        let mut state = match tracked.view(document) {
+            Ok(view) => view.state,
             Err(error) => {
                 unreadable(tracked, &error);
                 return self.park(tracked, key, &key_values, None, reason);
             }
         };
-        let mut state = lanes.state(tracked.options.deletes_win);
         match self.fill_texts(tracked, key, &mut state, true) {
             Err(Error::TextDoc(error)) => unreadable(tracked, &error),
             filled => filled?,
