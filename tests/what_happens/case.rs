@@ -4,13 +4,14 @@
 //! run with two replicas and with three, in every order of delivery (see `courier.rs`), with every changeset delivered
 //! twice; after each meeting all replicas must be equal, and equal to what they were in every other order.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use driftless::{Config, TableOptions, sim};
+use driftless::{ColumnKind, Config, TableOptions, VerifyOptions, sim};
 use driftless_tests::{Courier, assert_same_tables, connect, create_database, query, tables};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -30,6 +31,10 @@ enum Step {
     Refused(Who, String, String),
     Track(Who, String),
     Untrack(Who, String),
+    /// Table, old name, new name.
+    Rename(Who, [String; 3]),
+    /// Table, column.
+    Kind(Who, [String; 2], ColumnKind),
     Clock(Who, i64),
     Reopen(Who),
     Copy(Who, Who),
@@ -41,13 +46,19 @@ enum Step {
 }
 
 /// Who meets, and what holds afterwards; of whom, or of all that met.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Meeting {
     parties: Vec<Who>,
+    /// Whether merging may bring forth changesets, as where definitions differ that are then agreed upon.
+    settles: bool,
     shows: Vec<(Option<Who>, String, Vec<String>)>,
     /// Table, key, a part of the reason.
     parked: Vec<(Option<Who>, [String; 3])>,
     conflicts: Vec<String>,
+    /// A table, and its columns that are no registers.
+    kinds: Vec<(String, Vec<String>)>,
+    /// A table, and a part of what `status` says of it; nothing if that is `None`.
+    remarks: Vec<(Option<Who>, String, Option<String>)>,
 }
 
 /// A case: see [`case`].
@@ -55,7 +66,8 @@ struct Meeting {
 #[must_use = "a case that is not run claims nothing: end it with `holds`"]
 pub(crate) struct Case {
     both: String,
-    options: Vec<(String, fn() -> TableOptions)>,
+    others: Vec<(Who, String)>,
+    options: Vec<(Option<Who>, String, fn() -> TableOptions)>,
     untracked: Vec<String>,
     steps: Vec<Step>,
     one_schema: bool,
@@ -65,6 +77,7 @@ pub(crate) struct Case {
 pub(crate) fn case(both: &str) -> Case {
     Case {
         both: both.to_owned(),
+        others: Vec::new(),
         options: Vec::new(),
         untracked: Vec::new(),
         steps: Vec::new(),
@@ -75,8 +88,20 @@ pub(crate) fn case(both: &str) -> Case {
 impl Case {
     /// Tracks this table with other options than the default.
     pub(crate) fn with(mut self, table: &str, options: fn() -> TableOptions) -> Self {
-        self.options.push((table.to_owned(), options));
+        self.options.push((None, table.to_owned(), options));
         self
+    }
+
+    /// Tracks this table with other options at one of them.
+    pub(crate) fn with_at(mut self, who: Who, table: &str, options: fn() -> TableOptions) -> Self {
+        self.options.insert(0, (Some(who), table.to_owned(), options));
+        self
+    }
+
+    /// The file of `who` begins with these statements, and not with those of the others.
+    pub(crate) fn has_instead(mut self, who: Who, statements: &str) -> Self {
+        self.others.push((who, statements.to_owned()));
+        self.schemas_differ()
     }
 
     /// Does not track this table.
@@ -126,6 +151,16 @@ impl Case {
         self.step(Step::Untrack(who, table.to_owned()))
     }
 
+    /// A column is renamed, as by `driftless rename-column`.
+    pub(crate) fn renames(self, who: Who, table: &str, old: &str, new: &str) -> Self {
+        self.step(Step::Rename(who, [table, old, new].map(str::to_owned)))
+    }
+
+    /// A column gets another kind, as by `driftless set-kind`.
+    pub(crate) fn sets_kind(self, who: Who, table: &str, column: &str, kind: ColumnKind) -> Self {
+        self.step(Step::Kind(who, [table, column].map(str::to_owned), kind))
+    }
+
     /// Whatever `who` wrote just now was written by a clock that shows this, in milliseconds since 1970.
     pub(crate) fn by_a_clock_at(self, who: Who, at: i64) -> Self {
         self.step(Step::Clock(who, at))
@@ -161,15 +196,19 @@ impl Case {
         self.step(Step::Restore(who))
     }
 
-    /// Everybody meets.
+    /// Everybody meets, and nobody's merging brings forth a changeset.
     pub(crate) fn meet(self) -> Self {
         self.meet_of(&[A, B, C])
     }
 
     /// Only these meet.
     pub(crate) fn meet_of(self, parties: &[Who]) -> Self {
-        let parties = parties.to_vec();
-        self.step(Step::Meet(Meeting { parties, shows: vec![], parked: vec![], conflicts: vec![] }))
+        self.step(Step::Meet(Meeting { parties: parties.to_vec(), ..Meeting::default() }))
+    }
+
+    /// Everybody meets, and hears also what comes of that, as where definitions differ that are then agreed upon.
+    pub(crate) fn settle(self) -> Self {
+        self.step(Step::Meet(Meeting { parties: vec![A, B, C], settles: true, ..Meeting::default() }))
     }
 
     fn last(&mut self) -> &mut Meeting {
@@ -217,6 +256,28 @@ impl Case {
     pub(crate) fn conflict(mut self, conflict: &str) -> Self {
         self.last().conflicts.push(conflict.to_owned());
         self
+    }
+
+    /// These are the columns of a table that are no registers: `hits: counter`.
+    pub(crate) fn kinds(mut self, table: &str, kinds: &[&str]) -> Self {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        self.last().kinds.push((table.to_owned(), kinds));
+        self
+    }
+
+    fn remark(mut self, who: Option<Who>, table: &str, words: Option<&str>) -> Self {
+        self.last().remarks.push((who, table.to_owned(), words.map(str::to_owned)));
+        self
+    }
+
+    /// `status` says something of this table at one of them, which has these words in it.
+    pub(crate) fn remarks_at(self, who: Who, table: &str, words: &str) -> Self {
+        self.remark(Some(who), table, Some(words))
+    }
+
+    /// `status` has nothing to say of this table at one of them: it asks nobody, and warns of nothing.
+    pub(crate) fn remarks_nothing_at(self, who: Who, table: &str) -> Self {
+        self.remark(Some(who), table, None)
     }
 
     /// Runs the case, with two replicas and with three.
@@ -295,13 +356,15 @@ impl Table {
             ["a", "b", "c"][..replicas].iter().map(|name| folder.path().join(format!("{name}.db"))).collect();
         let mut opened: Vec<sim::Replica> = paths
             .iter()
-            .map(|path| {
-                create_database(path, &format!("PRAGMA synchronous = OFF; {}", case.both));
+            .enumerate()
+            .map(|(at, path)| {
+                let who = [A, B, C][at];
+                create_database(path, &format!("PRAGMA synchronous = OFF; {}", case.statements(who)));
                 let mut replica = sim::Replica::open(path, settings()).expect("the file opens");
                 let found = tables(path);
                 for name in found.names().into_iter().filter(|name| !case.untracked.iter().any(|n| n == name))
                 {
-                    replica.track(&[name], case.options(name)).unwrap_or_else(|error| panic!("{error}"));
+                    replica.track(&[name], case.options(who, name)).unwrap_or_else(|error| panic!("{error}"));
                 }
                 replica
             })
@@ -314,9 +377,14 @@ impl Table {
 }
 
 impl Case {
-    fn options(&self, table: &str) -> TableOptions {
-        let found = self.options.iter().find(|(name, _)| name == table);
-        found.map_or_else(TableOptions::integer_key, |(_, options)| options())
+    fn statements(&self, who: Who) -> &str {
+        self.others.iter().find(|(other, _)| *other == who).map_or(&self.both, |(_, statements)| statements)
+    }
+
+    fn options(&self, who: Who, table: &str) -> TableOptions {
+        let is_meant = |at: &Option<Who>, name: &String| at.is_none_or(|at| at == who) && name == table;
+        let found = self.options.iter().find(|(at, name, _)| is_meant(at, name));
+        found.map_or_else(TableOptions::integer_key, |(.., options)| options())
     }
 }
 
@@ -382,6 +450,8 @@ struct Play<'a> {
     folder: &'a Path,
     sites: Vec<Site>,
     courier: Courier,
+    /// Whether the files are verified in the end: in two of the runs, as it takes its time.
+    is_verified: bool,
     outcome: String,
 }
 
@@ -389,7 +459,14 @@ impl<'a> Play<'a> {
     fn begin(case: &'a Case, table: &'a Table, run: usize) -> Self {
         let sites = table.files.iter().map(|(path, bytes)| Site::new(path, bytes)).collect();
         let courier = table.courier.in_order(run);
-        Self { case, folder: table.folder.path(), sites, courier, outcome: String::new() }
+        Self {
+            case,
+            folder: table.folder.path(),
+            sites,
+            courier,
+            is_verified: run < 2,
+            outcome: String::new(),
+        }
     }
 
     fn at(&self, who: Who) -> usize {
@@ -423,11 +500,19 @@ impl<'a> Play<'a> {
                     Err(error) => assert!(error.to_string().contains(why), "{error} in: {sql}"),
                 },
                 Step::Track(who, table) => {
-                    let options = self.case.options(table);
+                    let options = self.case.options(*who, table);
                     self.site(*who).replica().track(&[table], options).expect("it can be tracked");
                 }
                 Step::Untrack(who, table) => {
                     self.site(*who).replica().untrack(&[table]).expect("it was tracked");
+                }
+                Step::Rename(who, [table, old, new]) => {
+                    driftless::rename_column(&self.site(*who).path, table, old, new).expect("renamed");
+                    self.site(*who).capture();
+                }
+                Step::Kind(who, [table, column], kind) => {
+                    driftless::set_kind(&self.site(*who).path, table, column, *kind).expect("changed");
+                    self.site(*who).capture();
                 }
                 Step::Reopen(who) => {
                     self.site(*who).close();
@@ -472,6 +557,13 @@ impl<'a> Play<'a> {
                 Step::Meet(meeting) => self.meet(meeting),
             }
         }
+        if self.is_verified {
+            for site in &self.sites {
+                let options = VerifyOptions::default();
+                let verified = driftless::verify(&site.path, &options).expect("it can be verified");
+                assert!(verified.is_well(), "{}: {verified:#?}", site.path.display());
+            }
+        }
         (self.outcome, self.courier.runs())
     }
 
@@ -491,7 +583,8 @@ impl<'a> Play<'a> {
                 parties.push(site.replica());
             }
         }
-        self.courier.carry(&mut parties);
+        let brought_forth = self.courier.carry(&mut parties);
+        assert!(meeting.settles || brought_forth == 0, "merging brought forth {brought_forth} changesets");
         let vectors: Vec<_> = parties.iter().map(|party| party.vector().expect("a vector")).collect();
         assert!(vectors.windows(2).all(|pair| pair[0] == pair[1]), "the vectors differ: {vectors:?}");
 
@@ -511,8 +604,23 @@ impl<'a> Play<'a> {
             for (_, what, expected) in meeting.shows.iter().filter(|(who, ..)| here(who)) {
                 assert_eq!(rows(path, what), *expected, "{name}: {what}");
             }
+            for (table, kinds) in &meeting.kinds {
+                let known = status.tables.iter().find(|known| known.table == *table).expect("a table");
+                let found: Vec<String> =
+                    known.kinds.iter().map(|(column, kind)| format!("{column}: {kind}")).collect();
+                assert_eq!(found, *kinds, "{name}: kinds of {table}");
+            }
+            for (_, table, words) in meeting.remarks.iter().filter(|(who, ..)| here(who)) {
+                let known = status.tables.iter().find(|known| known.table == *table).expect("a table");
+                let says = match (words, &known.reason) {
+                    (None, reason) => reason.is_none(),
+                    (Some(words), reason) => reason.as_ref().is_some_and(|reason| reason.contains(words)),
+                };
+                assert!(says, "{name}: of {table} status says {:?}, not {words:?}", known.reason);
+            }
             let found = parked(path);
-            let expected: Vec<&[String; 3]> =
+            // With two replicas, what is said of b and of c is said of one.
+            let expected: BTreeSet<&[String; 3]> =
                 meeting.parked.iter().filter(|(who, _)| here(who)).map(|(_, parked)| parked).collect();
             let fits = |expected: &[String; 3], found: &[String; 3]| {
                 expected[..2] == found[..2] && found[2].to_lowercase().contains(&expected[2].to_lowercase())
@@ -522,6 +630,11 @@ impl<'a> Play<'a> {
             assert!(all, "{name}: parked are {found:#?}, not {expected:#?}");
             let found_conflicts = conflicts(path);
             assert_eq!(found_conflicts, meeting.conflicts, "{name}: conflicts");
+            assert_eq!(
+                status.conflicts,
+                found_conflicts.len() as u64,
+                "{name}: conflicts that status counts"
+            );
             let _ = writeln!(
                 self.outcome,
                 "{name}:\n{}parked: {found:?}\nin conflict: {found_conflicts:?}",

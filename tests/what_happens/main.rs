@@ -5,11 +5,15 @@ mod case;
 
 mod constraints_self;
 mod copies;
+mod counters;
 mod deletes;
 mod inserted_over;
 mod keys;
 mod kinds;
+mod odd_schemas;
+mod rebuilt;
 mod references;
+mod renames;
 mod schema;
 mod triggers;
 mod triggers_that_write;
