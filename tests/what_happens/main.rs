@@ -1,5 +1,5 @@
 //! What happens when: the rules of merging, a case each. The modules are their subjects, the names of the tests the
-//! rules; how a case is written and run is told in `case.rs`.
+//! rules; how a case is written is told in `case.rs`, and how it is run in `case/play.rs`.
 
 mod case;
 
