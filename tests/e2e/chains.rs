@@ -2,15 +2,12 @@
 //! and they return. Both once cost the square of the chain's length, in one turn that kept every writer waiting.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use driftless::sim::Replica;
 use driftless::{Config, TableOptions};
-use driftless_tests::{Node, TestRelay, assert_same_tables, create_database, query, sql};
-use tempfile::TempDir;
+use driftless_tests::{Node, Replicas, TestRelay, query, sql};
 
 /// A turn moves so many rows of others at most, unless it is told to do less.
 const MOST_IN_A_TURN: usize = 500;
@@ -28,57 +25,13 @@ const TWO_TABLES: &str = "CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFER
                           CREATE TABLE other (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id))";
 
 /// Two files with the same chain, which know of each other what there is to know.
-struct Pair {
-    _folder: TempDir,
-    files: [PathBuf; 2],
-    replicas: [Replica; 2],
-    /// How many changesets of each the other has.
-    sent: [u64; 2],
-}
-
-impl Pair {
-    fn new(schema: &str, length: usize, config: &Config) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let files = [folder.path().join("a.db"), folder.path().join("b.db")];
-        let replicas = files.each_ref().map(|file| {
-            create_database(file, schema);
-            let mut replica = Replica::open(file, config.clone()).expect("opened");
-            let has = |table: &&str| schema.contains(&format!("TABLE {table} "));
-            let tables: Vec<&str> = ["rev", "other", "note"].into_iter().filter(has).collect();
-            replica.track(&tables, TableOptions::default()).expect("tracked");
-            replica
-        });
-        let mut pair = Self { _folder: folder, files, replicas, sent: [0; 2] };
-        write(&pair.files[0], &chain(schema, length));
-        pair.meet();
-        pair
-    }
-
-    fn paths(&self) -> [&Path; 2] {
-        self.files.each_ref().map(PathBuf::as_path)
-    }
-
-    /// What `from` has captured and the other has not.
-    fn news(&mut self, from: usize) -> Vec<Bytes> {
-        self.replicas[from].turn(Vec::new()).expect("captured");
-        let news = self.replicas[from].changesets_after(self.sent[from]).expect("changesets");
-        self.sent[from] += news.len() as u64;
-        news
-    }
-
-    fn meet(&mut self) {
-        for _ in 0..2 {
-            for (from, to) in [(0, 1), (1, 0)] {
-                let news = self.news(from);
-                self.replicas[to].turn(news).expect("applied");
-            }
-        }
-    }
-
-    fn deliver(&mut self, look: impl FnMut(&Path)) {
-        let news = self.news(0);
-        self.replicas[1].turn_by_turn(news, look).expect("applied");
-    }
+fn pair(schema: &str, length: usize, config: &Config) -> Replicas {
+    let has = |table: &&str| schema.contains(&format!("TABLE {table} "));
+    let tables: Vec<&str> = ["rev", "other", "note"].into_iter().filter(has).collect();
+    let mut pair = Replicas::with_config(config, 2, schema, &tables, &TableOptions::default());
+    write(pair.path(0), &chain(schema, length));
+    pair.meet();
+    pair
 }
 
 /// The rows '1' to the last, each of which refers to the one before, and of which the first refers to nothing.
@@ -126,18 +79,18 @@ fn rows_in_a_turn(rows: usize) -> Config {
 fn a_chain_goes_and_returns_at_a_cost_in_proportion_to_its_length() {
     for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE, TWO_TABLES] {
         let steps = |length: usize| {
-            let mut pair = Pair::new(schema, length, &rows_in_a_turn(20_000));
-            let steps = pair.replicas[1].count_steps().expect("counted");
+            let mut pair = pair(schema, length, &rows_in_a_turn(20_000));
+            let steps = pair.node(1).count_steps().expect("counted");
             let counted = || steps.swap(0, Ordering::Relaxed);
-            write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-            pair.deliver(|_| {});
+            write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
+            pair.fetch_turn_by_turn(1, 0, |_| {});
             let gone = counted();
-            assert_eq!(count(&pair.files[1], "rev"), 0, "{schema}");
-            write(&pair.files[0], "INSERT INTO rev (id, t) VALUES ('1', '1')");
-            pair.deliver(|_| {});
+            assert_eq!(count(pair.path(1), "rev"), 0, "{schema}");
+            write(pair.path(0), "INSERT INTO rev (id, t) VALUES ('1', '1')");
+            pair.fetch_turn_by_turn(1, 0, |_| {});
             let returned = counted();
-            assert_eq!(query(&pair.files[1], "SELECT count(*) FROM driftless_parked"), ["0"], "{schema}");
-            assert_same_tables(&pair.paths());
+            assert_eq!(query(pair.path(1), "SELECT count(*) FROM driftless_parked"), ["0"], "{schema}");
+            pair.assert_same_tables();
             [gone, returned]
         };
         let (short, long) = (steps(600), steps(2400));
@@ -153,13 +106,13 @@ fn a_chain_goes_and_returns_at_a_cost_in_proportion_to_its_length() {
 fn a_migration_looks_at_a_parked_chain_at_a_cost_in_proportion_to_its_length() {
     for schema in [PLAIN, INDEXED] {
         let steps = |length: usize| {
-            let mut pair = Pair::new(schema, length, &rows_in_a_turn(20_000));
-            write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-            pair.deliver(|_| {});
-            let steps = pair.replicas[1].count_steps().expect("counted");
-            write(&pair.files[1], "ALTER TABLE rev ADD COLUMN more");
-            pair.replicas[1].turn_by_turn(Vec::new(), |_| {}).expect("looked at");
-            let parked = query(&pair.files[1], "SELECT count(*) FROM driftless_parked");
+            let mut pair = pair(schema, length, &rows_in_a_turn(20_000));
+            write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
+            pair.fetch_turn_by_turn(1, 0, |_| {});
+            let steps = pair.node(1).count_steps().expect("counted");
+            write(pair.path(1), "ALTER TABLE rev ADD COLUMN more");
+            pair.node(1).turn_by_turn(Vec::new(), |_| {}).expect("looked at");
+            let parked = query(pair.path(1), "SELECT count(*) FROM driftless_parked");
             assert_eq!(parked, [(length - 1).to_string()], "{schema}");
             steps.swap(0, Ordering::Relaxed)
         };
@@ -171,11 +124,11 @@ fn a_migration_looks_at_a_parked_chain_at_a_cost_in_proportion_to_its_length() {
 #[test]
 fn however_long_a_chain_is_each_turn_moves_a_few_rows_and_leaves_no_orphan() {
     for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE, TWO_TABLES] {
-        let mut pair = Pair::new(schema, 2000, &rows_in_a_turn(20_000));
+        let mut pair = pair(schema, 2000, &rows_in_a_turn(20_000));
         let rows = |file: &Path| {
             count(file, "rev") + if schema.contains("other") { count(file, "other") } else { 0 }
         };
-        let mut before = rows(&pair.files[1]);
+        let mut before = rows(pair.path(1));
         let mut look = |file: &Path| {
             assert_eq!(orphans(file), 0, "{schema}");
             let now = rows(file);
@@ -183,42 +136,42 @@ fn however_long_a_chain_is_each_turn_moves_a_few_rows_and_leaves_no_orphan() {
             assert!(now.abs_diff(before) <= MOST_IN_A_TURN + 2, "{schema}: {before} rows became {now}");
             before = now;
         };
-        write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-        pair.deliver(&mut look);
-        assert_eq!(rows(&pair.files[1]), 0, "{schema}");
-        assert_eq!(query(&pair.files[1], "SELECT count(*) FROM driftless_parked"), ["1999"], "{schema}");
+        write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
+        pair.fetch_turn_by_turn(1, 0, &mut look);
+        assert_eq!(rows(pair.path(1)), 0, "{schema}");
+        assert_eq!(query(pair.path(1), "SELECT count(*) FROM driftless_parked"), ["1999"], "{schema}");
         if schema == UNLIKE {
             continue; // what waits for any row at all returns in one turn
         }
-        write(&pair.files[0], "INSERT INTO rev (id, t) VALUES ('1', '1')");
-        pair.deliver(&mut look);
-        assert_same_tables(&pair.paths());
+        write(pair.path(0), "INSERT INTO rev (id, t) VALUES ('1', '1')");
+        pair.fetch_turn_by_turn(1, 0, &mut look);
+        pair.assert_same_tables();
     }
 }
 
 #[test]
 fn a_row_that_its_own_app_deletes_before_a_chain_takes_it_along_in_turns_that_leave_no_other_orphan() {
-    let mut pair = Pair::new(PLAIN, 2000, &rows_in_a_turn(20_000));
-    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+    let mut pair = pair(PLAIN, 2000, &rows_in_a_turn(20_000));
+    write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
     let mut turns = 0;
-    pair.replicas[0]
+    pair.node(0)
         .turn_by_turn(Vec::new(), |file| {
             turns += 1;
             assert!(orphans(file) <= 1, "the one that the app left");
         })
         .expect("captured");
     assert!(turns > 2000 / MOST_IN_A_TURN, "{turns} turns");
-    assert_eq!(count(&pair.files[0], "rev"), 0);
+    assert_eq!(count(pair.path(0), "rev"), 0);
     pair.meet();
-    assert_same_tables(&pair.paths());
+    pair.assert_same_tables();
 }
 
 #[test]
 fn what_an_app_writes_while_a_chain_goes_is_judged_like_everything_else() {
-    let mut pair = Pair::new(PLAIN, 60, &rows_in_a_turn(5));
-    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'; UPDATE rev SET t = 'by a' WHERE id = '31'");
+    let mut pair = pair(PLAIN, 60, &rows_in_a_turn(5));
+    write(pair.path(0), "DELETE FROM rev WHERE id = '1'; UPDATE rev SET t = 'by a' WHERE id = '31'");
     let mut looks = 0;
-    pair.deliver(|file| {
+    pair.fetch_turn_by_turn(1, 0, |file| {
         looks += 1;
         if looks == 3 {
             // A child of a row that is about to go, one that moves its branch away, one that goes, one that was parked.
@@ -232,36 +185,36 @@ fn what_an_app_writes_while_a_chain_goes_is_judged_like_everything_else() {
         }
     });
     pair.meet();
-    assert_same_tables(&pair.paths());
-    let ids: BTreeSet<String> = query(&pair.files[1], "SELECT id FROM rev").into_iter().collect();
+    pair.assert_same_tables();
+    let ids: BTreeSet<String> = query(pair.path(1), "SELECT id FROM rev").into_iter().collect();
     let expected = (30..=60).map(|id| format!("'{id}'")).chain(["'root'".to_owned()]);
     assert_eq!(ids, expected.collect());
     assert_eq!(
-        query(&pair.files[1], "SELECT t FROM rev WHERE id IN ('31', '60') ORDER BY id"),
+        query(pair.path(1), "SELECT t FROM rev WHERE id IN ('31', '60') ORDER BY id"),
         ["'by a'", "'mended'"]
     );
     // '1' and '10' are deleted.
-    assert_eq!(query(&pair.files[0], "SELECT count(*) FROM driftless_parked"), ["28"]);
+    assert_eq!(query(pair.path(0), "SELECT count(*) FROM driftless_parked"), ["28"]);
 }
 
 #[test]
 fn an_engine_that_stops_while_a_chain_goes_ends_it_when_it_is_opened_again() {
     let config = rows_in_a_turn(5);
     for stop_after in 1..=20 {
-        let mut pair = Pair::new(PLAIN, 40, &config);
-        write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-        let news = pair.news(0);
+        let mut pair = pair(PLAIN, 40, &config);
+        write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
+        let news = pair.news(1, 0);
         let again = news.clone();
-        let (mut looks, file) = (0, pair.files[1].clone());
+        let (mut looks, file) = (0, pair.path(1).to_owned());
         let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            pair.replicas[1].turn_by_turn(news, |_| {
+            pair.node(1).turn_by_turn(news, |_| {
                 looks += 1;
                 assert!(looks < stop_after, "stopped");
             })
         }));
-        let Pair { _folder, replicas: [_, replica], .. } = pair;
-        drop(replica);
-        let mut replica = Replica::open(&file, config.clone()).expect("opened");
+        pair.close(1);
+        pair.reopen(1);
+        let replica = pair.node(1);
         // Either what it got before is kept, or it comes again.
         replica.turn_by_turn(again, |file| assert_eq!(orphans(file), 0)).expect("applied");
         assert!(replica.is_idle().expect("asked"), "after {stop_after}");
@@ -296,22 +249,22 @@ fn two_files_agree_only_when_the_whole_chain_has_gone() {
 #[test]
 fn rows_that_were_parked_for_a_deletion_that_never_comes_return() {
     let config = rows_in_a_turn(5);
-    let mut pair = Pair::new(PLAIN, 40, &config);
-    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
-    let news = pair.news(0);
-    let (mut looks, file) = (0, pair.files[1].clone());
+    let mut pair = pair(PLAIN, 40, &config);
+    write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
+    let news = pair.news(1, 0);
+    let (mut looks, file) = (0, pair.path(1).to_owned());
     let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        pair.replicas[1].turn_by_turn(news, |_| {
+        pair.node(1).turn_by_turn(news, |_| {
             looks += 1;
             assert!(looks < 4, "stopped");
         })
     }));
     assert!(stopped.is_err());
-    let Pair { _folder, replicas: [_, replica], .. } = pair;
-    drop(replica);
+    pair.close(1);
     assert!(count(&file, "rev") < 40, "some are parked ahead");
     write(&file, "DELETE FROM _driftless_inbox");
-    let mut replica = Replica::open(&file, config).expect("opened");
+    pair.reopen(1);
+    let replica = pair.node(1);
     replica.turn_by_turn(Vec::new(), |file| assert_eq!(orphans(file), 0)).expect("a turn");
     assert_eq!(count(&file, "rev"), 40);
     assert!(replica.is_idle().expect("asked"));
@@ -321,11 +274,10 @@ fn rows_that_were_parked_for_a_deletion_that_never_comes_return() {
 fn rows_that_hold_one_another_go_and_return_together_however_little_a_turn_does() {
     let schema = "CREATE TABLE lead (id TEXT PRIMARY KEY);
                   CREATE TABLE rev (id TEXT PRIMARY KEY, prev TEXT REFERENCES rev (id), lead TEXT REFERENCES lead (id))";
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("a.db");
-    create_database(&file, schema);
-    let mut replica = Replica::open(&file, rows_in_a_turn(3)).expect("opened");
-    replica.track(&["lead", "rev"], TableOptions::default()).expect("tracked");
+    let options = TableOptions::default();
+    let mut replicas = Replicas::with_config(&rows_in_a_turn(3), 1, schema, &["lead", "rev"], &options);
+    let file = replicas.path(0).to_owned();
+    let replica = replicas.node(0);
     // A ring of twenty, one of which refers to something else, and a branch on it.
     write(
         &file,
@@ -370,9 +322,9 @@ fn lengthen(file: &Path, rows: usize, number: &mut usize) {
 
 /// Brings what the first file wrote to the second, where an app does something after each turn, told how many turns there were.
 /// No turn may leave an orphan. Returns the number of turns.
-fn deliver_beside_app(pair: &mut Pair, about: &str, mut app: impl FnMut(&Path, usize)) -> usize {
+fn deliver_beside_app(pair: &mut Replicas, about: &str, mut app: impl FnMut(&Path, usize)) -> usize {
     let mut turns = 0;
-    pair.deliver(|file| {
+    pair.fetch_turn_by_turn(1, 0, |file| {
         assert_eq!(orphans(file), 0, "{about}: turn {turns}");
         turns += 1;
         assert!(turns < 200, "{about}: no end of it");
@@ -388,8 +340,8 @@ fn what_an_app_adds_below_rows_that_are_about_to_go_is_never_without_its_parent(
     for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE] {
         // A few rows are captured in the turn that parks; twelve take turns of their own before it.
         for (added, every) in [(1, 1), (3, 1), (12, 12)] {
-            let mut pair = Pair::new(schema, 40, &rows_in_a_turn(5));
-            write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+            let mut pair = pair(schema, 40, &rows_in_a_turn(5));
+            write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
             let mut number = 0;
             deliver_beside_app(&mut pair, &format!("{schema}: {added} added"), |file, turns| {
                 if turns % every == 1 % every {
@@ -398,9 +350,9 @@ fn what_an_app_adds_below_rows_that_are_about_to_go_is_never_without_its_parent(
             });
             assert!(number > added, "{schema}: it was over at once");
             pair.meet();
-            assert_same_tables(&pair.paths());
-            assert_eq!(count(&pair.files[1], "rev"), 0, "{schema}: {added} added");
-            let parked = query(&pair.files[1], "SELECT count(*) FROM driftless_parked");
+            pair.assert_same_tables();
+            assert_eq!(count(pair.path(1), "rev"), 0, "{schema}: {added} added");
+            let parked = query(pair.path(1), "SELECT count(*) FROM driftless_parked");
             assert_eq!(parked, [(39 + number).to_string()], "{schema}: {added} added");
         }
     }
@@ -410,12 +362,12 @@ fn what_an_app_adds_below_rows_that_are_about_to_go_is_never_without_its_parent(
 #[test]
 fn a_branch_that_an_app_moves_below_rows_that_are_about_to_go_is_never_without_its_parent() {
     for schema in [PLAIN, INDEXED, UNLIKE, BY_UNIQUE] {
-        let mut pair = Pair::new(schema, 40, &rows_in_a_turn(5));
+        let mut pair = pair(schema, 40, &rows_in_a_turn(5));
         let branch = "WITH RECURSIVE n (i) AS (SELECT 101 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
              INSERT INTO rev SELECT CAST(i AS TEXT), nullif(CAST(i - 1 AS TEXT), '100'), CAST(i AS TEXT) FROM n";
-        write(&pair.files[0], branch);
+        write(pair.path(0), branch);
         pair.meet();
-        write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+        write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
         let last = "SELECT id FROM rev WHERE CAST(id AS INTEGER) < 100 ORDER BY CAST(id AS INTEGER) DESC";
         let move_branch =
             format!("PRAGMA foreign_keys = ON; UPDATE rev SET prev = ({last}) WHERE id = '101'");
@@ -426,9 +378,9 @@ fn a_branch_that_an_app_moves_below_rows_that_are_about_to_go_is_never_without_i
         });
         assert!(turns > 3 + 30 / 10, "{schema}: {turns} turns");
         pair.meet();
-        assert_same_tables(&pair.paths());
-        assert_eq!(count(&pair.files[1], "rev"), 0, "{schema}");
-        assert_eq!(query(&pair.files[1], "SELECT count(*) FROM driftless_parked"), ["69"], "{schema}");
+        pair.assert_same_tables();
+        assert_eq!(count(pair.path(1), "rev"), 0, "{schema}");
+        assert_eq!(query(pair.path(1), "SELECT count(*) FROM driftless_parked"), ["69"], "{schema}");
     }
 }
 
@@ -439,10 +391,10 @@ fn a_reference_that_an_app_declares_while_a_chain_goes_holds_from_then_on() {
                   CREATE TABLE note (id TEXT PRIMARY KEY, rev TEXT)";
     let mut config = rows_in_a_turn(5);
     config.rebuild_quiet = Duration::ZERO;
-    let mut pair = Pair::new(schema, 40, &config);
-    write(&pair.files[0], "INSERT INTO note SELECT 'n' || id, id FROM rev");
+    let mut pair = pair(schema, 40, &config);
+    write(pair.path(0), "INSERT INTO note SELECT 'n' || id, id FROM rev");
     pair.meet();
-    write(&pair.files[0], "DELETE FROM rev WHERE id = '1'");
+    write(pair.path(0), "DELETE FROM rev WHERE id = '1'");
     let declare = "BEGIN; DELETE FROM note WHERE rev NOT IN (SELECT id FROM rev);
                    CREATE TABLE fresh (id TEXT PRIMARY KEY, rev TEXT REFERENCES rev (id));
                    INSERT INTO fresh SELECT * FROM note; DROP TABLE note; ALTER TABLE fresh RENAME TO note; COMMIT";
@@ -451,5 +403,5 @@ fn a_reference_that_an_app_declares_while_a_chain_goes_holds_from_then_on() {
             write(file, declare);
         }
     });
-    assert_eq!((count(&pair.files[1], "rev"), count(&pair.files[1], "note")), (0, 0));
+    assert_eq!((count(pair.path(1), "rev"), count(pair.path(1), "note")), (0, 0));
 }

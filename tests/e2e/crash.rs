@@ -2,14 +2,14 @@
 //! committed write is there.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use driftless::{Config, SyncConfig};
+use driftless::TableOptions;
 use driftless_tests::{
-    Commands, Node, PATIENCE, TestRelay, agree, assert_same_tables, connect, create_database, each_seed,
-    eventually, free_port, query,
+    Commands, Node, Nodes, agree, assert_same_tables, connect, create_database, each_seed, eventually,
+    free_port, query,
 };
 use fastrand::Rng;
 
@@ -96,70 +96,30 @@ fn engines_and_relay_killed_at_random_moments_lose_no_committed_write() {
     });
 }
 
-/// Nodes that agree, the last of them named so in the rows.
-struct Cluster {
-    folder: tempfile::TempDir,
-    relay: TestRelay,
-    nodes: Vec<Node>,
+/// So many nodes, of which each has written, in agreement; their relay keeps its data on disk.
+fn nodes(count: usize) -> Nodes {
+    let nodes = Nodes::with_relay_on_disk(count, LOG, &TableOptions::integer_key());
+    write_at_each(&nodes, "first");
+    nodes.agree();
+    nodes
 }
 
-impl Cluster {
-    fn new(nodes: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let relay = TestRelay::on_disk(&folder.path().join("relay"));
-        let nodes = (0..nodes).map(|n| Node::create(folder.path().join(format!("{n}.db")), LOG)).collect();
-        let mut cluster = Self { folder, relay, nodes };
-        cluster.go_online();
-        cluster.write("first");
-        cluster.agree();
-        cluster
+/// Each node inserts a row named for the occasion.
+fn write_at_each(nodes: &[Node], occasion: &str) {
+    for (n, node) in nodes.iter().enumerate() {
+        node.sql(&format!("INSERT INTO log VALUES ('{occasion} {n}', 'node {n}', {n})"));
     }
+}
 
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("relay")
-    }
+fn ids(nodes: &Nodes) -> BTreeSet<String> {
+    query(nodes.path(0), "SELECT id FROM log").into_iter().collect()
+}
 
-    fn url(&self) -> String {
-        self.relay.url("log")
-    }
-
-    fn go_online(&mut self) {
-        let url = self.url();
-        self.nodes.iter_mut().for_each(|node| node.go_online(&url));
-    }
-
-    /// Each node inserts a row named for the occasion.
-    fn write(&self, occasion: &str) {
-        for (n, node) in self.nodes.iter().enumerate() {
-            node.sql(&format!("INSERT INTO log VALUES ('{occasion} {n}', 'node {n}', {n})"));
-        }
-    }
-
-    fn agree(&self) {
-        agree(&self.nodes.iter().collect::<Vec<_>>());
-    }
-
-    fn stop_all(&mut self) {
-        self.nodes.iter_mut().for_each(Node::close);
-        self.relay.stop();
-    }
-
-    fn start_all(&mut self) {
-        self.relay.restart();
-        self.nodes.iter_mut().for_each(Node::reopen);
-        self.go_online();
-    }
-
-    fn ids(&self) -> BTreeSet<String> {
-        query(self.nodes[0].path(), "SELECT id FROM log").into_iter().collect()
-    }
-
-    /// A fresh clone has what the nodes have.
-    fn assert_clone_equals(&self) {
-        let copy = self.folder.path().join("clone.db");
-        driftless::clone(&copy, SyncConfig::new(self.url()), Config::default(), PATIENCE).expect("a clone");
-        assert_same_tables(&[self.nodes[0].path(), &copy]);
-    }
+/// A fresh clone has what the nodes have.
+fn assert_clone_equals(nodes: &Nodes) {
+    let copy = nodes.file("clone.db");
+    nodes.clone_into(&copy);
+    assert_same_tables(&[nodes.path(0), &copy]);
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -172,83 +132,82 @@ fn copy_folder(from: &Path, to: &Path) {
 
 #[test]
 fn a_relay_whose_folder_was_deleted_is_refilled_by_the_nodes() {
-    let mut cluster = Cluster::new(3);
-    cluster.stop_all();
-    std::fs::remove_dir_all(cluster.data()).expect("the folder can be deleted");
-    cluster.start_all();
-    cluster.write("after the loss");
-    cluster.agree();
-    assert_eq!(cluster.ids().len(), 6);
-    cluster.assert_clone_equals();
+    let mut nodes = nodes(3);
+    nodes.stop_all();
+    std::fs::remove_dir_all(nodes.relay_folder()).expect("the folder can be deleted");
+    nodes.start_all();
+    write_at_each(&nodes, "after the loss");
+    nodes.agree();
+    assert_eq!(ids(&nodes).len(), 6);
+    assert_clone_equals(&nodes);
 }
 
 #[test]
 fn a_relay_that_forgot_everything_while_the_nodes_went_on_is_refilled_too() {
-    let mut cluster = Cluster::new(2);
-    cluster.relay.kill();
-    std::fs::remove_dir_all(cluster.data()).expect("the folder can be deleted");
-    cluster.write("without a relay");
-    cluster.relay.restart();
-    cluster.agree();
-    cluster.write("after the loss");
-    cluster.agree();
-    assert_eq!(cluster.ids().len(), 6);
-    cluster.assert_clone_equals();
+    let mut nodes = nodes(2);
+    nodes.relay.kill();
+    std::fs::remove_dir_all(nodes.relay_folder()).expect("the folder can be deleted");
+    write_at_each(&nodes, "without a relay");
+    nodes.relay.restart();
+    nodes.agree();
+    write_at_each(&nodes, "after the loss");
+    nodes.agree();
+    assert_eq!(ids(&nodes).len(), 6);
+    assert_clone_equals(&nodes);
 }
 
 #[test]
 fn a_relay_restored_from_an_older_copy_of_its_folder_is_brought_up_to_date() {
-    let mut cluster = Cluster::new(2);
-    cluster.stop_all();
-    let backup = cluster.folder.path().join("backup");
-    copy_folder(&cluster.data(), &backup);
-    cluster.start_all();
+    let mut nodes = nodes(2);
+    nodes.stop_all();
+    let backup = nodes.file("backup");
+    copy_folder(&nodes.relay_folder(), &backup);
+    nodes.start_all();
     for occasion in ["second", "third"] {
-        cluster.write(occasion);
-        cluster.agree();
+        write_at_each(&nodes, occasion);
+        nodes.agree();
     }
-    cluster.stop_all();
-    std::fs::remove_dir_all(cluster.data()).expect("the folder can be deleted");
-    copy_folder(&backup, &cluster.data());
-    cluster.start_all();
-    cluster.write("after the restore");
-    cluster.agree();
-    assert_eq!(cluster.ids().len(), 8);
-    cluster.assert_clone_equals();
+    nodes.stop_all();
+    std::fs::remove_dir_all(nodes.relay_folder()).expect("the folder can be deleted");
+    copy_folder(&backup, &nodes.relay_folder());
+    nodes.start_all();
+    write_at_each(&nodes, "after the restore");
+    nodes.agree();
+    assert_eq!(ids(&nodes).len(), 8);
+    assert_clone_equals(&nodes);
 }
 
 #[test]
 fn the_rows_of_a_node_that_is_gone_for_good_come_back_to_a_new_relay_from_another_node() {
-    let mut cluster = Cluster::new(3);
-    cluster.stop_all();
-    drop(cluster.nodes.pop());
-    std::fs::remove_file(cluster.folder.path().join("2.db")).expect("the file can be deleted");
-    std::fs::remove_dir_all(cluster.data()).expect("the folder can be deleted");
-    cluster.start_all();
-    cluster.agree();
-    cluster.write("after the loss");
-    cluster.agree();
-    assert!(cluster.ids().contains("'first 2'"), "{:?}", cluster.ids());
-    cluster.assert_clone_equals();
+    let mut nodes = nodes(3);
+    nodes.stop_all();
+    nodes.lose_last();
+    std::fs::remove_dir_all(nodes.relay_folder()).expect("the folder can be deleted");
+    nodes.start_all();
+    nodes.agree();
+    write_at_each(&nodes, "after the loss");
+    nodes.agree();
+    assert!(ids(&nodes).contains("'first 2'"), "{:?}", ids(&nodes));
+    assert_clone_equals(&nodes);
 }
 
 #[test]
 fn a_node_that_was_away_while_the_relay_lost_its_data_gets_and_brings_everything() {
-    let mut cluster = Cluster::new(3);
-    cluster.nodes[2].go_offline();
-    cluster.nodes[2].sql("INSERT INTO log VALUES ('away', 'node 2', 2)");
-    for node in &cluster.nodes[..2] {
+    let mut nodes = nodes(3);
+    nodes[2].go_offline();
+    nodes[2].sql("INSERT INTO log VALUES ('away', 'node 2', 2)");
+    for node in &nodes[..2] {
         node.sql(&format!("INSERT INTO log VALUES ('at home {}', '', 0)", node.path().display()));
         node.sync_now();
     }
-    cluster.relay.stop();
-    std::fs::remove_dir_all(cluster.data()).expect("the folder can be deleted");
-    cluster.relay.restart();
-    agree(&[&cluster.nodes[0], &cluster.nodes[1]]);
-    cluster.go_online();
-    cluster.agree();
-    assert_eq!(cluster.ids().len(), 6);
-    cluster.assert_clone_equals();
+    nodes.relay.stop();
+    std::fs::remove_dir_all(nodes.relay_folder()).expect("the folder can be deleted");
+    nodes.relay.restart();
+    agree(&[&nodes[0], &nodes[1]]);
+    nodes.go_online();
+    nodes.agree();
+    assert_eq!(ids(&nodes).len(), 6);
+    assert_clone_equals(&nodes);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod every_write;
 mod failing_disk;
 mod files_changed;
 mod given_up;
+mod in_the_making;
 mod kills;
 mod lost_tracking;
 mod misfits;

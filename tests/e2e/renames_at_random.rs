@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use driftless::TableOptions;
-use driftless_tests::{Circle, each_seed};
+use driftless_tests::{Replicas, each_seed};
 use fastrand::Rng;
 
 /// The names that a register has, one after the other, and those of a counter.
@@ -16,7 +16,7 @@ const OTHERS: &str = ", ('c', 'three', 3, ''), ('d', 'four', 4, ''), ('e', 'five
 
 /// What a test knows of its machines.
 struct Machines {
-    circle: Circle,
+    replicas: Replicas,
     /// Which of its names each column has, on each machine.
     called: Vec<[usize; 2]>,
     /// The writes of the register that each machine may have seen: row and value.
@@ -39,7 +39,7 @@ impl Machines {
              INSERT INTO t VALUES ('a', '0', 1, ''), ('b', '0', 2, ''){OTHERS}"
         );
         Self {
-            circle: Circle::new(count, &schema, &["t"], &TableOptions::default().counter("stars")),
+            replicas: Replicas::new(count, &schema, &["t"], &TableOptions::default().counter("stars")),
             called: vec![[0; 2]; count],
             known: vec![BTreeSet::from([(0, 0), (1, 0)]); count],
             replaced: BTreeSet::new(),
@@ -53,7 +53,7 @@ impl Machines {
 
     fn sql(&mut self, machine: usize, statement: &str) {
         self.steps.push(format!("{machine}: {statement}"));
-        self.circle.sql(machine, statement);
+        self.replicas.sql(machine, statement);
     }
 
     fn write(&mut self, machine: usize, row: usize) {
@@ -106,18 +106,18 @@ impl Machines {
     /// Tells of a rename that a machine has made. It may be told before, or be unknown to an engine that did not look between two.
     fn tell(&mut self, machine: usize, column: usize, (old, new): (usize, usize)) {
         let (old, new) = (NAMES[column][old], NAMES[column][new]);
-        let told = driftless::rename_column(self.circle.path(machine), "t", old, new);
+        let told = driftless::rename_column(self.replicas.path(machine), "t", old, new);
         self.steps.push(format!("{machine}: tell {old} {new}: {told:?}"));
     }
 
     fn look(&mut self, machine: usize) {
-        self.circle.capture(machine);
+        self.replicas.capture(machine);
         self.steps.push(format!("{machine}: look"));
     }
 
     fn fetch(&mut self, to: usize, from: usize) {
         self.steps.push(format!("{to} fetches from {from}"));
-        self.circle.fetch(to, from);
+        self.replicas.fetch(to, from);
         let news = self.known[from].clone();
         self.known[to].extend(news);
     }
@@ -158,7 +158,7 @@ impl Machines {
                 }
             }
         }
-        self.circle.settle();
+        self.replicas.settle();
         for machine in 0..count {
             let mut pairs = vec![(0, 1), (1, 2), (0, 2)];
             rng.shuffle(&mut pairs);
@@ -166,14 +166,14 @@ impl Machines {
                 (0..2).for_each(|column| self.tell(machine, column, pair));
             }
             if rng.bool() {
-                self.circle.settle();
+                self.replicas.settle();
             }
         }
-        self.circle.settle();
+        self.replicas.settle();
     }
 
     fn check(&self) -> Result<(), String> {
-        let ask = |machine, select: &str| self.circle.query(machine, select);
+        let ask = |machine, select: &str| self.replicas.query(machine, select);
         let all = ask(0, "SELECT * FROM t ORDER BY id");
         for machine in 0..self.called.len() {
             let theirs = ask(machine, "SELECT * FROM t ORDER BY id");

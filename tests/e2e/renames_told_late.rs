@@ -2,9 +2,9 @@
 //! conflict then, and nothing is lost.
 
 use driftless::TableOptions;
-use driftless_tests::{Circle, later};
+use driftless_tests::{Replicas, later};
 
-use crate::renames::{NOTES, anew, circle};
+use crate::renames::{NOTES, anew, replicas};
 
 /// Such a migration. It changes every value, so that the rows do not tell that the column was renamed.
 fn title_to_head() -> String {
@@ -16,57 +16,57 @@ fn title_to_head() -> String {
 #[test]
 fn a_rename_that_is_told_late_makes_no_conflict_of_what_nobody_wrote_apart() {
     let conflicts =
-        |circle: &Circle| circle.query_all("SELECT count(*) FROM driftless_conflicts WHERE shown = 0");
-    let mut circle = circle(3);
-    circle.sql(
+        |replicas: &Replicas| replicas.query_all("SELECT count(*) FROM driftless_conflicts WHERE shown = 0");
+    let mut replicas = replicas(3);
+    replicas.sql(
         1,
         "UPDATE notes SET title = 'by 1' WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('c', 'three')",
     );
-    circle.meet();
-    circle.sql(0, &title_to_head());
-    circle.settle();
-    circle.sql(0, "UPDATE notes SET head = 'first' WHERE id = 'a'");
-    circle.meet();
+    replicas.meet();
+    replicas.sql(0, &title_to_head());
+    replicas.settle();
+    replicas.sql(0, "UPDATE notes SET head = 'first' WHERE id = 'a'");
+    replicas.meet();
     // Another opening of the engine goes on, which has another writer.
-    circle.close(0);
-    circle.reopen(0);
-    circle.sql(0, "UPDATE notes SET head = 'second' WHERE id = 'a'");
-    circle.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
-    circle.meet();
-    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
-    circle.settle();
+    replicas.close(0);
+    replicas.reopen(0);
+    replicas.sql(0, "UPDATE notes SET head = 'second' WHERE id = 'a'");
+    replicas.sql(1, "UPDATE notes SET title = 'TWO' WHERE id = 'b'");
+    replicas.meet();
+    driftless::rename_column(replicas.path(0), "notes", "title", "head").expect("told");
+    replicas.settle();
     let expected = ["'second'", "'TWO'", "'THREE'"];
-    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), expected);
-    assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), expected);
-    assert_eq!(conflicts(&circle), ["0"]);
-    circle.sql(2, "UPDATE notes SET title = 'last' WHERE id = 'a'");
-    circle.meet();
-    assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'a'"), ["'last'"]);
-    assert_eq!(conflicts(&circle), ["0"]);
-    (0..3).for_each(|node| circle.assert_well(node));
+    assert_eq!(replicas.query(0, "SELECT head FROM notes ORDER BY id"), expected);
+    assert_eq!(replicas.query(1, "SELECT title FROM notes ORDER BY id"), expected);
+    assert_eq!(conflicts(&replicas), ["0"]);
+    replicas.sql(2, "UPDATE notes SET title = 'last' WHERE id = 'a'");
+    replicas.meet();
+    assert_eq!(replicas.query(0, "SELECT head FROM notes WHERE id = 'a'"), ["'last'"]);
+    assert_eq!(conflicts(&replicas), ["0"]);
+    (0..3).for_each(|node| replicas.assert_well(node));
 }
 
 #[test]
 fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_the_rename_is_told() {
     for new_name_first in [true, false] {
-        let mut circle = circle(2);
-        circle.sql(0, &title_to_head());
-        circle.settle();
+        let mut replicas = replicas(2);
+        replicas.sql(0, &title_to_head());
+        replicas.settle();
         let writes =
             [(0, "UPDATE notes SET head = 'new'"), (1, "UPDATE notes SET title = 'old' WHERE id = 'b'")];
         for turn in 0..2 {
             let (node, write) = writes[(turn + usize::from(!new_name_first)) % 2];
-            circle.sql(node, write);
-            circle.settle();
+            replicas.sql(node, write);
+            replicas.settle();
             later();
         }
-        driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
-        circle.settle();
+        driftless::rename_column(replicas.path(0), "notes", "title", "head").expect("told");
+        replicas.settle();
         let (shown, kept) = if new_name_first { ("'old'", "'new'") } else { ("'new'", "'old'") };
-        assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'new'", shown]);
-        assert_eq!(circle.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", shown]);
+        assert_eq!(replicas.query(0, "SELECT head FROM notes ORDER BY id"), ["'new'", shown]);
+        assert_eq!(replicas.query(1, "SELECT title FROM notes ORDER BY id"), ["'new'", shown]);
         let select = "SELECT value FROM driftless_conflicts WHERE shown = 0";
-        assert_eq!(circle.query_all(select), [kept], "{new_name_first}");
+        assert_eq!(replicas.query_all(select), [kept], "{new_name_first}");
     }
 }
 
@@ -76,24 +76,24 @@ fn what_was_written_under_both_names_without_being_shown_stays_a_conflict_when_t
 fn a_value_that_never_showed_under_the_new_name_is_kept_beside_what_was_written_there_when_the_rename_is_told()
  {
     for teller in [0, 1] {
-        let mut circle = circle(2);
-        circle.sql(0, &title_to_head());
-        circle.sql(1, "INSERT INTO notes (id, title) VALUES ('c', 'by 1')");
-        circle.meet();
-        assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'c'"), ["NULL"]);
+        let mut replicas = replicas(2);
+        replicas.sql(0, &title_to_head());
+        replicas.sql(1, "INSERT INTO notes (id, title) VALUES ('c', 'by 1')");
+        replicas.meet();
+        assert_eq!(replicas.query(0, "SELECT head FROM notes WHERE id = 'c'"), ["NULL"]);
         later();
-        circle.sql(0, "UPDATE notes SET head = 'by 0' WHERE id = 'c'");
-        circle.meet();
+        replicas.sql(0, "UPDATE notes SET head = 'by 0' WHERE id = 'c'");
+        replicas.meet();
         if teller == 0 {
-            driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
+            driftless::rename_column(replicas.path(0), "notes", "title", "head").expect("told");
         } else {
-            circle.sql(1, "ALTER TABLE notes RENAME COLUMN title TO head");
+            replicas.sql(1, "ALTER TABLE notes RENAME COLUMN title TO head");
         }
-        circle.settle();
-        circle.meet();
+        replicas.settle();
+        replicas.meet();
         let select = "SELECT value FROM driftless_conflicts WHERE shown = 0";
-        assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'c'"), ["'by 0'"], "{teller}");
-        assert_eq!(circle.query_all(select), ["'by 1'"], "{teller}");
+        assert_eq!(replicas.query(0, "SELECT head FROM notes WHERE id = 'c'"), ["'by 0'"], "{teller}");
+        assert_eq!(replicas.query_all(select), ["'by 1'"], "{teller}");
     }
 }
 
@@ -114,26 +114,26 @@ fn a_rename_that_is_told_late_makes_no_conflict_of_values_that_changed_only_thei
         vec![rename.to_owned(), retype("likes", "likes")],
         vec![retype("likes", "stars")],
     ] {
-        let mut circle = Circle::new(3, NOTES, &["notes"], &TableOptions::default());
+        let mut replicas = Replicas::new(3, NOTES, &["notes"], &TableOptions::default());
         for node in [0, 1] {
             for step in &steps {
-                circle.sql(node, step);
-                circle.settle();
+                replicas.sql(node, step);
+                replicas.settle();
             }
         }
-        circle.sql(2, "UPDATE notes SET stars = 5 WHERE id = 'b'");
-        circle.settle();
-        driftless::rename_column(circle.path(0), "notes", "stars", "likes").expect("told");
-        circle.settle();
-        assert_eq!(circle.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{steps:?}");
+        replicas.sql(2, "UPDATE notes SET stars = 5 WHERE id = 'b'");
+        replicas.settle();
+        driftless::rename_column(replicas.path(0), "notes", "stars", "likes").expect("told");
+        replicas.settle();
+        assert_eq!(replicas.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{steps:?}");
         for (node, select, expected) in [
             (0, "SELECT likes FROM notes ORDER BY id", ["'1'", "'5'"]),
             (1, "SELECT likes FROM notes ORDER BY id", ["'1'", "'5'"]),
             (2, "SELECT stars FROM notes ORDER BY id", ["1", "5"]),
         ] {
-            assert_eq!(circle.query(node, select), expected, "{node} {steps:?}");
+            assert_eq!(replicas.query(node, select), expected, "{node} {steps:?}");
         }
-        (0..3).for_each(|node| circle.assert_well(node));
+        (0..3).for_each(|node| replicas.assert_well(node));
     }
 }
 
@@ -141,24 +141,24 @@ fn a_rename_that_is_told_late_makes_no_conflict_of_values_that_changed_only_thei
 /// shown, counted as edited away.
 #[test]
 fn what_one_machine_writes_under_a_new_name_in_an_empty_table_is_not_lost_when_another_renames_the_column() {
-    let mut circle = circle(2);
-    circle.sql(0, "DELETE FROM notes");
-    circle.settle();
+    let mut replicas = replicas(2);
+    replicas.sql(0, "DELETE FROM notes");
+    replicas.settle();
     let migration = anew("head TEXT, stars INTEGER DEFAULT 0", "title, stars");
-    circle.sql(0, &migration);
-    circle.sql(0, "INSERT INTO notes (id, head) VALUES ('new', 'by 0')");
-    circle.sql(1, "INSERT INTO notes (id, title) VALUES ('old', 'by 1')");
-    circle.settle();
-    circle.sql(1, &migration);
-    circle.settle();
-    assert_eq!(circle.query(0, "SELECT head FROM notes WHERE id = 'new'"), ["'by 0'"]);
-    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
-    circle.settle();
+    replicas.sql(0, &migration);
+    replicas.sql(0, "INSERT INTO notes (id, head) VALUES ('new', 'by 0')");
+    replicas.sql(1, "INSERT INTO notes (id, title) VALUES ('old', 'by 1')");
+    replicas.settle();
+    replicas.sql(1, &migration);
+    replicas.settle();
+    assert_eq!(replicas.query(0, "SELECT head FROM notes WHERE id = 'new'"), ["'by 0'"]);
+    driftless::rename_column(replicas.path(0), "notes", "title", "head").expect("told");
+    replicas.settle();
     assert_eq!(
-        circle.query_all("SELECT id, head FROM notes ORDER BY id"),
+        replicas.query_all("SELECT id, head FROM notes ORDER BY id"),
         ["'new', 'by 0'", "'old', 'by 1'"]
     );
-    (0..2).for_each(|node| circle.assert_well(node));
+    (0..2).for_each(|node| replicas.assert_well(node));
 }
 
 /// Beside the copy that another machine had found in its new column, the written value was taken for a copy, too, and was gone
@@ -166,36 +166,36 @@ fn what_one_machine_writes_under_a_new_name_in_an_empty_table_is_not_lost_when_a
 #[test]
 fn what_an_app_writes_as_soon_as_it_has_made_the_table_anew_is_not_lost_when_the_rename_is_told() {
     for teller in 0..2 {
-        let mut circle = circle(2);
-        circle.sql(0, &title_to_head());
-        circle.settle();
-        circle.meet();
-        circle.sql(1, &format!("{} UPDATE notes SET head = 'mine' WHERE id = 'a'", title_to_head()));
-        circle.settle();
-        circle.meet();
-        driftless::rename_column(circle.path(teller), "notes", "title", "head").expect("told");
-        circle.settle();
-        circle.meet();
-        let stands = circle
+        let mut replicas = replicas(2);
+        replicas.sql(0, &title_to_head());
+        replicas.settle();
+        replicas.meet();
+        replicas.sql(1, &format!("{} UPDATE notes SET head = 'mine' WHERE id = 'a'", title_to_head()));
+        replicas.settle();
+        replicas.meet();
+        driftless::rename_column(replicas.path(teller), "notes", "title", "head").expect("told");
+        replicas.settle();
+        replicas.meet();
+        let stands = replicas
             .query_all("SELECT head FROM notes WHERE id = 'a' UNION SELECT value FROM driftless_conflicts");
         assert!(stands.contains(&"'mine'".to_owned()), "{teller}: {stands:?}");
-        assert_eq!(circle.query_all("SELECT head FROM notes WHERE id = 'b'"), ["'TWO'"], "{teller}");
+        assert_eq!(replicas.query_all("SELECT head FROM notes WHERE id = 'b'"), ["'TWO'"], "{teller}");
     }
 }
 
 /// The column that is there became a part of what was given up, and reached nobody any more.
 #[test]
 fn no_column_can_be_told_to_be_one_that_the_space_has_given_up() {
-    let mut circle = circle(2);
-    circle.sql(0, "ALTER TABLE notes DROP COLUMN title");
-    circle.settle();
-    driftless::forget(circle.path(0), "notes", Some("title")).expect("forgotten");
-    circle.settle();
-    circle.sql(0, "ALTER TABLE notes ADD COLUMN head TEXT");
-    circle.settle();
-    let refused = driftless::rename_column(circle.path(0), "notes", "title", "head").expect_err("refused");
+    let mut replicas = replicas(2);
+    replicas.sql(0, "ALTER TABLE notes DROP COLUMN title");
+    replicas.settle();
+    driftless::forget(replicas.path(0), "notes", Some("title")).expect("forgotten");
+    replicas.settle();
+    replicas.sql(0, "ALTER TABLE notes ADD COLUMN head TEXT");
+    replicas.settle();
+    let refused = driftless::rename_column(replicas.path(0), "notes", "title", "head").expect_err("refused");
     assert!(refused.to_string().contains("given 'title' up for good"), "{refused}");
-    circle.sql(1, "ALTER TABLE notes ADD COLUMN head TEXT; UPDATE notes SET head = 'one' WHERE id = 'a'");
-    circle.meet();
-    assert_eq!(circle.query(0, "SELECT head FROM notes ORDER BY id"), ["'one'", "NULL"]);
+    replicas.sql(1, "ALTER TABLE notes ADD COLUMN head TEXT; UPDATE notes SET head = 'one' WHERE id = 'a'");
+    replicas.meet();
+    assert_eq!(replicas.query(0, "SELECT head FROM notes ORDER BY id"), ["'one'", "NULL"]);
 }

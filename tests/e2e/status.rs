@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use driftless::TableOptions;
-use driftless_tests::{Circle, Commands, TestRelay, create_database, eventually, query, sql};
+use driftless_tests::{Commands, Replicas, TestRelay, create_database, eventually, query, sql};
 use serde_json::Value as Json;
 
 const NOTES: &str =
@@ -212,51 +212,51 @@ fn a_table_that_only_others_have_is_explained() {
 fn the_check_tells_what_waits_for_an_answer_and_what_does_not_reach_the_others() {
     let statements = "CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT, body TEXT);
                       CREATE TABLE tags (id TEXT PRIMARY KEY); CREATE TABLE marks (id TEXT PRIMARY KEY);";
-    let mut circle = Circle::new(2, statements, &["notes", "tags", "marks"], &TableOptions::default());
-    let check = |circle: &Circle, node: usize| {
-        let file = text(circle.path(node));
+    let mut replicas = Replicas::new(2, statements, &["notes", "tags", "marks"], &TableOptions::default());
+    let check = |replicas: &Replicas, node: usize| {
+        let file = text(replicas.path(node));
         let said = Commands::get().driftless(["status", file, "--check", "--max-lag", "600"]);
         (said.code, said.stdout)
     };
-    let asks = |circle: &Circle, node: usize, words: &str| {
-        let (code, said) = check(circle, node);
+    let asks = |replicas: &Replicas, node: usize, words: &str| {
+        let (code, said) = check(replicas, node);
         assert!(code == Some(12) && said.contains(words), "{node}: {code:?} {said}");
     };
     let well = (Some(0), "well".to_owned());
-    assert_eq!(check(&circle, 0), well);
-    circle.sql(
+    assert_eq!(check(&replicas, 0), well);
+    replicas.sql(
         0,
         "CREATE TABLE n (id TEXT PRIMARY KEY, head TEXT, body TEXT); INSERT INTO n SELECT * FROM notes; DROP TABLE notes;
          ALTER TABLE n RENAME TO notes",
     );
-    circle.meet();
-    asks(&circle, 0, "table notes: column 'title' went and 'head' came");
-    asks(&circle, 0, &format!("`driftless rename-column {} notes title head`", text(circle.path(0))));
-    assert_eq!(check(&circle, 1), well, "it has not renamed anything");
-    driftless::rename_column(circle.path(0), "notes", "title", "head").expect("told");
-    circle.meet();
-    assert_eq!(check(&circle, 0), well);
+    replicas.meet();
+    asks(&replicas, 0, "table notes: column 'title' went and 'head' came");
+    asks(&replicas, 0, &format!("`driftless rename-column {} notes title head`", text(replicas.path(0))));
+    assert_eq!(check(&replicas, 1), well, "it has not renamed anything");
+    driftless::rename_column(replicas.path(0), "notes", "title", "head").expect("told");
+    replicas.meet();
+    assert_eq!(check(&replicas, 0), well);
 
-    circle.sql(0, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
-    circle.meet();
-    driftless::forget(circle.path(0), "notes", Some("body")).expect("forgotten");
-    driftless::forget(circle.path(0), "tags", None).expect("forgotten");
-    circle.meet();
-    assert_eq!(check(&circle, 0), well, "what it gave up is history here");
-    asks(&circle, 1, "table notes: the space has given up its column 'body'");
-    asks(&circle, 1, "table tags: the space has given it up");
-    circle.sql(1, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
-    circle.meet();
-    assert_eq!(check(&circle, 1), well);
+    replicas.sql(0, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
+    replicas.meet();
+    driftless::forget(replicas.path(0), "notes", Some("body")).expect("forgotten");
+    driftless::forget(replicas.path(0), "tags", None).expect("forgotten");
+    replicas.meet();
+    assert_eq!(check(&replicas, 0), well, "what it gave up is history here");
+    asks(&replicas, 1, "table notes: the space has given up its column 'body'");
+    asks(&replicas, 1, "table tags: the space has given it up");
+    replicas.sql(1, "ALTER TABLE notes DROP COLUMN body; DROP TABLE tags");
+    replicas.meet();
+    assert_eq!(check(&replicas, 1), well);
 
-    circle.sql(1, "INSERT INTO marks VALUES (NULL)");
-    circle.meet();
-    asks(&circle, 1, "table marks: 1 row with a NULL key");
+    replicas.sql(1, "INSERT INTO marks VALUES (NULL)");
+    replicas.meet();
+    asks(&replicas, 1, "table marks: 1 row with a NULL key");
     // A table that was made anew and compared is history.
-    circle
+    replicas
         .sql(0, "DROP TABLE marks; CREATE TABLE marks (id TEXT PRIMARY KEY); INSERT INTO marks VALUES ('1')");
-    circle.meet();
-    assert_eq!(check(&circle, 0), well);
+    replicas.meet();
+    assert_eq!(check(&replicas, 0), well);
 }
 
 /// New tables stayed in the file in which they were made, and nobody said so.

@@ -2,10 +2,10 @@
 //! twice.
 
 use driftless::TableOptions;
-use driftless_tests::Circle;
+use driftless_tests::Replicas;
 
-fn circle(count: usize, schema: &str, tracked: &[&str]) -> Circle {
-    Circle::new(count, schema, tracked, &TableOptions::default())
+fn replicas(count: usize, schema: &str, tracked: &[&str]) -> Replicas {
+    Replicas::new(count, schema, tracked, &TableOptions::default())
 }
 
 const SEARCHED: &str = "
@@ -25,10 +25,10 @@ END;
 
 #[test]
 fn a_full_text_index_kept_by_triggers_finds_merged_rows_on_every_replica() {
-    let mut nodes = circle(3, SEARCHED, &["notes"]);
+    let mut nodes = replicas(3, SEARCHED, &["notes"]);
     let search =
         "SELECT id FROM notes WHERE rowid IN (SELECT rowid FROM found WHERE found MATCH '%') ORDER BY id";
-    let check = |nodes: &Circle, word: &str, expected: &[&str]| {
+    let check = |nodes: &Replicas, word: &str, expected: &[&str]| {
         for node in 0..3 {
             nodes.sql(node, "INSERT INTO found (found, rank) VALUES ('integrity-check', 1)");
             assert_eq!(nodes.query(node, &search.replace('%', word)), expected, "{word} on {node}");
@@ -72,7 +72,7 @@ fn a_trigger_that_sets_the_time_of_a_change_sets_it_for_its_author_alone() {
           UPDATE t SET changed = julianday('now') + abs(random() % 1000) WHERE k = NEW.k;
         END;
         CREATE TRIGGER made AFTER INSERT ON t BEGIN UPDATE t SET changed = random() WHERE k = NEW.k; END;";
-    let mut nodes = circle(3, schema, &["t"]);
+    let mut nodes = replicas(3, schema, &["t"]);
     nodes.sql(0, "INSERT INTO t (k, v) VALUES ('a', 1), ('b', 2)");
     nodes.meet();
     nodes.sql(1, "UPDATE t SET v = 3 WHERE k = 'a'");
@@ -103,7 +103,7 @@ fn what_a_trigger_writes_into_another_tracked_table_is_written_once() {
           UPDATE post SET likes = likes - 1 WHERE k = OLD.post;
           DELETE FROM log WHERE what = 'liked ' || OLD.post;
         END;";
-    let mut nodes = circle(3, schema, &["post", "liked", "log"]);
+    let mut nodes = replicas(3, schema, &["post", "liked", "log"]);
     nodes.sql(
         0,
         "INSERT INTO post (k, nick) VALUES ('p', 'x'), ('q', 'y'); INSERT INTO liked VALUES ('l1', 'p')",
@@ -128,32 +128,12 @@ fn what_a_trigger_writes_into_another_tracked_table_is_written_once() {
     );
 }
 
-#[test]
-fn a_trigger_that_raises_parks_the_row_and_holds_nothing_up() {
-    let schema = "
-        CREATE TABLE t (k TEXT PRIMARY KEY, v);
-        CREATE TRIGGER never BEFORE INSERT ON t WHEN NEW.v = 'bad' BEGIN SELECT RAISE(ABORT, 'no bad ones'); END;";
-    let mut nodes = circle(2, schema, &["t"]);
-    nodes.sql(0, "INSERT INTO t VALUES ('a', 'good'), ('b', 'good')");
-    nodes.meet();
-    nodes.sql(1, "DROP TRIGGER never; INSERT INTO t VALUES ('c', 'bad'), ('d', 'good')");
-    nodes.fetch(0, 1);
-    assert_eq!(nodes.query(0, "SELECT k FROM t ORDER BY k"), ["'a'", "'b'", "'d'"]);
-    assert_eq!(
-        nodes.query(0, "SELECT \"key\", rule, reason FROM driftless_parked"),
-        ["''c'', 'TRIGGER', 'no bad ones'"]
-    );
-    nodes.sql(0, "DROP TRIGGER never");
-    nodes.capture(0);
-    assert_eq!(nodes.query(0, "SELECT k FROM t ORDER BY k"), ["'a'", "'b'", "'c'", "'d'"]);
-}
-
 /// One row that only the application can write ended every turn, for all tables.
 #[test]
 fn an_index_over_a_function_of_the_apps_parks_rows_and_holds_nothing_up() {
     let schema = "CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE u (k TEXT PRIMARY KEY, v);
                   INSERT INTO t VALUES ('a', 1)";
-    let mut nodes = circle(2, schema, &["t", "u"]);
+    let mut nodes = replicas(2, schema, &["t", "u"]);
     let app = driftless_tests::connect(nodes.path(0));
     let deterministic = rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC
         | rusqlite::functions::FunctionFlags::SQLITE_UTF8;
@@ -168,70 +148,4 @@ fn an_index_over_a_function_of_the_apps_parks_rows_and_holds_nothing_up() {
     nodes.capture(0);
     nodes.meet();
     assert_eq!(nodes.query_all("SELECT k FROM t"), ["'b'"]);
-}
-
-/// A trigger that fails under `OR FAIL` ends the statement and leaves the row in the table. Triggers that would have run after it
-/// do not run; if ours were among them, nobody knew of the row.
-#[test]
-fn a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured() {
-    let mut nodes = circle(2, "CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE log (v UNIQUE)", &["t"]);
-    for event in ["INSERT", "UPDATE", "DELETE"] {
-        let row = if event == "DELETE" { "OLD" } else { "NEW" };
-        let trigger = format!(
-            "CREATE TRIGGER logs_{event} AFTER {event} ON t BEGIN INSERT INTO log VALUES ({row}.v || '{event}'); END"
-        );
-        nodes.sql(0, &trigger);
-    }
-    nodes.capture(0);
-    nodes.sql(
-        0,
-        "INSERT INTO t VALUES ('a', 1), ('gone', 2); INSERT INTO log VALUES ('3INSERT'), ('3UPDATE')",
-    );
-    let app = driftless_tests::connect(nodes.path(0));
-    for statement in ["INSERT OR FAIL INTO t VALUES ('b', 3)", "UPDATE OR FAIL t SET v = 3 WHERE k = 'a'"] {
-        let refused = app.execute_batch(statement).expect_err("the trigger fails");
-        assert!(refused.to_string().contains("UNIQUE constraint failed: log.v"), "{refused}");
-    }
-    nodes.sql(0, "DELETE FROM log WHERE v GLOB '*DELETE'; DROP TRIGGER logs_DELETE");
-    nodes.sql(0, "CREATE TRIGGER logs_delete AFTER DELETE ON t BEGIN SELECT RAISE(FAIL, 'no'); END");
-    nodes.capture(0);
-    app.execute_batch("DELETE FROM t WHERE k = 'gone'").expect_err("the trigger fails");
-    nodes.meet();
-    assert_eq!(nodes.query_all("SELECT * FROM t ORDER BY k"), ["'a', 3", "'b', 3"]);
-}
-
-/// RAISE(FAIL) keeps what the statement did before it. The row that was refused stood in its table, equal to its document, and was
-/// taken for one that is admitted.
-#[test]
-fn a_merged_row_that_a_trigger_refuses_is_parked_whichever_way_the_trigger_raises() {
-    for raise in ["ABORT", "FAIL", "ROLLBACK"] {
-        for writes in ["", "UPDATE t SET seen = 1 WHERE k = NEW.k;"] {
-            let schema = format!(
-                "CREATE TABLE t (k TEXT PRIMARY KEY, v, seen);
-                 CREATE TABLE may (what TEXT);
-                 CREATE TRIGGER refuses_insert AFTER INSERT ON t WHEN NOT EXISTS (SELECT 1 FROM may) BEGIN
-                   {writes} SELECT RAISE({raise}, 'not here') WHERE NEW.v = 'bad';
-                 END;
-                 CREATE TRIGGER refuses_update AFTER UPDATE OF v ON t WHEN NOT EXISTS (SELECT 1 FROM may) BEGIN
-                   {writes} SELECT RAISE({raise}, 'not here') WHERE NEW.v = 'bad';
-                 END;
-                 INSERT INTO t (k, v) VALUES ('old', 'good')"
-            );
-            let mut nodes = circle(2, &schema, &["t"]);
-            nodes.sql(0, "INSERT INTO may VALUES ('everything')");
-            nodes.sql(0, "INSERT INTO t (k, v) VALUES ('new', 'bad'), ('fine', 'good')");
-            nodes.sql(0, "UPDATE t SET v = 'bad' WHERE k = 'old'");
-            nodes.meet();
-            assert_eq!(nodes.query(1, "SELECT k FROM t"), ["'fine'"], "RAISE({raise}) {writes}");
-            let parked = nodes.query(1, "SELECT \"key\" FROM driftless_parked ORDER BY 1");
-            assert_eq!(parked, ["''new''", "''old''"], "RAISE({raise}) {writes}");
-            if raise == "ROLLBACK" {
-                // It is tried again once the schema has changed.
-                continue;
-            }
-            nodes.sql(0, "UPDATE t SET v = 'better'");
-            nodes.meet();
-            assert_eq!(nodes.query_all("SELECT k, v FROM t ORDER BY k").len(), 3, "RAISE({raise}) {writes}");
-        }
-    }
 }

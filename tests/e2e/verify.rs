@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use driftless::{SyncConfig, Verification, VerifyOptions};
-use driftless_tests::{Commands, Node, PATIENCE, TestRelay, agree, connect, query, sql};
+use driftless::{SyncConfig, TableOptions, Verification, VerifyOptions};
+use driftless_tests::{Commands, Node, Nodes, PATIENCE, TestRelay, agree, connect, query, sql};
 
 const NOTES: &str = "
 CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
@@ -31,70 +31,44 @@ fn relay_says(verification: &Verification) -> Vec<String> {
 }
 
 /// Two files that agree through a relay, closed; the first wrote most of it.
-struct Pair {
-    folder: tempfile::TempDir,
-    relay: TestRelay,
-    url: String,
-    nodes: [Node; 2],
+fn pair() -> Nodes {
+    let mut pair = Nodes::with_relay_on_disk(2, NOTES, &TableOptions::integer_key());
+    pair[0].sql("UPDATE notes SET title = 'ONE' WHERE id = '1'; INSERT INTO notes VALUES ('4', 'four')");
+    pair.agree();
+    pair[1].sql("DELETE FROM notes WHERE id = '2'");
+    pair.agree();
+    pair.close();
+    pair
 }
 
-impl Pair {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let relay = TestRelay::on_disk(&folder.path().join("relay"));
-        let url = relay.url("notes");
-        let names = ["one.db", "two.db"];
-        let nodes = names.map(|name| Node::create(folder.path().join(name), NOTES));
-        let mut pair = Self { folder, relay, url, nodes };
-        pair.meet();
-        pair.nodes[0]
-            .sql("UPDATE notes SET title = 'ONE' WHERE id = '1'; INSERT INTO notes VALUES ('4', 'four')");
-        pair.meet();
-        pair.nodes[1].sql("DELETE FROM notes WHERE id = '2'");
-        pair.meet();
-        pair.close();
-        pair
-    }
+/// Both engines are opened again, and agree.
+#[track_caller]
+fn meet(pair: &mut Nodes) {
+    pair.reopen();
+    pair.meet();
+}
 
-    fn meet(&mut self) {
-        for node in &mut self.nodes {
-            node.reopen();
-            node.go_online(&self.url);
-        }
-        let [one, two] = &self.nodes;
-        agree(&[one, two]);
-    }
+/// Looking finds something with these words in the comparison with the space; mending leaves nothing, and then the files
+/// agree.
+#[track_caller]
+fn found_and_mended(pair: &mut Nodes, words: &str) {
+    let looked = verify(pair.path(1), &options(&pair.url()));
+    let said = relay_says(&looked);
+    assert!(said.iter().any(|line| line.contains(words)), "{words} is not in {said:#?}");
+    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
+    assert!(mended.is_well() && !mended.repairs.is_empty(), "{mended:#?}");
+    all_is_well(pair);
+}
 
-    fn close(&mut self) {
-        self.nodes.iter_mut().for_each(Node::close);
+#[track_caller]
+fn all_is_well(pair: &mut Nodes) {
+    meet(pair);
+    pair.close();
+    for at in 0..2 {
+        let verified = verify(pair.path(at), &options(&pair.url()));
+        assert!(verified.is_well(), "{verified:#?}");
     }
-
-    fn path(&self, at: usize) -> &Path {
-        self.nodes[at].path()
-    }
-
-    /// Looking finds something with these words in the comparison with the space; mending leaves nothing, and then the
-    /// files agree.
-    #[track_caller]
-    fn found_and_mended(&mut self, words: &str) {
-        let looked = verify(self.path(1), &options(&self.url));
-        let said = relay_says(&looked);
-        assert!(said.iter().any(|line| line.contains(words)), "{words} is not in {said:#?}");
-        let mended = verify(self.path(1), &options(&self.url).repair(true));
-        assert!(mended.is_well() && !mended.repairs.is_empty(), "{mended:#?}");
-        self.all_is_well();
-    }
-
-    #[track_caller]
-    fn all_is_well(&mut self) {
-        self.meet();
-        self.close();
-        for at in 0..2 {
-            let verified = verify(self.path(at), &options(&self.url));
-            assert!(verified.is_well(), "{verified:#?}");
-        }
-        assert_eq!(query(self.path(1), "SELECT * FROM notes ORDER BY id"), ROWS);
-    }
+    assert_eq!(query(pair.path(1), "SELECT * FROM notes ORDER BY id"), ROWS);
 }
 
 const ROWS: [&str; 3] = ["'1', 'ONE'", "'3', 'three'", "'4', 'four'"];
@@ -107,53 +81,53 @@ fn document(id: &str) -> String {
 
 #[test]
 fn files_that_agree_are_well_have_one_fingerprint_and_leave_nothing_beside_them() {
-    let pair = Pair::new();
+    let pair = pair();
     let prints = [0, 1].map(|at| {
-        let verified = verify(pair.path(at), &options(&pair.url));
+        let verified = verify(pair.path(at), &options(&pair.url()));
         assert!(verified.is_well(), "{verified:#?}");
         let check = verified.checks.into_iter().find(|check| check.name == "relay").expect("it was made");
         check.notes
     });
     assert!(prints[0][0].starts_with("notes: 4 documents, fingerprint "), "{prints:?}");
     assert_eq!(prints[0], prints[1]);
-    let names: Vec<_> = std::fs::read_dir(pair.folder.path()).expect("the folder").flatten().collect();
+    let names: Vec<_> = std::fs::read_dir(pair.file("")).expect("the folder").flatten().collect();
     assert!(names.iter().all(|name| !name.file_name().to_string_lossy().contains("cloning")), "{names:?}");
 }
 
 #[test]
 fn beside_a_running_sync_it_compares_without_the_lock() {
-    let mut pair = Pair::new();
-    pair.meet();
-    let verified = verify(pair.path(1), &options(&pair.url));
+    let mut pair = pair();
+    meet(&mut pair);
+    let verified = verify(pair.path(1), &options(&pair.url()));
     assert!(verified.engine_running && verified.is_well(), "{verified:#?}");
     assert_eq!(relay_says(&verified), [""; 0]);
 }
 
 #[test]
 fn a_document_with_a_flipped_bit_comes_back_from_the_space() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     let flip = format!(
         "UPDATE _driftless_documents SET body = x'ff' || substr(body, 2) WHERE id = {}",
         document("1")
     );
     sql(pair.path(1), &flip);
-    pair.found_and_mended("'1': the document of this file and that of the space differ");
+    found_and_mended(&mut pair, "'1': the document of this file and that of the space differ");
 }
 
 #[test]
 fn documents_that_were_deleted_come_back_from_the_space_with_the_deleted_rows_among_them() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     for id in ["1", "2"] {
         let path = pair.path(1);
         sql(path, &format!("DELETE FROM _driftless_documents WHERE id = {}", document(id)));
         sql(path, "DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents)");
     }
-    pair.found_and_mended("'2': this file lacks the document that the space has");
+    found_and_mended(&mut pair, "'2': this file lacks the document that the space has");
 }
 
 #[test]
 fn an_older_document_in_the_place_of_a_newer_becomes_the_newer() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     let old: Vec<u8> = connect(pair.path(1))
         .query_row(
             &format!("SELECT body FROM _driftless_documents WHERE id = {}", document("4")),
@@ -161,25 +135,25 @@ fn an_older_document_in_the_place_of_a_newer_becomes_the_newer() {
             |row| row.get(0),
         )
         .expect("a document");
-    pair.meet();
-    pair.nodes[0].sql("UPDATE notes SET title = 'four and more' WHERE id = '4'");
-    pair.meet();
-    pair.nodes[0].sql("UPDATE notes SET title = 'four' WHERE id = '4'");
-    pair.meet();
+    meet(&mut pair);
+    pair[0].sql("UPDATE notes SET title = 'four and more' WHERE id = '4'");
+    meet(&mut pair);
+    pair[0].sql("UPDATE notes SET title = 'four' WHERE id = '4'");
+    meet(&mut pair);
     pair.close();
     let put = format!("UPDATE _driftless_documents SET body = ?1 WHERE id = {}", document("4"));
     connect(pair.path(1)).execute(&put, [old]).expect("damaged");
-    pair.found_and_mended("'4': the document of this file and that of the space differ");
+    found_and_mended(&mut pair, "'4': the document of this file and that of the space differ");
 }
 
 /// A document that only this file has, although the relay counts everything: it goes there whole, and to the others.
 #[test]
 fn what_the_space_lacks_is_sent_whole() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     // Captured, and its changeset replaced by an empty one before anybody saw it.
-    pair.nodes[1].reopen();
-    pair.nodes[1].sql("INSERT INTO notes VALUES ('5', 'five')");
-    pair.nodes[1].engine().capture().expect("captured");
+    pair[1].reopen();
+    pair[1].sql("INSERT INTO notes VALUES ('5', 'five')");
+    pair[1].engine().capture().expect("captured");
     pair.close();
     let user = connect(pair.path(1));
     let (seq, frame): (i64, Vec<u8>) = user
@@ -193,19 +167,19 @@ fn what_the_space_lacks_is_sent_whole() {
     user.execute("UPDATE _driftless_outbox SET changeset = ?2 WHERE seq = ?1", (seq, &empty.bytes()[..]))
         .expect("replaced");
     drop(user);
-    let looked = verify(pair.path(1), &options(&pair.url));
+    let looked = verify(pair.path(1), &options(&pair.url()));
     assert_eq!(relay_says(&looked), ["'5': the space lacks its document"]);
-    let mended = verify(pair.path(1), &options(&pair.url).repair(true));
+    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
     assert!(mended.is_well(), "{mended:#?}");
-    pair.meet();
+    meet(&mut pair);
     assert_eq!(query(pair.path(0), "SELECT title FROM notes WHERE id = '5'"), ["'five'"]);
     pair.close();
-    assert!(verify(pair.path(0), &options(&pair.url)).is_well());
+    assert!(verify(pair.path(0), &options(&pair.url())).is_well());
 }
 
 #[test]
 fn a_write_that_nobody_saw_reaches_the_others_after_a_repair() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     let user = connect(pair.path(1));
     let triggers: Vec<(String, String)> = user
         .prepare("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
@@ -218,19 +192,19 @@ fn a_write_that_nobody_saw_reaches_the_others_after_a_repair() {
     ))
     .expect("written");
     drop(user);
-    assert!(!verify(pair.path(1), &options(&pair.url)).is_well());
-    let mended = verify(pair.path(1), &options(&pair.url).repair(true));
+    assert!(!verify(pair.path(1), &options(&pair.url())).is_well());
+    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
     assert!(mended.is_well(), "{mended:#?}");
-    pair.meet();
+    meet(&mut pair);
     assert_eq!(query(pair.path(0), "SELECT title FROM notes WHERE id = '3'"), ["'unseen'"]);
 }
 
 #[test]
 fn a_changeset_that_was_set_aside_is_tried_again() {
-    let mut pair = Pair::new();
-    pair.nodes[0].reopen();
-    pair.nodes[0].sql("UPDATE notes SET title = 'three and more' WHERE id = '3'");
-    pair.nodes[0].engine().capture().expect("captured");
+    let mut pair = pair();
+    pair[0].reopen();
+    pair[0].sql("UPDATE notes SET title = 'three and more' WHERE id = '3'");
+    pair[0].engine().capture().expect("captured");
     pair.close();
     // As though an older version had not known what to do with it.
     let user = connect(pair.path(0));
@@ -260,12 +234,12 @@ fn a_changeset_that_was_set_aside_is_tried_again() {
     let mended = verify(pair.path(1), &VerifyOptions::default().repair(true));
     assert!(mended.is_well(), "{mended:#?}");
     assert_eq!(query(pair.path(1), "SELECT title FROM notes WHERE id = '3'"), ["'three and more'"]);
-    pair.meet();
+    meet(&mut pair);
 }
 
 #[test]
 fn what_was_set_aside_and_cannot_be_read_is_taken_from_the_space() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     let user = connect(pair.path(1));
     let (replica, seq): (Vec<u8>, i64) = user
         .query_row(
@@ -285,28 +259,26 @@ fn what_was_set_aside_and_cannot_be_read_is_taken_from_the_space() {
     user.execute("DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents)", [])
         .expect("damaged");
     drop(user);
-    let mended = verify(pair.path(1), &options(&pair.url).repair(true));
+    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
     assert!(mended.is_well(), "{mended:#?}");
-    pair.all_is_well();
+    all_is_well(&mut pair);
 }
 
 /// What comes in for a row whose document is damaged here cannot be merged: it is set aside, holding nothing up, and a
 /// repair brings both back.
 #[test]
 fn what_was_set_aside_because_of_damage_here_is_applied_after_the_repair() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     sql(
         pair.path(1),
         &format!("UPDATE _driftless_documents SET body = x'00ff' WHERE id = {}", document("3")),
     );
-    for node in &mut pair.nodes {
-        node.reopen();
-        node.go_online(&pair.url);
-    }
-    pair.nodes[0].sql("UPDATE notes SET title = 'to damage' WHERE id = '3'");
-    pair.nodes[0].engine().capture().expect("captured");
-    pair.nodes[0].sql("UPDATE notes SET title = 'after it' WHERE id = '4'");
-    let [one, two] = &pair.nodes;
+    pair.reopen();
+    pair.go_online();
+    pair[0].sql("UPDATE notes SET title = 'to damage' WHERE id = '3'");
+    pair[0].engine().capture().expect("captured");
+    pair[0].sql("UPDATE notes SET title = 'after it' WHERE id = '4'");
+    let [one, two] = &pair[..] else { panic!("two nodes") };
     driftless_tests::settle_in(&[one, two], 3);
     assert_eq!(two.status().quarantined, 1);
     assert_eq!(
@@ -314,17 +286,17 @@ fn what_was_set_aside_because_of_damage_here_is_applied_after_the_repair() {
         ["'three'", "'after it'"]
     );
     pair.close();
-    let mended = verify(pair.path(1), &options(&pair.url).repair(true));
+    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
     assert!(mended.is_well(), "{mended:#?}");
     assert_eq!(query(pair.path(1), "SELECT title FROM notes WHERE id = '3'"), ["'to damage'"]);
-    pair.meet();
+    meet(&mut pair);
 }
 
 #[test]
 fn a_relay_restored_from_an_older_copy_is_refilled_and_all_is_well() {
-    let mut pair = Pair::new();
+    let mut pair = pair();
     pair.relay.stop();
-    let (data, backup) = (pair.folder.path().join("relay"), pair.folder.path().join("backup"));
+    let (data, backup) = (pair.relay_folder(), pair.file("backup"));
     let copy = |from: &Path, to: &Path| {
         std::fs::create_dir_all(to).expect("a folder");
         for entry in std::fs::read_dir(from).expect("the folder").flatten() {
@@ -333,19 +305,19 @@ fn a_relay_restored_from_an_older_copy_is_refilled_and_all_is_well() {
     };
     copy(&data, &backup);
     pair.relay.restart();
-    pair.meet();
-    pair.nodes[0].sql("UPDATE notes SET title = 'later' WHERE id = '3'");
-    pair.meet();
-    pair.nodes[0].sql("UPDATE notes SET title = 'three' WHERE id = '3'");
-    pair.meet();
+    meet(&mut pair);
+    pair[0].sql("UPDATE notes SET title = 'later' WHERE id = '3'");
+    meet(&mut pair);
+    pair[0].sql("UPDATE notes SET title = 'three' WHERE id = '3'");
+    meet(&mut pair);
     pair.close();
     pair.relay.stop();
     std::fs::remove_dir_all(&data).expect("the data go");
     copy(&backup, &data);
     pair.relay.restart();
-    let verified = verify(pair.path(1), &options(&pair.url));
+    let verified = verify(pair.path(1), &options(&pair.url()));
     assert!(verified.is_well(), "{verified:#?}");
-    pair.all_is_well();
+    all_is_well(&mut pair);
 }
 
 #[test]
@@ -446,27 +418,26 @@ fn side_tables_dropped_or_emptied_during_a_sync_are_filled_again_and_the_files_a
         "quarantine",
         "definitions",
     ];
-    let mut pair = Pair::new();
+    let mut pair = pair();
     for statement in ["DROP TABLE", "DELETE FROM"] {
         for table in SIDE_TABLES {
             eprintln!("{statement} {table}");
-            pair.meet();
+            meet(&mut pair);
             // Under the very writer id that goes on writing after the damage.
-            pair.nodes[1]
-                .sql(&format!("UPDATE notes SET title = 'before {statement} {table}' WHERE id = '4'"));
-            let [one, two] = &pair.nodes;
+            pair[1].sql(&format!("UPDATE notes SET title = 'before {statement} {table}' WHERE id = '4'"));
+            let [one, two] = &pair[..] else { panic!("two nodes") };
             driftless_tests::settle_in(&[one, two], 8);
-            pair.nodes[1].sql(&format!("{statement} _driftless_{table}"));
+            pair[1].sql(&format!("{statement} _driftless_{table}"));
             let title = format!("after {statement} {table}");
             driftless_tests::eventually("the engine to mend it", || {
                 let written =
                     connect(pair.path(1)).execute("UPDATE notes SET title = ?1 WHERE id = '4'", [&title]);
                 written.ok().filter(|changed| *changed == 1)
             });
-            pair.nodes[0].sql(&format!("UPDATE notes SET title = '{title}' WHERE id = '3'"));
-            let [one, two] = &pair.nodes;
+            pair[0].sql(&format!("UPDATE notes SET title = '{title}' WHERE id = '3'"));
+            let [one, two] = &pair[..] else { panic!("two nodes") };
             driftless_tests::settle_in(&[one, two], 8);
-            for node in &pair.nodes {
+            for node in pair.iter() {
                 let found = query(node.path(), "SELECT id, title FROM notes ORDER BY id");
                 let expected =
                     ["'1', 'ONE'".to_owned(), format!("'3', '{title}'"), format!("'4', '{title}'")];
@@ -474,7 +445,7 @@ fn side_tables_dropped_or_emptied_during_a_sync_are_filled_again_and_the_files_a
             }
             pair.close();
             for at in 0..2 {
-                let verified = verify(pair.path(at), &options(&pair.url).repair(true));
+                let verified = verify(pair.path(at), &options(&pair.url()).repair(true));
                 assert!(verified.is_well(), "{statement} {table}: {verified:#?}");
             }
         }
@@ -483,30 +454,30 @@ fn side_tables_dropped_or_emptied_during_a_sync_are_filled_again_and_the_files_a
 
 #[test]
 fn the_command_says_what_differs_with_an_exit_code_of_its_own() {
-    let pair = Pair::new();
+    let pair = pair();
     let file = pair.path(1).to_str().expect("text");
     let commands = Commands::get();
-    assert!(commands.succeed(["verify", file, &pair.url]).ends_with("all is well"));
+    assert!(commands.succeed(["verify", file, &pair.url()]).ends_with("all is well"));
     sql(
         pair.path(1),
         &format!("UPDATE _driftless_documents SET body = x'00ff' WHERE id = {}", document("1")),
     );
-    let found = commands.driftless(["verify", file, &pair.url]);
+    let found = commands.driftless(["verify", file, &pair.url()]);
     assert_eq!(found.code, Some(7), "{found:?}");
     assert!(found.stdout.contains("notes ['1']: the document cannot be read"), "{found:?}");
     assert!(found.stdout.contains("--repair` mends"), "{found:?}");
-    let mended = commands.succeed(["verify", file, &pair.url, "--repair", "--json"]);
+    let mended = commands.succeed(["verify", file, &pair.url(), "--repair", "--json"]);
     let mended: serde_json::Value = serde_json::from_str(&mended).expect("JSON");
     assert_eq!(mended["well"], true, "{mended:#}");
     assert!(mended["checks"].as_array().is_some_and(|checks| checks.len() >= 7), "{mended:#}");
-    assert!(commands.succeed(["verify", file, &pair.url]).ends_with("all is well"));
+    assert!(commands.succeed(["verify", file, &pair.url()]).ends_with("all is well"));
 }
 
 /// It spoke of "1 documents", of `_driftless_definitions`, and of tables under the names under which they travel.
 #[test]
 fn verify_speaks_of_tables_as_their_users_call_them_and_of_one_document_as_one() {
-    let mut pair = Pair::new();
-    pair.nodes[1].close();
+    let mut pair = pair();
+    pair[1].close();
     sql(
         pair.path(1),
         "ALTER TABLE notes RENAME TO memos; CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT);
@@ -514,7 +485,7 @@ fn verify_speaks_of_tables_as_their_users_call_them_and_of_one_document_as_one()
     );
     let file = pair.path(1).to_str().expect("text");
     Commands::get().succeed(["track", file, "notes"]);
-    let well = Commands::get().succeed(["verify", file, &pair.url]);
+    let well = Commands::get().succeed(["verify", file, &pair.url()]);
     let says = |line: &str| assert!(well.contains(line), "{line}: {well}");
     says("\n  notes: 1 document, fingerprint");
     says("\n  memos: 4 documents, fingerprint");
@@ -523,7 +494,7 @@ fn verify_speaks_of_tables_as_their_users_call_them_and_of_one_document_as_one()
         "UPDATE _driftless_documents SET body = x'00' WHERE id IN (SELECT doc FROM _driftless_rows WHERE tbl = 1);
          INSERT INTO _driftless_documents (id, body) VALUES (1000, x'00')",
     );
-    let found = Commands::get().driftless(["verify", file, &pair.url]);
+    let found = Commands::get().driftless(["verify", file, &pair.url()]);
     assert_eq!(found.code, Some(7), "{found:?}");
     assert!(found.stdout.contains("\n  1 document belongs to no row"), "{found:?}");
     assert!(found.stdout.contains("\n  the space's definitions ['notes']: the document"), "{found:?}");
@@ -630,24 +601,24 @@ fn conflicts_and_parked_rows_come_back_whatever_side_table_is_lost() {
 #[test]
 fn writes_that_were_not_sent_when_the_documents_were_lost_reach_the_others() {
     for lost in ["documents", "rows", "progress", "meta", "outbox"] {
-        let mut pair = Pair::new();
-        pair.nodes[1].reopen();
-        pair.nodes[1].sql(
+        let mut pair = pair();
+        pair[1].reopen();
+        pair[1].sql(
             "UPDATE notes SET title = 'unsent' WHERE id = '1'; INSERT INTO notes VALUES ('5', 'unsent')",
         );
-        pair.nodes[1].engine().capture().expect("captured");
-        pair.nodes[1].close();
+        pair[1].engine().capture().expect("captured");
+        pair[1].close();
         sql(pair.path(1), &format!("DELETE FROM _driftless_{lost}"));
-        pair.nodes[0].reopen();
-        pair.nodes[0].go_online(&pair.url);
-        pair.nodes[0].sql("UPDATE notes SET title = 'three and more' WHERE id = '3'");
-        pair.nodes[0].sync_now();
-        pair.nodes[1].reopen();
-        pair.nodes[1].go_online(&pair.url);
-        let [one, two] = &pair.nodes;
+        pair[0].reopen();
+        pair.go_online_at(0);
+        pair[0].sql("UPDATE notes SET title = 'three and more' WHERE id = '3'");
+        pair[0].sync_now();
+        pair[1].reopen();
+        pair.go_online_at(1);
+        let [one, two] = &pair[..] else { panic!("two nodes") };
         driftless_tests::settle_in(&[one, two], 5);
         let expected = ["'1', 'unsent'", "'3', 'three and more'", "'4', 'four'", "'5', 'unsent'"];
-        for node in &pair.nodes {
+        for node in pair.iter() {
             assert_eq!(query(node.path(), "SELECT * FROM notes ORDER BY id"), expected, "{lost} emptied");
         }
     }
@@ -657,29 +628,27 @@ fn writes_that_were_not_sent_when_the_documents_were_lost_reach_the_others() {
 #[test]
 fn a_damaged_outbox_holds_nothing_up() {
     for copied in [false, true] {
-        let mut pair = Pair::new();
-        pair.nodes[1].reopen();
+        let mut pair = pair();
+        pair[1].reopen();
         for id in ["5", "6"] {
-            pair.nodes[1].sql(&format!("INSERT INTO notes VALUES ('{id}', 'unsent')"));
-            pair.nodes[1].engine().capture().expect("captured");
+            pair[1].sql(&format!("INSERT INTO notes VALUES ('{id}', 'unsent')"));
+            pair[1].engine().capture().expect("captured");
         }
-        pair.nodes[1].close();
+        pair[1].close();
         sql(
             pair.path(1),
             "UPDATE _driftless_outbox SET changeset = x'00ff' WHERE seq = (SELECT max(seq) - 1 FROM _driftless_outbox)",
         );
         if copied {
-            let copy = pair.folder.path().join("copy.db");
+            let copy = pair.file("copy.db");
             std::fs::copy(pair.path(1), &copy).expect("copied");
-            pair.nodes[1] = Node::open(copy);
+            pair[1] = Node::open(copy);
         }
-        for node in &mut pair.nodes {
-            node.reopen();
-            node.go_online(&pair.url);
-        }
-        let [one, two] = &pair.nodes;
+        pair.reopen();
+        pair.go_online();
+        let [one, two] = &pair[..] else { panic!("two nodes") };
         driftless_tests::settle_in(&[one, two], 5);
-        for node in &pair.nodes {
+        for node in pair.iter() {
             assert_eq!(
                 query(node.path(), "SELECT id FROM notes WHERE title = 'unsent'"),
                 ["'5'", "'6'"],
@@ -688,7 +657,7 @@ fn a_damaged_outbox_holds_nothing_up() {
         }
         pair.close();
         for at in 0..2 {
-            let verified = verify(pair.path(at), &options(&pair.url));
+            let verified = verify(pair.path(at), &options(&pair.url()));
             assert!(verified.is_well(), "{verified:#?}");
         }
     }
@@ -696,18 +665,18 @@ fn a_damaged_outbox_holds_nothing_up() {
 
 #[test]
 fn while_others_write_it_compares_all_the_same() {
-    let mut pair = Pair::new();
-    pair.nodes[0].reopen();
-    pair.nodes[0].go_online(&pair.url);
-    pair.nodes[0].sync_now();
+    let mut pair = pair();
+    pair[0].reopen();
+    pair.go_online_at(0);
+    pair[0].sync_now();
     // Whatever comes between two downloads is there at the next.
     let (path, writer) = (pair.path(1).to_owned(), pair.path(0).to_owned());
     let mut count = 0;
-    let verified = driftless::verify_telling(&path, &options(&pair.url), &mut |doing| {
+    let verified = driftless::verify_telling(&path, &options(&pair.url()), &mut |doing| {
         if doing == "downloading the space" && count < 3 {
             count += 1;
             sql(&writer, &format!("UPDATE notes SET title = 'change {count}' WHERE id = '3'"));
-            pair.nodes[0].sync_now();
+            pair[0].sync_now();
         }
     });
     let verified = verified.expect("verified");

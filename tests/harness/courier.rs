@@ -46,14 +46,18 @@ impl Courier {
     }
 
     /// Everybody captures and hands over, then gets what it lacks of what anybody has handed over; again until nobody
-    /// lacks anything. Panics where an engine fails.
+    /// lacks anything. Returns how many changesets came of what was delivered: none where merging writes nothing. Panics
+    /// where an engine fails.
     #[track_caller]
-    pub fn carry(&mut self, parties: &mut [&mut sim::Replica]) {
+    pub fn carry(&mut self, parties: &mut [&mut sim::Replica]) -> usize {
+        let mut before = None;
         for _ in 0..MOST_ROUNDS {
             for party in &mut *parties {
                 party.turn(Vec::new()).expect("the turn succeeds");
                 self.collect(party);
             }
+            let handed_over = self.log.values().map(Vec::len).sum::<usize>();
+            let before = *before.get_or_insert(handed_over);
             let authors: Vec<ReplicaId> = parties.iter().map(|party| party.replica_id()).collect();
             let mut idle = true;
             for (at, party) in parties.iter_mut().enumerate() {
@@ -62,7 +66,7 @@ impl Courier {
                 self.deliver(party, &lacking, at);
             }
             if idle {
-                return;
+                return handed_over - before;
             }
         }
         panic!("there was something new to carry in each of {MOST_ROUNDS} rounds");

@@ -4,27 +4,29 @@
 //! Helpers panic with a sentence when something fails that the scenario does not ask about: they are for tests.
 
 mod binaries;
-mod circle;
 mod courier;
 pub mod crash;
 mod database;
 mod music_shop;
 mod node;
+mod nodes;
 pub mod planted;
 mod proxy;
 mod relay;
+mod replicas;
 mod seeds;
 mod shell;
 pub mod sim;
 
 pub use binaries::{Commands, Outcome, Process};
-pub use circle::Circle;
 pub use courier::Courier;
 pub use database::{Tables, assert_same_tables, connect, create_database, query, sql, tables};
 pub use music_shop::{MusicShop, chinook};
 pub use node::{Node, agree, settle_in};
+pub use nodes::Nodes;
 pub use proxy::{Fault, Proxy};
 pub use relay::{TestRelay, free_port};
+pub use replicas::Replicas;
 pub use seeds::{each_seed, seed};
 pub use shell::{dump, has_shell, shell};
 

@@ -1,19 +1,11 @@
-//! What a case is made of, and how it is run.
+//! What a case is made of.
 //!
-//! A case is written down in the order of time: who writes what, when they meet, and what everybody then has. It is
-//! run with two replicas and with three, in every order of delivery (see `courier.rs`), with every changeset delivered
-//! twice; after each meeting all replicas must be equal, and equal to what they were in every other order.
+//! A case is written down in the order of time: who writes what, when they meet, and what everybody then has. How it is run is
+//! told in `case/play.rs`.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use driftless::{ColumnKind, TableOptions};
 
-use driftless::{Config, TableOptions, sim};
-use driftless_tests::{Courier, assert_same_tables, connect, create_database, query, tables};
-use rusqlite::Connection;
-use tempfile::TempDir;
+mod play;
 
 /// One of the replicas. With two of them, b does what c would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +22,10 @@ enum Step {
     Refused(Who, String, String),
     Track(Who, String),
     Untrack(Who, String),
+    /// Table, old name, new name.
+    Rename(Who, [String; 3]),
+    /// Table, column.
+    Kind(Who, [String; 2], ColumnKind),
     Clock(Who, i64),
     Reopen(Who),
     Copy(Who, Who),
@@ -41,13 +37,27 @@ enum Step {
 }
 
 /// Who meets, and what holds afterwards; of whom, or of all that met.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Meeting {
     parties: Vec<Who>,
+    /// Whether merging may bring forth changesets, as where definitions differ that are then agreed upon.
+    settles: bool,
     shows: Vec<(Option<Who>, String, Vec<String>)>,
     /// Table, key, a part of the reason.
     parked: Vec<(Option<Who>, [String; 3])>,
     conflicts: Vec<String>,
+    /// A table, and its columns that are no registers.
+    kinds: Vec<(String, Vec<String>)>,
+    /// A table, and a part of what `status` says of it; nothing if that is `None`.
+    remarks: Vec<(Option<Who>, String, Option<String>)>,
+}
+
+/// How a table is tracked: at one replica, or at all.
+#[derive(Debug, Clone)]
+struct Tracked {
+    at: Option<Who>,
+    table: String,
+    options: fn() -> TableOptions,
 }
 
 /// A case: see [`case`].
@@ -55,7 +65,8 @@ struct Meeting {
 #[must_use = "a case that is not run claims nothing: end it with `holds`"]
 pub(crate) struct Case {
     both: String,
-    options: Vec<(String, fn() -> TableOptions)>,
+    others: Vec<(Who, String)>,
+    options: Vec<Tracked>,
     untracked: Vec<String>,
     steps: Vec<Step>,
     one_schema: bool,
@@ -65,6 +76,7 @@ pub(crate) struct Case {
 pub(crate) fn case(both: &str) -> Case {
     Case {
         both: both.to_owned(),
+        others: Vec::new(),
         options: Vec::new(),
         untracked: Vec::new(),
         steps: Vec::new(),
@@ -75,8 +87,20 @@ pub(crate) fn case(both: &str) -> Case {
 impl Case {
     /// Tracks this table with other options than the default.
     pub(crate) fn with(mut self, table: &str, options: fn() -> TableOptions) -> Self {
-        self.options.push((table.to_owned(), options));
+        self.options.push(Tracked { at: None, table: table.to_owned(), options });
         self
+    }
+
+    /// Tracks this table with other options at one of them.
+    pub(crate) fn with_at(mut self, who: Who, table: &str, options: fn() -> TableOptions) -> Self {
+        self.options.insert(0, Tracked { at: Some(who), table: table.to_owned(), options });
+        self
+    }
+
+    /// The file of `who` begins with these statements, and not with those of the others.
+    pub(crate) fn has_instead(mut self, who: Who, statements: &str) -> Self {
+        self.others.push((who, statements.to_owned()));
+        self.schemas_differ()
     }
 
     /// Does not track this table.
@@ -126,6 +150,16 @@ impl Case {
         self.step(Step::Untrack(who, table.to_owned()))
     }
 
+    /// A column is renamed, as by `driftless rename-column`.
+    pub(crate) fn renames(self, who: Who, table: &str, old: &str, new: &str) -> Self {
+        self.step(Step::Rename(who, [table, old, new].map(str::to_owned)))
+    }
+
+    /// A column gets another kind, as by `driftless set-kind`.
+    pub(crate) fn sets_kind(self, who: Who, table: &str, column: &str, kind: ColumnKind) -> Self {
+        self.step(Step::Kind(who, [table, column].map(str::to_owned), kind))
+    }
+
     /// Whatever `who` wrote just now was written by a clock that shows this, in milliseconds since 1970.
     pub(crate) fn by_a_clock_at(self, who: Who, at: i64) -> Self {
         self.step(Step::Clock(who, at))
@@ -161,15 +195,19 @@ impl Case {
         self.step(Step::Restore(who))
     }
 
-    /// Everybody meets.
+    /// Everybody meets, and nobody's merging brings forth a changeset.
     pub(crate) fn meet(self) -> Self {
         self.meet_of(&[A, B, C])
     }
 
     /// Only these meet.
     pub(crate) fn meet_of(self, parties: &[Who]) -> Self {
-        let parties = parties.to_vec();
-        self.step(Step::Meet(Meeting { parties, shows: vec![], parked: vec![], conflicts: vec![] }))
+        self.step(Step::Meet(Meeting { parties: parties.to_vec(), ..Meeting::default() }))
+    }
+
+    /// Everybody meets, and hears also what comes of that, as where definitions differ that are then agreed upon.
+    pub(crate) fn settle(self) -> Self {
+        self.step(Step::Meet(Meeting { parties: vec![A, B, C], settles: true, ..Meeting::default() }))
     }
 
     fn last(&mut self) -> &mut Meeting {
@@ -219,6 +257,28 @@ impl Case {
         self
     }
 
+    /// These are the columns of a table that are no registers: `hits: counter`.
+    pub(crate) fn kinds(mut self, table: &str, kinds: &[&str]) -> Self {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        self.last().kinds.push((table.to_owned(), kinds));
+        self
+    }
+
+    fn remark(mut self, who: Option<Who>, table: &str, words: Option<&str>) -> Self {
+        self.last().remarks.push((who, table.to_owned(), words.map(str::to_owned)));
+        self
+    }
+
+    /// `status` says something of this table at one of them, which has these words in it.
+    pub(crate) fn remarks_at(self, who: Who, table: &str, words: &str) -> Self {
+        self.remark(Some(who), table, Some(words))
+    }
+
+    /// `status` has nothing to say of this table at one of them: it asks nobody, and warns of nothing.
+    pub(crate) fn remarks_nothing_at(self, who: Who, table: &str) -> Self {
+        self.remark(Some(who), table, None)
+    }
+
     /// Runs the case, with two replicas and with three.
     #[track_caller]
     pub(crate) fn holds(self) {
@@ -231,28 +291,6 @@ impl Case {
     pub(crate) fn holds_of_three(self) {
         self.run_with(3);
     }
-
-    #[track_caller]
-    fn run_with(&self, replicas: usize) {
-        let table = Table::lay(self, replicas);
-        let (mut first, mut runs, mut run) = (None, 1, 0);
-        while run < runs {
-            let played = catch_unwind(AssertUnwindSafe(|| {
-                let (outcome, found) = Play::begin(self, &table, run).play();
-                let expected = first.get_or_insert_with(|| outcome.clone());
-                assert_eq!(*expected, outcome, "another order made a difference");
-                found
-            }));
-            match played {
-                Ok(found) => runs = runs.max(found),
-                Err(panic) => {
-                    eprintln!("with {replicas} replicas, in run {run}:\n{self}");
-                    resume_unwind(panic);
-                }
-            }
-            run += 1;
-        }
-    }
 }
 
 impl std::fmt::Display for Case {
@@ -260,326 +298,4 @@ impl std::fmt::Display for Case {
         writeln!(f, "  both: {}", self.both.trim())?;
         self.steps.iter().try_for_each(|step| writeln!(f, "  {step:?}"))
     }
-}
-
-fn settings() -> Config {
-    let mut config = Config::default();
-    config.rebuild_quiet = Duration::ZERO;
-    // Nobody waits for the write lock here.
-    config.turn_gap = Duration::ZERO;
-    config
-}
-
-/// Waits until the clock that the triggers read has moved on, so that the next write is the later one.
-fn later() {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    let begun = now();
-    while now() <= begun + 1 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// The files as they are when the case begins: made once, and put back for each order, into the same places, so that
-/// they go on being the same replicas.
-struct Table {
-    folder: TempDir,
-    files: Vec<(PathBuf, Vec<u8>)>,
-    courier: Courier,
-}
-
-impl Table {
-    fn lay(case: &Case, replicas: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut courier = Courier::new();
-        let paths: Vec<PathBuf> =
-            ["a", "b", "c"][..replicas].iter().map(|name| folder.path().join(format!("{name}.db"))).collect();
-        let mut opened: Vec<sim::Replica> = paths
-            .iter()
-            .map(|path| {
-                create_database(path, &format!("PRAGMA synchronous = OFF; {}", case.both));
-                let mut replica = sim::Replica::open(path, settings()).expect("the file opens");
-                let found = tables(path);
-                for name in found.names().into_iter().filter(|name| !case.untracked.iter().any(|n| n == name))
-                {
-                    replica.track(&[name], case.options(name)).unwrap_or_else(|error| panic!("{error}"));
-                }
-                replica
-            })
-            .collect();
-        courier.carry(&mut opened.iter_mut().collect::<Vec<_>>());
-        drop(opened);
-        let files = paths.into_iter().map(|path| (path.clone(), read(&path))).collect();
-        Self { folder, files, courier }
-    }
-}
-
-impl Case {
-    fn options(&self, table: &str) -> TableOptions {
-        let found = self.options.iter().find(|(name, _)| name == table);
-        found.map_or_else(TableOptions::integer_key, |(_, options)| options())
-    }
-}
-
-fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).expect("the file can be read")
-}
-
-/// A file, what the app has on it, and the engine.
-struct Site {
-    path: PathBuf,
-    replica: Option<sim::Replica>,
-    app: Option<Connection>,
-    saved: Vec<u8>,
-}
-
-impl Site {
-    fn new(path: &Path, bytes: &[u8]) -> Self {
-        let mut site = Self { path: path.to_owned(), replica: None, app: None, saved: Vec::new() };
-        site.replace(bytes);
-        site.open();
-        site
-    }
-
-    fn open(&mut self) {
-        self.replica = Some(sim::Replica::open(&self.path, settings()).expect("the file opens"));
-        let app = connect(&self.path);
-        app.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON").expect("settings");
-        self.app = Some(app);
-    }
-
-    fn close(&mut self) {
-        // The last connection to go leaves everything in the file itself.
-        (self.app, self.replica) = (None, None);
-    }
-
-    /// Other content in the same place, which tells nothing by itself.
-    fn replace(&mut self, bytes: &[u8]) {
-        fs::write(&self.path, bytes).expect("the file can be written");
-    }
-
-    fn app(&self) -> &Connection {
-        self.app.as_ref().expect("open")
-    }
-
-    fn replica(&mut self) -> &mut sim::Replica {
-        self.replica.as_mut().expect("open")
-    }
-
-    fn capture(&mut self) {
-        self.replica().turn(Vec::new()).expect("the turn succeeds");
-    }
-
-    /// As an app: every call is one changeset at most.
-    fn write(&mut self, sql: &str) {
-        later();
-        self.app().execute_batch(sql).unwrap_or_else(|error| panic!("{error} in: {sql}"));
-    }
-}
-
-/// One run of a case.
-struct Play<'a> {
-    case: &'a Case,
-    folder: &'a Path,
-    sites: Vec<Site>,
-    courier: Courier,
-    outcome: String,
-}
-
-impl<'a> Play<'a> {
-    fn begin(case: &'a Case, table: &'a Table, run: usize) -> Self {
-        let sites = table.files.iter().map(|(path, bytes)| Site::new(path, bytes)).collect();
-        let courier = table.courier.in_order(run);
-        Self { case, folder: table.folder.path(), sites, courier, outcome: String::new() }
-    }
-
-    fn at(&self, who: Who) -> usize {
-        (who as usize).min(self.sites.len() - 1)
-    }
-
-    fn site(&mut self, who: Who) -> &mut Site {
-        let at = self.at(who);
-        &mut self.sites[at]
-    }
-
-    /// Plays it to the end. Returns what came out, and after how many runs every order has been tried.
-    fn play(mut self) -> (String, usize) {
-        let mut steps = self.case.steps.iter().peekable();
-        while let Some(step) = steps.next() {
-            match step {
-                Step::Sql(who, sql) => {
-                    self.site(*who).write(sql);
-                    // A clock that is set by hand is set before the engine looks.
-                    if !matches!(steps.peek(), Some(Step::Clock(..))) {
-                        self.site(*who).capture();
-                    }
-                }
-                Step::Clock(who, at) => {
-                    let site = self.site(*who);
-                    site.app().execute("UPDATE _driftless_dirty SET at = ?1", [at]).expect("marks");
-                    site.capture();
-                }
-                Step::Refused(who, sql, why) => match self.site(*who).app().execute_batch(sql) {
-                    Ok(()) => panic!("was not refused: {sql}"),
-                    Err(error) => assert!(error.to_string().contains(why), "{error} in: {sql}"),
-                },
-                Step::Track(who, table) => {
-                    let options = self.case.options(table);
-                    self.site(*who).replica().track(&[table], options).expect("it can be tracked");
-                }
-                Step::Untrack(who, table) => {
-                    self.site(*who).replica().untrack(&[table]).expect("it was tracked");
-                }
-                Step::Reopen(who) => {
-                    self.site(*who).close();
-                    self.site(*who).open();
-                }
-                Step::Save(who) => {
-                    self.site(*who).close();
-                    let bytes = read(&self.site(*who).path);
-                    self.site(*who).saved = bytes;
-                    self.site(*who).open();
-                }
-                Step::Restore(who) => {
-                    let site = self.site(*who);
-                    site.close();
-                    site.replace(&site.saved.clone());
-                    site.open();
-                }
-                Step::Copy(from, to) => {
-                    self.site(*from).close();
-                    let bytes = read(&self.site(*from).path);
-                    self.site(*from).open();
-                    self.put(*to, &bytes);
-                }
-                Step::Vacuum(from, to) => {
-                    let vacuumed = self.folder.join("vacuumed.db");
-                    let into = vacuumed.to_str().expect("text");
-                    self.site(*from).app().execute("VACUUM INTO ?1", [into]).expect("a copy");
-                    let bytes = read(&vacuumed);
-                    fs::remove_file(&vacuumed).expect("removed");
-                    self.put(*to, &bytes);
-                }
-                Step::Clone(from, to) => {
-                    let parts = self.site(*from).replica().snapshot().expect("a snapshot");
-                    let to = self.site(*to);
-                    to.close();
-                    to.replace(&[]);
-                    create_database(&to.path, "PRAGMA journal_mode = WAL");
-                    to.open();
-                    to.replica().take_snapshot(parts).expect("the turn succeeds");
-                    to.replica().make_defined_tables().expect("tables");
-                }
-                Step::Meet(meeting) => self.meet(meeting),
-            }
-        }
-        (self.outcome, self.courier.runs())
-    }
-
-    fn put(&mut self, who: Who, bytes: &[u8]) {
-        let site = self.site(who);
-        site.close();
-        site.replace(bytes);
-        site.open();
-    }
-
-    fn meet(&mut self, meeting: &Meeting) {
-        let mut met: Vec<usize> = meeting.parties.iter().map(|who| self.at(*who)).collect();
-        met.dedup();
-        let mut parties: Vec<&mut sim::Replica> = Vec::new();
-        for (at, site) in self.sites.iter_mut().enumerate() {
-            if met.contains(&at) {
-                parties.push(site.replica());
-            }
-        }
-        self.courier.carry(&mut parties);
-        let vectors: Vec<_> = parties.iter().map(|party| party.vector().expect("a vector")).collect();
-        assert!(vectors.windows(2).all(|pair| pair[0] == pair[1]), "the vectors differ: {vectors:?}");
-
-        let paths: Vec<&Path> = met.iter().map(|at| &*self.sites[*at].path).collect();
-        if self.case.one_schema {
-            assert_same_tables(&paths);
-        }
-        let (mut all_parked, mut all_conflicts) = (Vec::new(), Vec::new());
-        for (&at, path) in met.iter().zip(&paths) {
-            let name = ["a", "b", "c"][at];
-            let here = |who: &Option<Who>| who.is_none_or(|who| self.at(who) == at);
-            let is_sound = query(path, "PRAGMA integrity_check");
-            assert_eq!(is_sound, ["'ok'"], "{name}: integrity_check");
-            assert_eq!(query(path, "PRAGMA foreign_key_check"), [""; 0], "{name}: foreign_key_check");
-            let status = driftless::status(path).expect("a status");
-            assert_eq!((status.waiting, status.quarantined), (0, 0), "{name}: waiting, set aside");
-            for (_, what, expected) in meeting.shows.iter().filter(|(who, ..)| here(who)) {
-                assert_eq!(rows(path, what), *expected, "{name}: {what}");
-            }
-            let found = parked(path);
-            let expected: Vec<&[String; 3]> =
-                meeting.parked.iter().filter(|(who, _)| here(who)).map(|(_, parked)| parked).collect();
-            let fits = |expected: &[String; 3], found: &[String; 3]| {
-                expected[..2] == found[..2] && found[2].to_lowercase().contains(&expected[2].to_lowercase())
-            };
-            let all = expected.len() == found.len()
-                && expected.iter().all(|expected| found.iter().any(|found| fits(expected, found)));
-            assert!(all, "{name}: parked are {found:#?}, not {expected:#?}");
-            let found_conflicts = conflicts(path);
-            assert_eq!(found_conflicts, meeting.conflicts, "{name}: conflicts");
-            let _ = writeln!(
-                self.outcome,
-                "{name}:\n{}parked: {found:?}\nin conflict: {found_conflicts:?}",
-                tables(path)
-            );
-            all_parked.push(found);
-            all_conflicts.push(driftless::conflicts(path).expect("conflicts"));
-        }
-        if self.case.one_schema {
-            assert!(all_parked.windows(2).all(|pair| pair[0] == pair[1]), "parked: {all_parked:#?}");
-            // With authors and times.
-            let same = all_conflicts.windows(2).all(|pair| pair[0] == pair[1]);
-            assert!(same, "the conflicts differ: {all_conflicts:#?}");
-        }
-    }
-}
-
-/// The rows of a table, in the order of their text, or of a query, in its own.
-fn rows(path: &Path, what: &str) -> Vec<String> {
-    if what.starts_with("SELECT") {
-        return query(path, what);
-    }
-    let mut rows = query(path, &format!("SELECT * FROM {what}"));
-    rows.sort();
-    rows
-}
-
-/// Table, key and reason of what is parked.
-fn parked(path: &Path) -> Vec<[String; 3]> {
-    let app = connect(path);
-    let mut statement = app
-        .prepare("SELECT \"table\", \"key\", reason FROM driftless_parked ORDER BY 1, 2")
-        .expect("the view is there");
-    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).expect("rows");
-    rows.map(|row| row.expect("a row")).collect()
-}
-
-/// A line for each column in which several values stand.
-fn conflicts(path: &Path) -> Vec<String> {
-    let app = connect(path);
-    let mut statement = app
-        .prepare(
-            "SELECT \"table\" || ' ' || \"key\" || ' ' || \"column\", quote(value), shown FROM driftless_conflicts
-             ORDER BY 1, shown DESC, written_at DESC, 2",
-        )
-        .expect("the view is there");
-    let mut rows = statement.query([]).expect("rows");
-    let mut lines: Vec<String> = Vec::new();
-    while let Some(row) = rows.next().expect("a row") {
-        let text = |at: usize| row.get::<_, String>(at).expect("text");
-        let (what, value, shown) = (text(0), text(1), row.get::<_, bool>(2).expect("a flag"));
-        match lines.last_mut() {
-            Some(line) if !shown => {
-                let between = if line.contains(" over ") { ", " } else { " over " };
-                line.push_str(&format!("{between}{value}"));
-            }
-            _ => lines.push(format!("{what}: {value}")),
-        }
-    }
-    lines
 }

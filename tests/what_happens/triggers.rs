@@ -135,3 +135,88 @@ fn a_later_transaction_shows_only_after_the_one_it_builds_on() {
         .shows("notes", &["'2', 'third', 0", "'n', 'title', 5"])
         .holds();
 }
+
+#[test]
+fn a_merged_row_that_a_trigger_refused_shows_once_the_trigger_is_gone() {
+    case(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, v);
+         CREATE TRIGGER never BEFORE INSERT ON t WHEN NEW.v = 'bad' BEGIN SELECT RAISE(ABORT, 'no bad ones'); END;
+         INSERT INTO t VALUES ('a', 'good'), ('b', 'good')",
+    )
+    .schemas_differ()
+    .b("DROP TRIGGER never; INSERT INTO t VALUES ('c', 'bad'), ('d', 'good')")
+    .c("DROP TRIGGER IF EXISTS never")
+    .meet()
+    .shows_at(A, "t", &["'a', 'good'", "'b', 'good'", "'d', 'good'"])
+    .shows_at(B, "t", &["'a', 'good'", "'b', 'good'", "'c', 'bad'", "'d', 'good'"])
+    .parks_at(A, "t", "'c'", "no bad ones")
+    .a("DROP TRIGGER never")
+    .meet()
+    .shows("t", &["'a', 'good'", "'b', 'good'", "'c', 'bad'", "'d', 'good'"])
+    .holds();
+}
+
+/// A trigger that fails under `OR FAIL` ends the statement and leaves the row in the table. Triggers that would have run after
+/// it do not run; if ours were among them, nobody knew of the row.
+#[test]
+fn a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured() {
+    const UNIQUE: &str = "UNIQUE constraint failed: log.v";
+    let logs = |event: &str, row: &str| {
+        format!(
+            "CREATE TRIGGER logs_{event} AFTER {event} ON t BEGIN INSERT INTO log VALUES ({row}.v || '{event}'); END;"
+        )
+    };
+    case("CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE log (v UNIQUE)")
+        .leaves("log")
+        .schemas_differ()
+        .a(&(logs("INSERT", "NEW") + &logs("UPDATE", "NEW") + &logs("DELETE", "OLD")))
+        .a("INSERT INTO t VALUES ('a', 1), ('gone', 2); INSERT INTO log VALUES ('3INSERT'), ('3UPDATE')")
+        .refused(A, "INSERT OR FAIL INTO t VALUES ('b', 3)", UNIQUE)
+        .refused(A, "UPDATE OR FAIL t SET v = 3 WHERE k = 'a'", UNIQUE)
+        .a("DELETE FROM log WHERE v GLOB '*DELETE'; DROP TRIGGER logs_DELETE;
+            CREATE TRIGGER logs_delete AFTER DELETE ON t BEGIN SELECT RAISE(FAIL, 'no'); END")
+        .refused(A, "DELETE FROM t WHERE k = 'gone'", "no")
+        .meet()
+        .shows("t", &["'a', 3", "'b', 3"])
+        .holds();
+}
+
+/// RAISE(FAIL) keeps what the statement did before it. The row that was refused stood in its table, equal to its document, and
+/// was taken for one that is admitted.
+#[test]
+fn a_merged_row_that_a_trigger_refuses_is_parked_whichever_way_the_trigger_raises() {
+    const ROWS: &str = "SELECT k, v FROM t ORDER BY k";
+    for raise in ["ABORT", "FAIL", "ROLLBACK"] {
+        for writes in ["", "UPDATE t SET seen = 1 WHERE k = NEW.k;"] {
+            let refused = case(&format!(
+                "CREATE TABLE t (k TEXT PRIMARY KEY, v, seen);
+                 CREATE TABLE may (what TEXT);
+                 CREATE TRIGGER refuses_insert AFTER INSERT ON t WHEN NOT EXISTS (SELECT 1 FROM may) BEGIN
+                   {writes} SELECT RAISE({raise}, 'not here') WHERE NEW.v = 'bad';
+                 END;
+                 CREATE TRIGGER refuses_update AFTER UPDATE OF v ON t WHEN NOT EXISTS (SELECT 1 FROM may) BEGIN
+                   {writes} SELECT RAISE({raise}, 'not here') WHERE NEW.v = 'bad';
+                 END;
+                 INSERT INTO t (k, v) VALUES ('old', 'good')"
+            ))
+            .leaves("may")
+            .schemas_differ()
+            .a("INSERT INTO may VALUES ('everything')")
+            .a("INSERT INTO t (k, v) VALUES ('new', 'bad'), ('fine', 'good')")
+            .a("UPDATE t SET v = 'bad' WHERE k = 'old'")
+            .meet()
+            .shows_at(B, ROWS, &["'fine', 'good'"])
+            .parks_at(B, "t", "'new'", "")
+            .parks_at(B, "t", "'old'", "")
+            .parks_at(C, "t", "'new'", "")
+            .parks_at(C, "t", "'old'", "");
+            if raise == "ROLLBACK" {
+                // It is tried again once the schema has changed.
+                refused.holds();
+                continue;
+            }
+            let better = ["'fine', 'better'", "'new', 'better'", "'old', 'better'"];
+            refused.a("UPDATE t SET v = 'better'").meet().shows(ROWS, &better).holds();
+        }
+    }
+}

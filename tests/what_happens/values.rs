@@ -66,6 +66,9 @@ fn writing_the_column_again_settles_its_conflict_and_no_other() {
         .meet()
         .shows("notes", &["'n', 'by both', 'body', 6"])
         .conflict("notes 'n' stars: 6 over 5")
+        .b("UPDATE notes SET stars = 7")
+        .meet()
+        .shows("notes", &["'n', 'by both', 'body', 7"])
         .holds();
 }
 
@@ -277,5 +280,17 @@ fn a_chain_of_answers_arrives_whole_in_whatever_order_it_is_carried() {
         .b("INSERT INTO notes VALUES ('o', 'more by b', NULL, NULL)")
         .meet()
         .shows("notes", &["'n', 'answered by b', 'body', 1", "'o', 'more by b', NULL, NULL"])
+        .holds();
+}
+
+#[test]
+fn rows_that_all_found_when_they_tracked_the_same_table_are_not_in_conflict() {
+    case(NOTES)
+        .meet()
+        .shows("notes", &["'n', 'title', 'body', 1"])
+        // And an edit of one meets no ghost of what the others found.
+        .a("UPDATE notes SET title = 'edited'")
+        .meet()
+        .shows("notes", &["'n', 'edited', 'body', 1"])
         .holds();
 }

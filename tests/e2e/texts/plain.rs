@@ -1,54 +1,54 @@
 //! What people type apart from each other, into texts of all kinds.
 
 use driftless::Value;
-use driftless_tests::{query, sql};
+use driftless_tests::{Replicas, query, sql};
 use fastrand::Rng;
 
-use super::nodes::Nodes;
+use super::nodes::{assert_body, edit, meet, replicas, set, standing};
 use super::{NOTES, body, text};
 
 #[test]
 fn what_three_type_into_one_paragraph_is_all_in_it_and_what_one_deletes_is_gone() {
-    let mut nodes = Nodes::new(3, NOTES, &body());
-    nodes.edit(0, "quick", "quick brown");
-    nodes.edit(1, "fox", "fox jumps");
-    nodes.edit(2, "The", "See! The");
-    nodes.meet();
-    nodes.assert_body("See! The quick brown fox jumps.");
-    nodes.edit(0, "quick brown ", "");
-    nodes.edit(1, "brown", "reddish brown");
-    nodes.edit(2, "jumps", "leaps");
-    nodes.meet();
-    nodes.assert_body("See! The reddish fox leaps.");
+    let mut nodes = replicas(3, NOTES, &body());
+    edit(&mut nodes, 0, "quick", "quick brown");
+    edit(&mut nodes, 1, "fox", "fox jumps");
+    edit(&mut nodes, 2, "The", "See! The");
+    meet(&mut nodes);
+    assert_body(&nodes, "See! The quick brown fox jumps.");
+    edit(&mut nodes, 0, "quick brown ", "");
+    edit(&mut nodes, 1, "brown", "reddish brown");
+    edit(&mut nodes, 2, "jumps", "leaps");
+    meet(&mut nodes);
+    assert_body(&nodes, "See! The reddish fox leaps.");
 }
 
 #[test]
 fn a_row_that_is_inserted_twice_with_one_text_has_it_once_and_goes_on_from_it() {
-    let mut nodes = Nodes::new(2, NOTES, &body());
+    let mut nodes = replicas(2, NOTES, &body());
     for node in 0..2 {
         nodes.write(node, "INSERT INTO notes (id, body) VALUES ('m', 'the same'), ('o', '')");
     }
     nodes.write(0, "UPDATE notes SET body = 'the very same' WHERE id = 'm'");
     nodes.write(1, "UPDATE notes SET body = 'the same here' WHERE id = 'm'");
-    nodes.meet();
+    meet(&mut nodes);
     assert_eq!(text(nodes.path(0), "m").as_deref(), Some("the very same here"));
     assert_eq!(text(nodes.path(0), "o").as_deref(), Some(""));
-    assert_eq!(nodes.standing(), []);
+    assert_eq!(standing(&nodes), []);
 }
 
 #[test]
 fn of_a_row_that_is_inserted_twice_with_two_texts_both_are_in_it() {
-    let mut nodes = Nodes::new(2, NOTES, &body());
+    let mut nodes = replicas(2, NOTES, &body());
     nodes.write(0, "INSERT INTO notes (id, body) VALUES ('m', 'one. ')");
     nodes.write(1, "INSERT INTO notes (id, body) VALUES ('m', 'two. ')");
-    nodes.meet();
+    meet(&mut nodes);
     let both = text(nodes.path(0), "m").expect("a text");
     assert!(both == "one. two. " || both == "two. one. ", "{both}");
 }
 
 #[test]
 fn null_and_empty_texts_come_and_go() {
-    let mut nodes = Nodes::new(2, NOTES, &body());
+    let mut nodes = replicas(2, NOTES, &body());
     for (node, written, shown) in [
         (0, "NULL", None),
         (1, "'again'", Some("again")),
@@ -58,34 +58,34 @@ fn null_and_empty_texts_come_and_go() {
         (1, "'third'", Some("third")),
     ] {
         nodes.write(node, &format!("UPDATE notes SET body = {written}"));
-        nodes.meet();
+        meet(&mut nodes);
         assert_eq!(text(nodes.path(1 - node), "n").as_deref(), shown, "after {written}");
-        assert_eq!(nodes.standing(), []);
+        assert_eq!(standing(&nodes), []);
     }
-    nodes.edit(0, "third", "the third");
-    nodes.edit(1, "third", "third time");
-    nodes.meet();
-    nodes.assert_body("the third time");
+    edit(&mut nodes, 0, "third", "the third");
+    edit(&mut nodes, 1, "third", "third time");
+    meet(&mut nodes);
+    assert_body(&nodes, "the third time");
 }
 
 #[test]
 fn what_is_typed_into_a_text_that_another_makes_null_is_kept_beside_the_null() {
-    let mut nodes = Nodes::new(2, NOTES, &body());
-    nodes.edit(0, "fox", "fox runs");
+    let mut nodes = replicas(2, NOTES, &body());
+    edit(&mut nodes, 0, "fox", "fox runs");
     nodes.write(1, "UPDATE notes SET body = NULL");
-    nodes.meet();
-    let mut standing = nodes.standing();
+    meet(&mut nodes);
+    let mut standing = standing(&nodes);
     standing.sort_by_key(ToString::to_string);
     assert_eq!(standing, [Value::text("The quick fox runs."), Value::Null]);
     // Typing goes on where the text shows; where it does not, a text is written.
     nodes.write(0, "UPDATE notes SET body = 'The quick fox runs on.'");
-    nodes.meet();
-    nodes.assert_body("The quick fox runs on.");
+    meet(&mut nodes);
+    assert_body(&nodes, "The quick fox runs on.");
 }
 
 #[test]
 fn what_is_no_text_is_a_plain_value_in_a_text_column() {
-    let mut nodes = Nodes::new(
+    let mut nodes = replicas(
         2,
         "CREATE TABLE notes (id TEXT PRIMARY KEY, body BLOB);
         INSERT INTO notes VALUES ('n', 'text')",
@@ -99,20 +99,20 @@ fn what_is_no_text_is_a_plain_value_in_a_text_column() {
         ("x''", "x''"),
     ] {
         nodes.write(0, &format!("UPDATE notes SET body = {written}"));
-        nodes.meet();
+        meet(&mut nodes);
         assert_eq!(query(nodes.path(1), "SELECT body FROM notes"), [shown]);
         nodes.write(1, "UPDATE notes SET body = 'a text again'");
-        nodes.meet();
-        nodes.edit(0, "text", "long text");
-        nodes.edit(1, "again", "now");
-        nodes.meet();
-        nodes.assert_body("a long text now");
+        meet(&mut nodes);
+        edit(&mut nodes, 0, "text", "long text");
+        edit(&mut nodes, 1, "again", "now");
+        meet(&mut nodes);
+        assert_body(&nodes, "a long text now");
     }
     // Beside a text that is edited it is a conflict.
     nodes.write(0, "UPDATE notes SET body = 7");
-    nodes.edit(1, "now", "here");
-    nodes.meet();
-    let mut standing = nodes.standing();
+    edit(&mut nodes, 1, "now", "here");
+    meet(&mut nodes);
+    let mut standing = standing(&nodes);
     standing.sort_by_key(ToString::to_string);
     assert_eq!(standing, [Value::text("a long text here"), Value::Integer(7)]);
 }
@@ -120,45 +120,45 @@ fn what_is_no_text_is_a_plain_value_in_a_text_column() {
 #[test]
 fn nul_line_ends_and_characters_of_all_lengths_arrive_as_they_are() {
     let odd = "\0NUL\0 \r\nCRLF\r\n\tü日𝄞 👩‍👩‍👧‍👦 e\u{301} \u{feff}\u{fffd}\u{10ffff} '\"\\\0";
-    let mut nodes = Nodes::new(3, NOTES, &body());
-    nodes.set(0, odd);
-    nodes.meet();
-    nodes.assert_body(odd);
-    nodes.edit(0, "\0NUL", "\0\0NUL");
-    nodes.edit(1, "👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦👨‍👦");
-    nodes.edit(2, "\r\n\t", "\n\t𝄞");
-    nodes.meet();
+    let mut nodes = replicas(3, NOTES, &body());
+    set(&mut nodes, 0, odd);
+    meet(&mut nodes);
+    assert_body(&nodes, odd);
+    edit(&mut nodes, 0, "\0NUL", "\0\0NUL");
+    edit(&mut nodes, 1, "👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦👨‍👦");
+    edit(&mut nodes, 2, "\r\n\t", "\n\t𝄞");
+    meet(&mut nodes);
     let expected = odd.replacen("\0NUL", "\0\0NUL", 1).replace("👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦👨‍👦").replace("\r\n\t", "\n\t𝄞");
-    nodes.assert_body(&expected);
+    assert_body(&nodes, &expected);
 }
 
 #[test]
 fn a_row_that_is_deleted_while_others_type_comes_back_with_all_that_they_typed() {
-    let mut nodes = Nodes::new(3, NOTES, &body());
+    let mut nodes = replicas(3, NOTES, &body());
     nodes.write(0, "DELETE FROM notes");
-    nodes.edit(1, "quick", "quick brown");
-    nodes.edit(2, "fox", "fox lives");
-    nodes.meet();
-    nodes.assert_body("The quick brown fox lives.");
+    edit(&mut nodes, 1, "quick", "quick brown");
+    edit(&mut nodes, 2, "fox", "fox lives");
+    meet(&mut nodes);
+    assert_body(&nodes, "The quick brown fox lives.");
     // Where the delete wins nobody sees it, and it is whole when the row is written again.
-    let mut nodes = Nodes::new(2, NOTES, &body().deletes_win());
+    let mut nodes = replicas(2, NOTES, &body().deletes_win());
     nodes.write(0, "DELETE FROM notes");
-    nodes.edit(1, "fox", "fox lives");
-    nodes.meet();
+    edit(&mut nodes, 1, "fox", "fox lives");
+    meet(&mut nodes);
     assert_eq!(query(nodes.path(1), "SELECT * FROM notes"), [""; 0]);
     nodes.write(0, "INSERT INTO notes (id, body) VALUES ('n', 'A quick fox.')");
-    nodes.meet();
-    nodes.assert_body("A quick fox.");
+    meet(&mut nodes);
+    assert_body(&nodes, "A quick fox.");
 }
 
 #[test]
 fn a_text_goes_on_being_edited_while_its_row_is_parked() {
     let statements = "CREATE TABLE notes (id TEXT PRIMARY KEY, nick TEXT UNIQUE, body TEXT UNIQUE)";
-    let mut nodes = Nodes::new(3, statements, &body());
+    let mut nodes = replicas(3, statements, &body());
     nodes.write(0, "INSERT INTO notes VALUES ('a', 'x', 'the first')");
     nodes.write(1, "INSERT INTO notes VALUES ('n', 'x', 'One.')");
-    nodes.edit(1, "One.", "One. Two.");
-    let parked = |nodes: &Nodes| -> Vec<String> {
+    edit(&mut nodes, 1, "One.", "One. Two.");
+    let parked = |nodes: &Replicas| -> Vec<String> {
         let parked = (0..3).map(|n| driftless::parked(nodes.path(n)).expect("the parked rows"));
         parked
             .flatten()
@@ -168,46 +168,46 @@ fn a_text_goes_on_being_edited_while_its_row_is_parked() {
             .collect()
     };
     // It is still in the table of the third, that has not heard of the other.
-    let log = nodes.nodes[1].changesets_after(0).expect("changesets");
-    nodes.nodes[2].turn(log).expect("applied");
-    nodes.courier.carry(&mut nodes.nodes[..2].iter_mut().collect::<Vec<_>>());
+    let log = nodes.node(1).changesets_after(0).expect("changesets");
+    nodes.node(2).turn(log).expect("applied");
+    nodes.carry_among(2);
     assert_eq!(parked(&nodes), ["'One. Two.'"; 2]);
-    nodes.edit(2, "One.", "Zero. One.");
-    nodes.meet();
+    edit(&mut nodes, 2, "One.", "Zero. One.");
+    meet(&mut nodes);
     assert_eq!(parked(&nodes), ["'Zero. One. Two.'"; 3]);
     // A UNIQUE text: the one becomes what the other is by merging.
     nodes.write(2, "UPDATE notes SET nick = 'y', body = 'One. Two!' WHERE id = 'a'");
-    nodes.meet();
-    nodes.assert_body("Zero. One. Two.");
-    nodes.edit(0, "Zero. ", "");
-    nodes.edit(1, "Two.", "Two!");
-    nodes.meet();
+    meet(&mut nodes);
+    assert_body(&nodes, "Zero. One. Two.");
+    edit(&mut nodes, 0, "Zero. ", "");
+    edit(&mut nodes, 1, "Two.", "Two!");
+    meet(&mut nodes);
     assert_eq!(parked(&nodes), ["'One. Two!'"; 3]);
     nodes.write(2, "UPDATE notes SET body = 'Other.' WHERE id = 'a'");
-    nodes.meet();
-    nodes.edit(0, "One", "1");
-    nodes.edit(2, "Two", "2");
-    nodes.meet();
-    nodes.assert_body("1. 2!");
+    meet(&mut nodes);
+    edit(&mut nodes, 0, "One", "1");
+    edit(&mut nodes, 2, "Two", "2");
+    meet(&mut nodes);
+    assert_body(&nodes, "1. 2!");
 }
 
 #[test]
 fn what_changes_beside_a_text_neither_reads_its_document_nor_writes_it() {
-    let mut nodes = Nodes::new(2, NOTES, &body());
-    nodes.edit(0, "quick", "quick brown");
-    nodes.meet();
+    let mut nodes = replicas(2, NOTES, &body());
+    edit(&mut nodes, 0, "quick", "quick brown");
+    meet(&mut nodes);
     for node in 0..2 {
         sql(nodes.path(node), "UPDATE _driftless_text_updates SET body = x'ff'");
     }
     nodes.write(0, "UPDATE notes SET done = 1");
     nodes.write(1, "UPDATE notes SET title = 'other'");
-    nodes.meet();
-    nodes.assert_body("The quick brown fox.");
+    meet(&mut nodes);
+    assert_body(&nodes, "The quick brown fox.");
     nodes.write(1, "DELETE FROM notes");
-    nodes.meet();
+    meet(&mut nodes);
     // And what does ask it says so, and is captured anew.
     sql(nodes.path(0), "INSERT INTO notes (id, body) VALUES ('n', 'anew')");
-    nodes.nodes[0].turn(Vec::new()).expect("captured");
+    nodes.node(0).turn(Vec::new()).expect("captured");
     let mended = driftless::status(nodes.path(0)).expect("a status").mended;
     assert!(mended.is_some_and(|mended| mended.contains("notes ['n'] could not be read")));
     assert_eq!(text(nodes.path(0), "n").as_deref(), Some("anew"));
@@ -216,11 +216,11 @@ fn what_changes_beside_a_text_neither_reads_its_document_nor_writes_it() {
 #[test]
 fn a_text_that_two_edit_thousands_of_times_stays_small() {
     let edits: usize = std::env::var("DRIFTLESS_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
-    let mut nodes = Nodes::new(2, NOTES, &body());
+    let mut nodes = replicas(2, NOTES, &body());
     let mut rng = Rng::with_seed(7);
     let words = ["river", "stone", "lantern", "quiet", "orbit", "meadow", "𝄞", "größer", "日本"];
-    nodes.set(0, &words.repeat(40).join(" "));
-    nodes.meet();
+    set(&mut nodes, 0, &words.repeat(40).join(" "));
+    meet(&mut nodes);
     for n in 0..edits {
         let node = n / 7 % 2;
         let mut chars: Vec<char> = text(nodes.path(node), "n").expect("a text").chars().collect();
@@ -231,12 +231,12 @@ fn a_text_that_two_edit_thousands_of_times_stays_small() {
             let word = rng.choice(words).expect("a word");
             chars.splice(at..at, word.chars().take(rng.usize(1..6)));
         }
-        nodes.set(node, &chars.into_iter().collect::<String>());
+        set(&mut nodes, node, &chars.into_iter().collect::<String>());
         if n % (edits / 6) == 49 {
-            nodes.meet();
+            meet(&mut nodes);
         }
     }
-    nodes.meet();
+    meet(&mut nodes);
     let size = |select: &str| query(nodes.path(0), select).concat().parse::<usize>().expect("a number");
     let documents = size("SELECT sum(length(body)) FROM _driftless_text_updates");
     let row = size("SELECT sum(length(body)) FROM _driftless_documents");

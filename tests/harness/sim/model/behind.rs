@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Known, Row, RowId, Snapshot, difference};
+use super::shown::{Known, Row, RowId, Snapshot, difference};
 
 /// Rows of which it is not known whether they were captured, and all that their documents may hold: `None` for no row.
 #[derive(Debug, Clone, Default)]

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 
 use super::super::always::unreadable;
 use super::super::world::Checked;
-use super::{Known, Model, state};
+use super::Model;
+use super::shown::{Known, state};
 
 /// What was known before a capture.
 #[derive(Debug)]
