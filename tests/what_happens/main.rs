@@ -1,5 +1,6 @@
 //! What happens when: the rules of merging, a case each. The modules are their subjects, the names of the tests the
-//! rules; how a case is written and run is told in `case.rs`.
+//! rules. README.md lists the rules with their tests, and `page` holds it to that; `case.rs` says how a case is written
+//! and run.
 
 mod case;
 
@@ -9,6 +10,7 @@ mod deletes;
 mod inserted_over;
 mod keys;
 mod kinds;
+mod page;
 mod references;
 mod schema;
 mod triggers;
