@@ -1,5 +1,6 @@
 //! What happens when: the rules of merging, a case each. The modules are their subjects, the names of the tests the
-//! rules; how a case is written is told in `case.rs`, and how it is run in `case/play.rs`.
+//! rules. README.md lists the rules with their tests, and `page` holds it to that; `case.rs` says how a case is written,
+//! `case/play.rs` how it is run.
 
 mod case;
 
@@ -11,6 +12,7 @@ mod inserted_over;
 mod keys;
 mod kinds;
 mod odd_schemas;
+mod page;
 mod rebuilt;
 mod references;
 mod renames;
