@@ -20,7 +20,7 @@ use crate::env::{ids, now};
 use crate::error::{Doing, Error, Result};
 use crate::schema::{definitions, introspect, lifecycle, unchanged};
 use crate::store::tables::{self, DEFINITIONS, State};
-use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress};
+use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress, sql};
 
 /// Looks whether everything is there and mends what is not. `whole`: the schema too, which costs a millisecond.
 /// Returns whether anything was mended; then the triggers must be looked at, and the replica's id may be another.
@@ -127,12 +127,14 @@ fn lost(tx: &Transaction<'_>) -> Result<Option<&'static str>> {
 
 /// Whether documents have definitions that nobody is about to show.
 fn has_definitions(tx: &Transaction<'_>) -> Result<bool> {
-    tx.prepare_cached(
+    sql::one(
+        tx,
+        "looking at the side tables",
         "SELECT EXISTS (SELECT 1 FROM _driftless_rows WHERE tbl = ?1)
          AND NOT EXISTS (SELECT 1 FROM _driftless_refresh WHERE tbl = ?1)",
+        [DEFINITIONS],
+        sql::first,
     )
-    .and_then(|mut statement| statement.query_row([DEFINITIONS], |row| row.get(0)))
-    .doing("looking at the side tables")
 }
 
 /// Begins again as a new replica that holds nothing: every row is found anew, and those that were written and not sent
@@ -199,16 +201,14 @@ fn regain_tables(tx: &Transaction<'_>) -> Result<()> {
         "_driftless_definitions",
         TableOptions::default(),
     )?;
-    let mut statement = tx
-        .prepare(
-            "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'
+    let triggers: Vec<(String, String)> = sql::list(
+        tx,
+        doing,
+        "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'
              AND name GLOB '_driftless_[0-9]*_insert' ORDER BY name",
-        )
-        .doing(doing)?;
-    let triggers: Vec<(String, String)> = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     for (trigger, spelled) in triggers {
         let number = trigger.strip_prefix(store::PREFIX).and_then(|rest| rest.strip_suffix("_insert"));
         let Some(id) = number.and_then(|number| number.parse().ok()) else { continue };

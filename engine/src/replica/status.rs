@@ -23,7 +23,7 @@ use crate::schema::inventory::Inventory;
 use crate::schema::tracking::rule::{self, Rule};
 use crate::schema::{Catalog, Table, column_names, introspect, rename_questions, triggers};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
-use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
+use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote, sql};
 
 /// How a file is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,11 +284,7 @@ impl Counts {
         let by_table = |table: &str| -> Result<HashMap<i64, u64>> {
             let doing = "reading the status";
             let sql = format!("SELECT tbl, count(*) FROM {table} GROUP BY tbl");
-            let mut statement = connection.prepare(&sql).doing(doing)?;
-            let rows = statement
-                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
-                .doing(doing)?;
-            rows.collect::<rusqlite::Result<_>>().doing(doing)
+            sql::list(connection, doing, &sql, [], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
         };
         Ok(Self {
             documents: by_table("_driftless_rows")?,
@@ -399,9 +395,8 @@ fn local_only(connection: &Connection, table: &Table) -> Result<u64> {
 }
 
 fn lag(connection: &Connection, acked: u64) -> Result<u64> {
-    let marked: Option<i64> = connection
-        .query_row("SELECT min(at) FROM _driftless_dirty", [], |row| row.get(0))
-        .doing("reading the status")?;
+    let marked: Option<i64> =
+        sql::one(connection, "reading the status", "SELECT min(at) FROM _driftless_dirty", [], sql::first)?;
     let unsent = outbox::read(connection, acked, 1)?.first().map(|changeset| changeset.header.time);
     let oldest = marked.into_iter().chain(unsent).min();
     Ok(oldest.map_or(0, |oldest| (now() - oldest).max(1) as u64))

@@ -3,24 +3,24 @@
 use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
-use super::Bind;
+use super::{Bind, sql, writers};
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Result};
 
 /// Whether no conflict is known: then a row without conflicts has nothing to be forgotten.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
-    connection
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_conflicts)")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .doing("reading the conflicts")
+    Ok(!sql::exists(connection, "reading the conflicts", "SELECT 1 FROM _driftless_conflicts", [])?)
 }
 
 /// Replaces what is known of one row.
 pub(crate) fn put(tx: &Transaction<'_>, table: i64, key: &RowKey, state: &RowState<'_>) -> Result<()> {
     let doing = "writing the conflicts";
-    tx.prepare_cached("DELETE FROM _driftless_conflicts WHERE tbl = ?1 AND key = ?2")
-        .and_then(|mut statement| statement.execute((table, key.as_bytes())))
-        .doing(doing)?;
+    sql::exec(
+        tx,
+        doing,
+        "DELETE FROM _driftless_conflicts WHERE tbl = ?1 AND key = ?2",
+        (table, key.as_bytes()),
+    )?;
     // What stands in a row that is deleted shows again when the row comes back.
     if !state.alive || !state.is_in_conflict() {
         return Ok(());
@@ -35,7 +35,7 @@ pub(crate) fn put(tx: &Transaction<'_>, table: i64, key: &RowKey, state: &RowSta
     for column in state.columns.iter().filter(|column| !column.kept.is_empty()) {
         let all = std::iter::once((true, &column.shown)).chain(column.kept.iter().map(|kept| (false, kept)));
         for (shown, standing) in all {
-            let writer = standing.writer.get() as i64;
+            let writer = writers::stored(standing.writer);
             let (key, name, value) = (key.as_bytes(), &*column.name, Bind(&standing.value));
             insert.execute((table, key, &pk, name, shown, value, standing.time, writer)).doing(doing)?;
         }

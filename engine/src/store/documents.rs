@@ -1,8 +1,9 @@
 //! `_driftless_rows` and `_driftless_documents`: row key → row document.
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
-use crate::error::{Doing, Result};
+use super::sql;
+use crate::error::Result;
 
 /// A stored document and its number.
 #[derive(Debug)]
@@ -13,58 +14,71 @@ pub(crate) struct Stored {
 
 /// The document of a row, if it has one.
 pub(crate) fn get(connection: &Connection, table: i64, key: &[u8]) -> Result<Option<Stored>> {
-    connection
-        .prepare_cached(
-            "SELECT d.id, d.body FROM _driftless_rows r JOIN _driftless_documents d ON d.id = r.doc
+    sql::opt(
+        connection,
+        "reading a row document",
+        "SELECT d.id, d.body FROM _driftless_rows r JOIN _driftless_documents d ON d.id = r.doc
              WHERE r.tbl = ?1 AND r.key = ?2",
-        )
-        .and_then(|mut statement| {
-            statement
-                .query_row((table, key), |row| Ok(Stored { id: row.get(0)?, body: row.get(1)? }))
-                .optional()
-        })
-        .doing("reading a row document")
+        (table, key),
+        |row| Ok(Stored { id: row.get(0)?, body: row.get(1)? }),
+    )
 }
 
 /// The keys of all rows of a table that have a document, ascending.
 pub(crate) fn keys(connection: &Connection, table: i64) -> Result<Vec<Vec<u8>>> {
     let doing = "reading the keys of documents";
-    let mut statement = connection
-        .prepare_cached("SELECT key FROM _driftless_rows WHERE tbl = ?1 ORDER BY key")
-        .doing(doing)?;
-    statement.query_map([table], |row| row.get(0)).and_then(|keys| keys.collect()).doing(doing)
+    sql::list(
+        connection,
+        doing,
+        "SELECT key FROM _driftless_rows WHERE tbl = ?1 ORDER BY key",
+        [table],
+        sql::first,
+    )
 }
 
 /// Stores the document of a row that has none.
 pub(crate) fn insert(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
-    let id = tx
-        .prepare_cached("INSERT INTO _driftless_documents (body) VALUES (?1)")
-        .and_then(|mut statement| statement.insert([body]))
-        .doing("storing a row document")?;
-    tx.prepare_cached("INSERT INTO _driftless_rows (tbl, key, doc) VALUES (?1, ?2, ?3)")
-        .and_then(|mut statement| statement.execute((table, key, id)))
-        .doing("storing a row document")?;
+    let id = sql::insert(
+        tx,
+        "storing a row document",
+        "INSERT INTO _driftless_documents (body) VALUES (?1)",
+        [body],
+    )?;
+    sql::exec(
+        tx,
+        "storing a row document",
+        "INSERT INTO _driftless_rows (tbl, key, doc) VALUES (?1, ?2, ?3)",
+        (table, key, id),
+    )?;
     Ok(())
 }
 
 /// Stores a document anew.
 pub(crate) fn update(tx: &Transaction<'_>, id: i64, body: &[u8]) -> Result<()> {
-    tx.prepare_cached("UPDATE _driftless_documents SET body = ?2 WHERE id = ?1")
-        .and_then(|mut statement| statement.execute((id, body)))
-        .doing("storing a row document")?;
+    sql::exec(
+        tx,
+        "storing a row document",
+        "UPDATE _driftless_documents SET body = ?2 WHERE id = ?1",
+        (id, body),
+    )?;
     Ok(())
 }
 
 /// Forgets a row's document: it is damaged.
 pub(crate) fn forget(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
-    let doing = "forgetting a row document";
-    tx.execute(
+    sql::exec(
+        tx,
+        "forgetting a row document",
         "DELETE FROM _driftless_documents WHERE id IN
          (SELECT doc FROM _driftless_rows WHERE tbl = ?1 AND key = ?2)",
         (table, key),
-    )
-    .doing(doing)?;
-    tx.execute("DELETE FROM _driftless_rows WHERE tbl = ?1 AND key = ?2", (table, key)).doing(doing)?;
+    )?;
+    sql::exec(
+        tx,
+        "forgetting a row document",
+        "DELETE FROM _driftless_rows WHERE tbl = ?1 AND key = ?2",
+        (table, key),
+    )?;
     Ok(())
 }
 

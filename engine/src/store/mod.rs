@@ -28,6 +28,7 @@ pub(crate) mod progress;
 pub(crate) mod quarantine;
 pub(crate) mod renames;
 pub(crate) mod settled;
+pub(crate) mod sql;
 pub(crate) mod tables;
 pub(crate) mod texts;
 pub(crate) mod writers;

@@ -9,7 +9,7 @@ use crate::error::{Doing, Result};
 use crate::replica::Replica;
 use crate::store::dirty::Why;
 use crate::store::tables::{self, State};
-use crate::store::{Bind, backlog, outbox, parked, quote, texts};
+use crate::store::{Bind, backlog, outbox, parked, quote, sql, texts};
 
 /// One remedy.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
         }
         Remedy::DropWaiting(id) => {
             done.say("dropped changesets from the inbox that cannot be read: they come again");
-            tx.execute("DELETE FROM _driftless_inbox WHERE id = ?1", [id]).doing(DOING)?;
+            sql::exec(tx, DOING, "DELETE FROM _driftless_inbox WHERE id = ?1", [id])?;
             Ok(())
         }
         Remedy::DropSnapshots => {

@@ -15,7 +15,7 @@ use super::{Limit, units};
 use crate::error::{Doing, Error, Result};
 use crate::schema::constraints::Reference;
 use crate::schema::{Catalog, Child, Target, Tracked};
-use crate::store::{documents, quote, value};
+use crate::store::{documents, quote, sql, value};
 
 /// A table is read so many times for the children of some rows; the next time all of its pairs are written down, which
 /// costs about as much.
@@ -264,8 +264,7 @@ fn write_pairs(tx: &Transaction<'_>, parent: &Tracked, tracked: &Tracked, child:
     )
     .doing(doing)?;
     let numbers = (child.table, child.reference as i64);
-    tx.execute("DELETE FROM temp._driftless_pairs WHERE tbl = ?1 AND reference = ?2", numbers)
-        .doing(doing)?;
+    sql::exec(tx, doing, "DELETE FROM temp._driftless_pairs WHERE tbl = ?1 AND reference = ?2", numbers)?;
     {
         let mut insert =
             tx.prepare("INSERT INTO temp._driftless_pairs VALUES (?1, ?2, ?3, ?4)").doing(doing)?;

@@ -34,10 +34,10 @@ use std::time::Duration;
 use driftless_protocol::RowKey;
 use rusqlite::Transaction;
 
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::schema::{Catalog, Tracked};
 use crate::store::tables::DEFINITIONS;
-use crate::store::{bases, claims, conflicts, parked};
+use crate::store::{bases, claims, conflicts, parked, sql};
 use crate::turn::apply::Touched;
 use crate::turn::changes::ChangedRow;
 pub(crate) use ahead::Ahead;
@@ -203,13 +203,13 @@ impl<'a> Materializer<'a> {
     fn announce(&mut self) -> Result<()> {
         self.keep_rows()?;
         let doing = "announcing our own writes to the triggers";
-        self.tx.execute("INSERT INTO _driftless_applying (one) VALUES (1)", []).doing(doing)?;
+        sql::exec(self.tx, doing, "INSERT INTO _driftless_applying (one) VALUES (1)", [])?;
         Ok(())
     }
 
     fn renounce(&self) -> Step<()> {
         let doing = "announcing our own writes to the triggers";
-        self.tx.execute("DELETE FROM _driftless_applying", []).doing(doing)?;
+        sql::exec(self.tx, doing, "DELETE FROM _driftless_applying", [])?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::write::{Effect, Wrote};
 use crate::error::{Doing, Result};
 use crate::schema::constraints::Reference;
 use crate::schema::{Catalog, Child, Target, Tracked};
-use crate::store::{Bind, quote, value};
+use crate::store::{Bind, quote, sql, value};
 
 /// Above so many rows of one table, all of its rows are looked at in one query instead.
 const MOST_ROWS: usize = 50_000;
@@ -344,21 +344,14 @@ fn read_columns(
     let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Vec<Value<'static>>> {
         (0..columns.len()).map(|at| Ok(value(row.get_ref(at)?).into_owned())).collect()
     };
-    let values = tx
-        .prepare_cached(&sql)
-        .and_then(|mut select| {
-            select.query_row(params_from_iter(key_values.iter().map(Bind)), read).optional()
-        })
-        .doing(doing)?;
+    let values = sql::opt(tx, doing, &sql, params_from_iter(key_values.iter().map(Bind)), read)?;
     Ok(values.filter(|values| !values.contains(&Value::Null)))
 }
 
 /// Whether a row is in its table.
 pub(super) fn is_there(tx: &Transaction<'_>, tracked: &Tracked, key: &RowKey) -> Result<bool> {
     let key_values = key.values();
-    tx.prepare_cached(&tracked.select)
-        .and_then(|mut select| select.exists(params_from_iter(key_values.iter().map(Bind))))
-        .doing("looking for a row")
+    sql::exists(tx, "looking for a row", &tracked.select, params_from_iter(key_values.iter().map(Bind)))
 }
 
 /// Whether a row has these values in the columns of a target.
@@ -374,9 +367,7 @@ pub(super) fn has_values(
         quote(&tracked.table.spelled),
         equal.collect::<Vec<_>>().join(" AND ")
     );
-    tx.prepare_cached(&sql)
-        .and_then(|mut select| select.exists(params_from_iter(values.iter().map(Bind))))
-        .doing("looking for what a row refers to")
+    sql::exists(tx, "looking for what a row refers to", &sql, params_from_iter(values.iter().map(Bind)))
 }
 
 /// The keys of the rows that have the values that a row refers to; `None` for one whose key cannot travel.
