@@ -102,6 +102,30 @@ pub(crate) fn take_refresh(
     Ok(requests)
 }
 
+/// How many documents are still to be materialized anew, those of the definitions of the space left out.
+pub(crate) fn to_show(connection: &Connection) -> Result<u64> {
+    let query = "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1";
+    sql::one(connection, "reading what to materialize anew", query, [], sql::number)
+}
+
+/// Whether a table has documents, and none of them is to be materialized anew.
+pub(crate) fn has_none_to_show(connection: &Connection, table: i64) -> Result<bool> {
+    let query = "SELECT 1 FROM _driftless_rows WHERE tbl = ?1
+                 AND NOT EXISTS (SELECT 1 FROM _driftless_refresh WHERE tbl = ?1)";
+    sql::exists(connection, "reading what to materialize anew", query, [table])
+}
+
+/// Lists every definition of the space that is there to be looked at.
+pub(crate) fn look_at_definitions(tx: &Transaction<'_>) -> Result<()> {
+    sql::exec(
+        tx,
+        "listing the definitions to be looked at",
+        "INSERT INTO _driftless_backlog (tbl, first, at, k0) SELECT 1, 0, 0, name FROM _driftless_definitions",
+        [],
+    )?;
+    Ok(())
+}
+
 /// Whether a document is still to be materialized anew.
 pub(crate) fn is_to_refresh(connection: &Connection, table: i64, key: &[u8]) -> Result<bool> {
     sql::exists(

@@ -38,11 +38,33 @@ pub(crate) fn holders(connection: &Connection, table: i64, rule: &str, value: &[
 
 /// A row is parked no longer, or for another reason.
 pub(crate) fn remove(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<()> {
+    remove_as(tx, table, key.as_bytes())
+}
+
+/// The same of a row that is parked under these bytes.
+pub(crate) fn remove_as(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
     sql::exec(
         tx,
         "forgetting the claims of a parked row",
         "DELETE FROM _driftless_claims WHERE tbl = ?1 AND key = ?2",
-        (table, key.as_bytes()),
+        (table, key),
     )?;
     Ok(())
+}
+
+/// Nobody claims anything any more.
+pub(crate) fn clear(tx: &Transaction<'_>) -> Result<()> {
+    sql::exec(tx, "forgetting the claims of parked rows", "DELETE FROM _driftless_claims", [])?;
+    Ok(())
+}
+
+/// Every value that a parked row holds: the table, the key's bytes, the value; by table, key and index.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<(i64, Vec<u8>, Vec<u8>)>> {
+    sql::list(
+        connection,
+        "reading the claims of parked rows",
+        "SELECT tbl, key, value FROM _driftless_claims ORDER BY tbl, key, rule, value",
+        [],
+        |row| row.try_into(),
+    )
 }

@@ -151,6 +151,11 @@ fn read_log(connection: &Connection, sql: &str, limit: usize) -> Result<Vec<Mark
     Ok(marks)
 }
 
+/// When the oldest write was made that is marked, in milliseconds since 1970; `None` if none is.
+pub(crate) fn oldest(connection: &Connection) -> Result<Option<i64>> {
+    sql::one(connection, "reading the dirty log", "SELECT min(at) FROM _driftless_dirty", [], sql::first)
+}
+
 /// Forgets all marks up to `id`.
 pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
     sql::exec(tx, "draining the dirty log", "DELETE FROM _driftless_dirty WHERE id <= ?1", [id])?;

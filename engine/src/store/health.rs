@@ -1,12 +1,13 @@
 //! Whether the side tables are all there, as this version makes them. They lie in the user's file, and users drop, empty
 //! and alter tables. What is expected is read from a database in memory that was made by the very same statements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 use rusqlite::{Connection, Transaction};
 
-use super::{migrations, quote, sql};
+use super::sql::{self, Number};
+use super::{migrations, quote};
 use crate::error::{Doing, Error, Result};
 
 /// Something of the schema that belongs to us.
@@ -122,4 +123,36 @@ fn schema_of(connection: &Connection) -> Result<(Vec<Object>, Columns)> {
 /// Whether a table has any row.
 pub(crate) fn has_rows(connection: &Connection, table: &str) -> Result<bool> {
     sql::exists(connection, "looking at the side tables", &format!("SELECT 1 FROM {}", quote(table)), [])
+}
+
+/// How many rows of a side table are about each table, by the table's number.
+pub(crate) fn rows_by_table(connection: &Connection, table: &str) -> Result<HashMap<i64, u64>> {
+    let query = format!("SELECT tbl, count(*) FROM {} GROUP BY tbl", quote(table));
+    sql::list(connection, "counting the rows of side tables", &query, [], |row| {
+        row.get(1).map(|Number(count)| count).and_then(|count| Ok((row.get(0)?, count)))
+    })
+}
+
+/// Empties every side table that holds what came from documents, or is to become of them.
+pub(crate) fn empty_documents(tx: &Transaction<'_>) -> Result<()> {
+    for table in [
+        "rows",
+        "documents",
+        "bases",
+        "texts",
+        "text_updates",
+        "text_bases",
+        "outbox",
+        "inbox",
+        "snapshot",
+        "progress",
+        "conflicts",
+        "parked",
+        "claims",
+        "quarantine",
+        "refresh",
+    ] {
+        sql::exec(tx, "starting over", &format!("DELETE FROM _driftless_{table}"), [])?;
+    }
+    Ok(())
 }

@@ -82,6 +82,40 @@ pub(crate) fn forget_one(tx: &Transaction<'_>, replica: ReplicaId, seq: Seq) -> 
     Ok(())
 }
 
+/// A changeset as it is stored, right or not.
+#[derive(Debug)]
+pub(crate) struct Stored<'r> {
+    pub(crate) id: i64,
+    pub(crate) replica: &'r [u8],
+    pub(crate) seq: i64,
+    pub(crate) part: i64,
+    pub(crate) frame: &'r [u8],
+}
+
+/// Shows everything that waits, as it is stored.
+pub(crate) fn each_stored(
+    connection: &Connection,
+    mut see: impl FnMut(Stored<'_>) -> Result<()>,
+) -> Result<()> {
+    let doing = "verifying the inbox";
+    let query = "SELECT id, replica, seq, part, changeset FROM _driftless_inbox";
+    sql::each(connection, doing, query, [], |row| {
+        see(Stored {
+            id: row.get(0).doing(doing)?,
+            replica: sql::blob(row, 1).doing(doing)?,
+            seq: row.get(2).doing(doing)?,
+            part: row.get(3).doing(doing)?,
+            frame: sql::blob(row, 4).doing(doing)?,
+        })
+    })
+}
+
+/// Forgets a changeset that cannot be read.
+pub(crate) fn forget_stored(tx: &Transaction<'_>, id: i64) -> Result<()> {
+    sql::exec(tx, "emptying the inbox", "DELETE FROM _driftless_inbox WHERE id = ?1", [id])?;
+    Ok(())
+}
+
 /// Forgets everything of `replica` up to `seq`.
 pub(crate) fn forget(tx: &Transaction<'_>, replica: ReplicaId, seq: u64) -> Result<()> {
     sql::exec(
@@ -144,4 +178,12 @@ pub(crate) fn forget_snapshot(tx: &Transaction<'_>, snapshot: &[u8; 16]) -> Resu
 pub(crate) fn forget_snapshots(tx: &Transaction<'_>) -> Result<()> {
     sql::exec(tx, "forgetting a snapshot", "DELETE FROM _driftless_snapshot", [])?;
     Ok(())
+}
+
+/// Shows every part of every snapshot, as it is stored.
+pub(crate) fn each_part(connection: &Connection, mut see: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let doing = "verifying the inbox";
+    sql::each(connection, doing, "SELECT part FROM _driftless_snapshot", [], |row| {
+        see(sql::blob(row, 0).doing(doing)?)
+    })
 }

@@ -7,6 +7,7 @@
 //!
 //! May use `document`, `file` and what is below them. Begin with `migrations.rs`, which has the tables' statements.
 
+pub(crate) mod applying;
 pub(crate) mod backlog;
 pub(crate) mod bases;
 pub(crate) mod claims;

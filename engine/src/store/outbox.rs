@@ -11,7 +11,7 @@ use super::sql::{self, Number};
 use crate::error::{Doing, Error, Result};
 
 /// Parts as stored: 0 whole, 1 more follow, 2 last.
-pub(super) fn part_number(part: Part) -> i64 {
+pub(crate) fn part_number(part: Part) -> i64 {
     match part {
         Part::Whole => 0,
         Part::More => 1,
@@ -113,4 +113,16 @@ pub(crate) fn waiting(connection: &Connection, seq: u64) -> Result<(u64, u64)> {
             Ok((count, bytes))
         },
     )
+}
+
+/// Shows every changeset as it is stored, right or not, in order: seq, part, bytes.
+pub(crate) fn each_stored(
+    connection: &Connection,
+    mut see: impl FnMut(i64, i64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let doing = "verifying the outbox";
+    let query = "SELECT seq, part, changeset FROM _driftless_outbox ORDER BY seq";
+    sql::each(connection, doing, query, [], |row| {
+        see(row.get(0).doing(doing)?, row.get(1).doing(doing)?, sql::blob(row, 2).doing(doing)?)
+    })
 }

@@ -178,3 +178,17 @@ pub(crate) fn is_listed(connection: &Connection, table: i64, key: &RowKey) -> Re
         (table, key.as_bytes()),
     )
 }
+
+/// A row that is parked: the table, the key's bytes, the stage, the constraint.
+pub(crate) type Judged = (i64, Vec<u8>, i64, Option<String>);
+
+/// Every row that a constraint keeps out of its table, those left out that only cannot travel.
+pub(crate) fn judged(connection: &Connection) -> Result<Vec<Judged>> {
+    sql::list(
+        connection,
+        "reading the parked rows",
+        "SELECT tbl, key, stage, rule FROM _driftless_parked WHERE stage <> 0",
+        [],
+        |row| row.try_into(),
+    )
+}

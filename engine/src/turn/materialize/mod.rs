@@ -37,7 +37,7 @@ use rusqlite::Transaction;
 use crate::error::{Error, Result};
 use crate::schema::{Catalog, Tracked};
 use crate::store::tables::DEFINITIONS;
-use crate::store::{bases, claims, conflicts, parked, sql};
+use crate::store::{applying, bases, claims, conflicts, parked};
 use crate::turn::apply::Touched;
 use crate::turn::changes::ChangedRow;
 pub(crate) use ahead::Ahead;
@@ -202,14 +202,11 @@ impl<'a> Materializer<'a> {
     /// Tells the triggers that it is us who write.
     fn announce(&mut self) -> Result<()> {
         self.keep_rows()?;
-        let doing = "announcing our own writes to the triggers";
-        sql::exec(self.tx, doing, "INSERT INTO _driftless_applying (one) VALUES (1)", [])?;
-        Ok(())
+        applying::begin(self.tx)
     }
 
     fn renounce(&self) -> Step<()> {
-        let doing = "announcing our own writes to the triggers";
-        sql::exec(self.tx, doing, "DELETE FROM _driftless_applying", [])?;
+        applying::end(self.tx)?;
         Ok(())
     }
 
