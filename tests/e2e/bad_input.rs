@@ -298,6 +298,12 @@ fn a_relay_that_talks_nonsense_is_not_believed() {
         (garbage(b"\x01\xffgarbage"), 5, "malformed"),
         (garbage(&[]), 5, "malformed"),
         (garbage(&truncated), 5, "malformed"),
+        // It acknowledges changeset 2^64 - 1.
+        (
+            garbage(b"\x01\x11\xfd\xff\xff\xff\xff\xff\xff\xff\xff\x7b\xbc\x45\xc5\xaa\x66\x7a\xb1"),
+            5,
+            "malformed",
+        ),
         (Message::text("hello"), 5, "not a Driftless relay"),
         (oversized, 5, "no connection"),
         (garbage(&other_version()), 6, "protocol version"),

@@ -24,6 +24,9 @@ pub enum IdError {
     /// Zero, or 2^53 and more.
     #[error("{0} is not a writer id: it must lie between 1 and 2^53 - 1")]
     BadWriter(u64),
+    /// Zero, or more than [`Seq::MAX`].
+    #[error("{0} is not the number of a changeset: it must lie between 1 and 2^63 - 2")]
+    BadSeq(u64),
 }
 
 macro_rules! uuid_id {
@@ -110,25 +113,42 @@ uuid_id! {
 
 /// The number of a changeset among those of its replica: 1, 2, 3 … without gaps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct Seq(NonZeroU64);
 
 impl Seq {
     /// The first changeset of a replica.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// `number` as a seq; `None` for zero.
+    /// The highest seq, 2^63 - 2. SQL has signed integers alone: a seq, and the number after it, fit in one.
+    pub const MAX: u64 = (1 << 63) - 2;
+
+    /// `number` as a seq; `None` for zero, and above [`Seq::MAX`].
     pub fn new(number: u64) -> Option<Self> {
-        NonZeroU64::new(number).map(Self)
+        NonZeroU64::new(number).filter(|number| number.get() <= Self::MAX).map(Self)
     }
 
-    /// The number itself, at least 1.
+    /// The number itself, 1 to [`Seq::MAX`].
     pub fn get(self) -> u64 {
         self.0.get()
     }
 
-    /// The one after this; `None` past `u64::MAX`.
+    /// The one after this; `None` past [`Seq::MAX`].
     pub fn next(self) -> Option<Self> {
-        self.0.checked_add(1).map(Self)
+        Self::new(self.get() + 1)
+    }
+}
+
+impl TryFrom<u64> for Seq {
+    type Error = IdError;
+    fn try_from(number: u64) -> Result<Self, IdError> {
+        Self::new(number).ok_or(IdError::BadSeq(number))
+    }
+}
+
+impl From<Seq> for u64 {
+    fn from(seq: Seq) -> Self {
+        seq.get()
     }
 }
 
@@ -227,6 +247,17 @@ mod tests {
         assert_eq!(WriterId::new((1 << 53) - 1).map(WriterId::get), Ok((1 << 53) - 1));
         assert_eq!(WriterId::from_bits(1 << 53).get(), 1);
         assert_eq!(WriterId::from_bits(u64::MAX).get(), (1 << 53) - 1);
+    }
+
+    #[test]
+    fn seqs_and_the_numbers_after_them_fit_in_signed_integers() {
+        assert_eq!(Seq::MAX + 1, i64::MAX.unsigned_abs());
+        assert_eq!(Seq::new(Seq::MAX).map(Seq::get), Some(Seq::MAX));
+        assert_eq!(Seq::new(Seq::MAX).and_then(Seq::next), None);
+        for none in [0, Seq::MAX + 1, Seq::MAX + 2, u64::MAX] {
+            assert_eq!(Seq::new(none), None);
+            assert_eq!(Seq::try_from(none), Err(IdError::BadSeq(none)));
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn space(n: u8) -> SpaceId {
 }
 
 fn seq(n: u64) -> Seq {
-    Seq::new(n).expect("not zero")
+    Seq::new(n).expect("a seq")
 }
 
 fn presence(bytes: &'static [u8]) -> Presence {
@@ -146,7 +146,7 @@ fn messages_of_the_relay() {
         RelayMessage::Welcome(welcome.clone()),
         RelayMessage::Welcome(Welcome { own: Some(head), heads: StateVector::new(), ..welcome }),
         RelayMessage::Stored(seq(1)),
-        RelayMessage::Stored(seq(u64::MAX)),
+        RelayMessage::Stored(seq(Seq::MAX)),
         RelayMessage::SnapshotStored([3; 16]),
         RelayMessage::Presence { replica: replica(1), presence: presence(b"n1") },
         RelayMessage::Presence { replica: replica(1), presence: Presence::none() },
@@ -162,11 +162,19 @@ const RELAY_HEX: [&str; 7] = [
     "01100909090909090909090909090909090902010101010101010101010101010101010502020202020202020202020202020202fb2c010008b68e949cfcd945",
     "0110090909090909090909090909090909090001020107070707070707070707070707070707b5e5c5fa98ed04e0",
     "0111016d36575c6a26257a",
-    "0111fdffffffffffffffff7bbc45c5aa667ab1",
+    "0111fdfeffffffffffff7f4482bdce33a0d59a",
     "011203030303030303030303030303030303ad8dc6965c142485",
     "0114010101010101010101010101010101016e311ddd7b119b88a80f",
     "0114010101010101010101010101010101014930b79ff4c0fc5a",
 ];
+
+/// Version 1 could write a seq of 2^64 - 1 and read it again; no engine ever made so many changesets.
+#[test]
+fn an_acknowledgement_of_more_than_there_can_be_is_refused() {
+    let frame = hex::decode("0111fdffffffffffffffff7bbc45c5aa667ab1").expect("hex");
+    let error = RelayMessage::decode(frame.into()).expect_err("no seq");
+    assert_eq!(error.close_code(), CloseCode::Malformed, "{error}");
+}
 
 #[test]
 fn close_codes() {

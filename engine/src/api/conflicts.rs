@@ -8,9 +8,10 @@ use driftless_protocol::{ReplicaId, Value};
 use crate::config::Config;
 #[cfg(doc)]
 use crate::error::Error;
-use crate::error::{Doing, InTable, Result};
+use crate::error::Result;
 use crate::file::lock;
-use crate::store::{self, value};
+use crate::store::conflicts::Standing;
+use crate::store::{self, conflicts};
 
 /// A column of a row in which several values stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,37 +51,15 @@ pub struct Written {
 /// worked on the file.
 pub fn conflicts(path: impl AsRef<Path>) -> Result<Vec<Conflict>> {
     let path = path.as_ref();
-    let doing = "reading the conflicts";
     let connection = store::open_to_read(path, Config::default().busy_timeout)?;
     if !store::is_initialized(&connection)? {
         return Err(lock::not_initialized(path));
     }
-    let mut statement = connection
-        .prepare(
-            "SELECT t.spelled, c.pk, coalesce(n.name, c.col), c.shown, c.value, c.at, w.replica, n.name IS NOT NULL
-             FROM _driftless_conflicts c JOIN _driftless_tables t ON t.id = c.tbl
-             LEFT JOIN _driftless_columns n ON n.tbl = c.tbl AND n.travels = c.col AND n.place IS NOT NULL
-             LEFT JOIN _driftless_writers w ON w.writer = c.writer
-             WHERE c.tbl <> 1 ORDER BY t.id, c.key, c.col, c.shown DESC, c.at DESC, c.writer DESC",
-        )
-        .doing(doing)?;
-    let mut rows = statement.query([]).doing(doing)?;
     let mut conflicts: Vec<Conflict> = Vec::new();
-    while let Some(row) = rows.next().doing(doing)? {
-        let (table, key, column): (String, String, String) =
-            (row.get(0).doing(doing)?, row.get(1).doing(doing)?, row.get(2).doing(doing)?);
-        let at: i64 = row.get(5).doing(doing)?;
-        let replica: Option<Vec<u8>> = row.get(6).doing(doing)?;
-        let written = Written {
-            value: value(row.get_ref(4).doing(doing)?).into_owned(),
-            at: (at > 0).then_some(at),
-            replica: replica
-                .map(|bytes| ReplicaId::from_slice(&bytes))
-                .transpose()
-                .in_table("_driftless_writers")?,
-        };
-        if row.get(3).doing(doing)? {
-            let has_column = row.get(7).doing(doing)?;
+    for Standing { table, key, column, has_column, shown, value, at, replica } in conflicts::all(&connection)?
+    {
+        let written = Written { value, at: (at > 0).then_some(at), replica };
+        if shown {
             conflicts.push(Conflict { table, key, column, has_column, shown: written, kept: Vec::new() });
         } else if let Some(conflict) = conflicts.last_mut() {
             conflict.kept.push(written);

@@ -20,7 +20,9 @@ use crate::env::{ids, now};
 use crate::error::{Doing, Error, Result};
 use crate::schema::{definitions, introspect, lifecycle, unchanged};
 use crate::store::tables::{self, DEFINITIONS, State};
-use crate::store::{self, backlog, dirty, fold, health, identity, migrations, outbox, progress};
+use crate::store::{
+    self, applying, backlog, dirty, fold, health, identity, migrations, outbox, progress, sql,
+};
 
 /// Looks whether everything is there and mends what is not. `whole`: the schema too, which costs a millisecond.
 /// Returns whether anything was mended; then the triggers must be looked at, and the replica's id may be another.
@@ -35,8 +37,8 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool
         }
         remake(tx, path, &mut done)?;
     }
-    if health::has_rows(tx, "_driftless_applying")? {
-        tx.execute_batch("DELETE FROM _driftless_applying").doing("mending the side tables")?;
+    if applying::is_on(tx)? {
+        applying::end(tx)?;
         look_again(tx)?;
         done.push("the triggers had been switched off; all rows are looked at again".to_owned());
     }
@@ -46,7 +48,8 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool
         done.push(format!(
             "{lost}; the file became a new replica, captured all rows anew and takes all documents from the relay again"
         ));
-    } else if !health::has_rows(tx, "_driftless_definitions")? && has_definitions(tx)? {
+    } else if !health::has_rows(tx, "_driftless_definitions")? && backlog::has_none_to_show(tx, DEFINITIONS)?
+    {
         backlog::refresh_table(tx, DEFINITIONS)?;
         done.push("the definitions of tables were emptied, and are shown again".to_owned());
     }
@@ -125,47 +128,15 @@ fn lost(tx: &Transaction<'_>) -> Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// Whether documents have definitions that nobody is about to show.
-fn has_definitions(tx: &Transaction<'_>) -> Result<bool> {
-    tx.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM _driftless_rows WHERE tbl = ?1)
-         AND NOT EXISTS (SELECT 1 FROM _driftless_refresh WHERE tbl = ?1)",
-    )
-    .and_then(|mut statement| statement.query_row([DEFINITIONS], |row| row.get(0)))
-    .doing("looking at the side tables")
-}
-
 /// Begins again as a new replica that holds nothing: every row is found anew, and those that were written and not sent
 /// count as written now. The space stays the same.
 pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
-    let doing = "starting over";
     regain_tables(tx)?;
     let unsent = unsent_rows(tx)?;
-    for table in [
-        "rows",
-        "documents",
-        "bases",
-        "texts",
-        "text_updates",
-        "text_bases",
-        "outbox",
-        "inbox",
-        "snapshot",
-        "progress",
-        "conflicts",
-        "parked",
-        "claims",
-        "quarantine",
-        "refresh",
-    ] {
-        tx.execute_batch(&format!("DELETE FROM _driftless_{table}")).doing(doing)?;
-    }
+    health::empty_documents(tx)?;
     identity::start_over(tx, path, migrations::FORMAT, ids::replica())?;
     look_again(tx)?;
-    tx.execute_batch(
-        "INSERT INTO _driftless_backlog (tbl, first, at, k0) SELECT 1, 0, 0, name FROM _driftless_definitions",
-    )
-    .doing(doing)?;
+    backlog::look_at_definitions(tx)?;
     for (table, key) in unsent {
         if let Some(entry) = tables::find(tx, &table)? {
             dirty::widen(tx, key.values().len())?;
@@ -199,16 +170,14 @@ fn regain_tables(tx: &Transaction<'_>) -> Result<()> {
         "_driftless_definitions",
         TableOptions::default(),
     )?;
-    let mut statement = tx
-        .prepare(
-            "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'
+    let triggers: Vec<(String, String)> = sql::list(
+        tx,
+        doing,
+        "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'
              AND name GLOB '_driftless_[0-9]*_insert' ORDER BY name",
-        )
-        .doing(doing)?;
-    let triggers: Vec<(String, String)> = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     for (trigger, spelled) in triggers {
         let number = trigger.strip_prefix(store::PREFIX).and_then(|rest| rest.strip_suffix("_insert"));
         let Some(id) = number.and_then(|number| number.parse().ok()) else { continue };

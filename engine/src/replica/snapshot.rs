@@ -129,22 +129,7 @@ fn each_row(
     connection: &Connection,
     mut see: impl FnMut(&str, &RowKey, &[u8]) -> Result<bool>,
 ) -> Result<bool> {
-    let doing = "reading the row documents";
-    let mut statement = connection
-        .prepare(
-            "SELECT t.name, r.key, d.body FROM _driftless_rows r JOIN _driftless_tables t ON t.id = r.tbl
-             JOIN _driftless_documents d ON d.id = r.doc ORDER BY r.tbl, r.key",
-        )
-        .doing(doing)?;
-    let mut rows = statement.query([]).doing(doing)?;
-    while let Some(row) = rows.next().doing(doing)? {
-        let table: String = row.get(0).doing(doing)?;
-        let key = row_key(row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default(), "_driftless_rows")?;
-        if !see(&table, &key, row.get_ref(2).doing(doing)?.as_blob().unwrap_or_default())? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    documents::each(connection, |table, key, body| see(table, &row_key(key, "_driftless_rows")?, body))
 }
 
 fn row_key(bytes: &[u8], table: &'static str) -> Result<RowKey> {

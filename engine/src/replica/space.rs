@@ -15,7 +15,7 @@ use crate::schema::tracking::{self, rule};
 use crate::schema::{introspect, objects, sql_text};
 use crate::space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 use crate::store::limits::Bounds;
-use crate::store::quote;
+use crate::store::{quote, sql};
 
 /// How long a full-text table may take to be filled.
 const FILL_TIME: Duration = Duration::from_secs(600);
@@ -254,9 +254,12 @@ fn with_free_name(
 ) -> Result<Option<(String, Option<RenamedIndex>)>> {
     let Some(head) = sql_text::index_head(sql) else { return Ok(None) };
     let is_free = |name: &str| -> Result<bool> {
-        tx.prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?1 COLLATE NOCASE)")
-            .and_then(|mut statement| statement.query_row([name], |row| row.get(0)))
-            .doing("reading the schema")
+        Ok(!sql::exists(
+            tx,
+            "reading the schema",
+            "SELECT 1 FROM sqlite_master WHERE name = ?1 COLLATE NOCASE",
+            [name],
+        )?)
     };
     if is_free(&head.name)? {
         return Ok(Some((sql.to_owned(), None)));

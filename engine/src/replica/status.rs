@@ -23,7 +23,9 @@ use crate::schema::inventory::Inventory;
 use crate::schema::tracking::rule::{self, Rule};
 use crate::schema::{Catalog, Table, column_names, introspect, rename_questions, triggers};
 use crate::store::tables::{self, DEFINITIONS, Entry, State};
-use crate::store::{self, fold, identity, inbox, outbox, progress, quarantine, quote};
+use crate::store::{
+    self, backlog, conflicts, dirty, fold, health, identity, inbox, outbox, progress, quarantine, quote, sql,
+};
 
 /// How a file is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,16 +181,13 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         waits: Waits {
             to_capture: tables.iter().map(|table| table.pending).sum(),
             to_send: changesets,
-            to_show: count(&tx, "SELECT count(*) FROM _driftless_refresh WHERE tbl <> 1")?,
+            to_show: backlog::to_show(&tx)?,
         },
         tables,
         lag_ms: lag(&tx, acked)?,
         vector: progress::vector(&tx)?,
         last_contact: last_contact(&tx, path)?,
-        conflicts: count(
-            &tx,
-            "SELECT count(*) FROM (SELECT DISTINCT tbl, key, col FROM _driftless_conflicts WHERE tbl <> 1)",
-        )?,
+        conflicts: conflicts::len(&tx)?,
         waiting: inbox::len(&tx)?,
         quarantined: quarantine::len(&tx)?,
         mended: identity::mended(&tx)?,
@@ -267,10 +266,6 @@ impl<'a> Survey<'a> {
     }
 }
 
-fn count(connection: &Connection, sql: &str) -> Result<u64> {
-    connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64).doing("reading the status")
-}
-
 /// Rows of side tables, by the number of the table that they are about.
 struct Counts {
     documents: HashMap<i64, u64>,
@@ -281,15 +276,7 @@ struct Counts {
 
 impl Counts {
     fn read(connection: &Connection) -> Result<Self> {
-        let by_table = |table: &str| -> Result<HashMap<i64, u64>> {
-            let doing = "reading the status";
-            let sql = format!("SELECT tbl, count(*) FROM {table} GROUP BY tbl");
-            let mut statement = connection.prepare(&sql).doing(doing)?;
-            let rows = statement
-                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
-                .doing(doing)?;
-            rows.collect::<rusqlite::Result<_>>().doing(doing)
-        };
+        let by_table = |table| health::rows_by_table(connection, table);
         Ok(Self {
             documents: by_table("_driftless_rows")?,
             dirty: by_table("_driftless_dirty")?,
@@ -395,14 +382,13 @@ fn local_only(connection: &Connection, table: &Table) -> Result<u64> {
     }
     let null = table.key.iter().map(|key| format!("{} IS NULL", quote(&table.columns[key.at].spelled)));
     let null = null.collect::<Vec<_>>().join(" OR ");
-    count(connection, &format!("SELECT count(*) FROM main.{} WHERE {null}", quote(&table.spelled)))
+    let query = format!("SELECT count(*) FROM main.{} WHERE {null}", quote(&table.spelled));
+    sql::one(connection, "reading the status", &query, [], sql::number)
 }
 
 fn lag(connection: &Connection, acked: u64) -> Result<u64> {
-    let marked: Option<i64> = connection
-        .query_row("SELECT min(at) FROM _driftless_dirty", [], |row| row.get(0))
-        .doing("reading the status")?;
+    let marked = dirty::oldest(connection)?;
     let unsent = outbox::read(connection, acked, 1)?.first().map(|changeset| changeset.header.time);
     let oldest = marked.into_iter().chain(unsent).min();
-    Ok(oldest.map_or(0, |oldest| (now() - oldest).max(1) as u64))
+    Ok(oldest.map_or(0, |oldest| now().saturating_sub(oldest).max(1).unsigned_abs()))
 }

@@ -7,7 +7,7 @@ use super::inventory::{Inventory, Object, RawIndex};
 use super::sql_text::index_terms;
 use crate::document::affinity::Affinity;
 use crate::error::{Doing, Result};
-use crate::store::{fold, quote};
+use crate::store::{fold, quote, sql};
 
 /// A UNIQUE index beside the primary key.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,9 +126,13 @@ pub(super) fn references(
 /// The primary key of a table that was not read along.
 fn primary_key(connection: &Connection, table: &str) -> Result<Vec<String>> {
     let doing = "reading the foreign keys";
-    let mut statement =
-        connection.prepare("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk").doing(doing)?;
-    statement.query_map([table], |row| row.get(0)).and_then(|rows| rows.collect()).doing(doing)
+    sql::list(
+        connection,
+        doing,
+        "SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk",
+        [table],
+        sql::first,
+    )
 }
 
 /// Affinity and collation of columns; `None` if there is no such table, or not these columns.

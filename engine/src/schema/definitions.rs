@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 
 use driftless_protocol::{Collation, RowKey, Value};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use super::{Table, column_names, moved_names, sql_text};
 use crate::config::TableOptions;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::store::kinds::{self, Kinds};
 use crate::store::renames::{self, Renames};
-use crate::store::{fold, tables};
+use crate::store::{conflicts, fold, sql, tables};
 
 /// The reason that is recorded for a table that this file no longer has and the space has given up.
 pub(crate) const FORGOTTEN: &str = "the table is gone for good: somebody said so with `driftless forget`, or a migration \
@@ -181,12 +181,13 @@ const COLUMNS: &str =
 
 /// The definition of a table, by folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Definition>> {
-    connection
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1 AND type IS NULL"
-        ))
-        .and_then(|mut statement| statement.query_row([name], read).optional())
-        .doing("reading the definitions of the space")
+    sql::opt(
+        connection,
+        "reading the definitions of the space",
+        &format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE name = ?1 AND type IS NULL"),
+        [name],
+        read,
+    )
 }
 
 /// The definition of the table that is called so now, by folded name.
@@ -197,27 +198,21 @@ pub(crate) fn named(connection: &Connection, local: &str) -> Result<Option<Defin
 /// Everything that stands for a column of a definition, when files that were tracked apart said different things: the one
 /// shown first.
 pub(crate) fn standing(connection: &Connection, name: &str, column: &str) -> Result<Vec<String>> {
-    let doing = "reading the definitions of the space";
     let key = RowKey::encode([(&Value::text(name), Collation::Binary)])
         .map_err(|error| Error::Damaged { table: "_driftless_definitions", what: error.to_string() })?;
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT value FROM _driftless_conflicts WHERE tbl = 1 AND key = ?1 AND col = ?2 AND typeof(value) = 'text'
-             ORDER BY shown DESC, at DESC, writer DESC",
-        )
-        .doing(doing)?;
-    let rows = statement.query_map((key.as_bytes(), column), |row| row.get(0)).doing(doing)?;
-    rows.collect::<rusqlite::Result<_>>().doing(doing)
+    conflicts::texts_of(connection, tables::DEFINITIONS, &key, column)
 }
 
 /// Those of all tables, by name.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Definition>> {
     let doing = "reading the definitions of the space";
-    let mut statement = connection
-        .prepare(&format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE type IS NULL ORDER BY name"))
-        .doing(doing)?;
-    let rows = statement.query_map([], read).doing(doing)?;
-    let mut all: Vec<Definition> = rows.collect::<rusqlite::Result<_>>().doing(doing)?;
+    let mut all: Vec<Definition> = sql::list(
+        connection,
+        doing,
+        &format!("SELECT {COLUMNS} FROM _driftless_definitions WHERE type IS NULL ORDER BY name"),
+        [],
+        read,
+    )?;
     // A name that is no text names no table.
     all.retain(|definition| !definition.name.is_empty());
     Ok(all)
@@ -282,7 +277,9 @@ pub(crate) fn put_indexes(tx: &Transaction<'_>, name: &str, indexes: &[String], 
 }
 
 fn write(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Result<()> {
-    tx.execute(
+    sql::exec(
+        tx,
+        "writing the definitions of the space",
         &format!(
             "INSERT OR REPLACE INTO _driftless_definitions ({COLUMNS})
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
@@ -300,8 +297,7 @@ fn write(tx: &Transaction<'_>, definition: &Definition, now: i64) -> Result<()> 
             definition.retired.then_some(true),
             &definition.retired_columns,
         ),
-    )
-    .doing("writing the definitions of the space")?;
+    )?;
     crate::store::dirty::mark(tx, tables::DEFINITIONS, now, &definition.name)
 }
 
@@ -378,60 +374,59 @@ impl Defined {
 
 /// Everything beside tables that the space defines, by kind and name. What is not understood is left out.
 pub(crate) fn defined(connection: &Connection) -> Result<Vec<Defined>> {
-    let doing = "reading the definitions of the space";
-    let mut statement = connection
-        .prepare("SELECT name, type, spelled, sql FROM _driftless_definitions WHERE type IS NOT NULL ORDER BY name")
-        .doing(doing)?;
     let text = |row: &rusqlite::Row<'_>, at: usize| -> rusqlite::Result<Option<String>> {
         Ok(match row.get_ref(at)? {
             ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec()).ok(),
             _ => None,
         })
     };
-    let rows = statement
-        .query_map([], |row| {
-            let (key, is, name, sql) = (text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?);
-            let is = is.as_deref().and_then(Type::parse);
-            let (Some(key), Some(is), Some(name), Some(sql)) = (key, is, name, sql) else { return Ok(None) };
-            Ok((key == Defined::key(is, &name)).then_some(Defined { is, name, sql }))
-        })
-        .doing(doing)?;
-    let mut all: Vec<Defined> =
-        rows.filter_map(rusqlite::Result::transpose).collect::<rusqlite::Result<_>>().doing(doing)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let (key, is, name, sql) = (text(row, 0)?, text(row, 1)?, text(row, 2)?, text(row, 3)?);
+        let is = is.as_deref().and_then(Type::parse);
+        let (Some(key), Some(is), Some(name), Some(sql)) = (key, is, name, sql) else { return Ok(None) };
+        Ok((key == Defined::key(is, &name)).then_some(Defined { is, name, sql }))
+    };
+    let all: Vec<Option<Defined>> = sql::list(
+        connection,
+        "reading the definitions of the space",
+        "SELECT name, type, spelled, sql FROM _driftless_definitions WHERE type IS NOT NULL ORDER BY name",
+        [],
+        read,
+    )?;
+    let mut all: Vec<Defined> = all.into_iter().flatten().collect();
     all.sort_by(|a, b| (a.is, &a.name).cmp(&(b.is, &b.name)));
     Ok(all)
 }
 
 /// Whether the space defines something of that kind and name.
 pub(crate) fn is_defined(connection: &Connection, is: Type, name: &str) -> Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM _driftless_definitions WHERE name = ?1 AND sql IS NOT NULL)",
-        )
-        .and_then(|mut statement| statement.query_row([Defined::key(is, name)], |row| row.get(0)))
-        .doing("reading the definitions of the space")
+    let query = "SELECT 1 FROM _driftless_definitions WHERE name = ?1 AND sql IS NOT NULL";
+    sql::exists(connection, "reading the definitions of the space", query, [Defined::key(is, name)])
 }
 
 /// Writes what something beside the tables is now, and marks that for capture, if it is anything new.
 pub(crate) fn put_defined(tx: &Transaction<'_>, defined: &Defined, now: i64) -> Result<()> {
     let key = Defined::key(defined.is, &defined.name);
-    let written = tx
-        .execute(
-            "INSERT INTO _driftless_definitions (name, type, spelled, sql) VALUES (?1, ?2, ?3, ?4)
+    let written = sql::exec(
+        tx,
+        "writing the definitions of the space",
+        "INSERT INTO _driftless_definitions (name, type, spelled, sql) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (name) DO UPDATE SET type = ?2, spelled = ?3, sql = ?4
              WHERE type IS NOT ?2 OR spelled IS NOT ?3 OR sql IS NOT ?4",
-            (&key, defined.is.name(), &defined.name, &defined.sql),
-        )
-        .doing("writing the definitions of the space")?;
+        (&key, defined.is.name(), &defined.name, &defined.sql),
+    )?;
     if written == 0 { Ok(()) } else { crate::store::dirty::mark(tx, tables::DEFINITIONS, now, &key) }
 }
 
 /// Takes back what [`put_defined`] wrote.
 pub(crate) fn remove_defined(tx: &Transaction<'_>, is: Type, name: &str, now: i64) -> Result<()> {
     let key = Defined::key(is, name);
-    let removed = tx
-        .execute("DELETE FROM _driftless_definitions WHERE name = ?1", [&key])
-        .doing("writing the definitions of the space")?;
+    let removed = sql::exec(
+        tx,
+        "writing the definitions of the space",
+        "DELETE FROM _driftless_definitions WHERE name = ?1",
+        [&key],
+    )?;
     if removed == 0 { Ok(()) } else { crate::store::dirty::mark(tx, tables::DEFINITIONS, now, &key) }
 }
 

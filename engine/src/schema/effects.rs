@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::Table;
 use crate::error::{Doing, Result};
-use crate::store::{PREFIX, fold, quote};
+use crate::store::{PREFIX, fold, quote, sql};
 
 /// The tables, folded, that the triggers of a table write into, whatever is done to it: its own name too, if one writes
 /// into the table that it is of. Empty where SQLite cannot tell, because a trigger is broken: then no write to the table
@@ -46,13 +46,13 @@ pub(crate) fn of_triggers(connection: &Connection, table: &Table) -> Result<BTre
     if pages.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let mut statement = connection
-        .prepare("SELECT rootpage, tbl_name FROM sqlite_master WHERE type IN ('table', 'index')")
-        .doing(doing)?;
-    let names: HashMap<i64, String> = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+    let names: HashMap<i64, String> = sql::list(
+        connection,
+        doing,
+        "SELECT rootpage, tbl_name FROM sqlite_master WHERE type IN ('table', 'index')",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     let written = pages.iter().filter_map(|page| names.get(page)).map(|name| fold(name));
     Ok(written.filter(|name| !name.starts_with(PREFIX)).collect())
 }

@@ -6,9 +6,9 @@ use super::bookkeeping::Purpose;
 use super::{Table, insert_sql};
 use crate::config::{ColumnKind, TableOptions};
 use crate::document::affinity::Affinity;
+use crate::error::Result;
 use crate::error::refusal::{KindRefusal, Refusal};
-use crate::error::{Doing, Result};
-use crate::store::fold;
+use crate::store::{fold, sql};
 
 impl From<Purpose> for Refusal {
     fn from(purpose: Purpose) -> Self {
@@ -35,10 +35,8 @@ pub(crate) fn check_rows(connection: &Connection, table: &Table) -> Result<std::
     let mut orphans = 0;
     for at in 0..table.references.len() {
         let sql = table.orphans_sql(at, "count(*)", "1");
-        let count: i64 = connection
-            .query_row(&sql, [], |row| row.get(0))
-            .doing("looking for what the rows of a table refer to")?;
-        orphans += count as u64;
+        let doing = "looking for what the rows of a table refer to";
+        orphans += sql::one(connection, doing, &sql, [], sql::number)?;
     }
     Ok(if orphans == 0 { Ok(()) } else { Err(Refusal::Orphans(orphans)) })
 }

@@ -6,7 +6,7 @@ use super::inventory::Inventory;
 use super::triggers::{self, Trigger};
 use super::{Table, creation};
 use crate::error::{Doing, Result};
-use crate::store::{dirty, quote};
+use crate::store::{dirty, quote, sql};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Presence {
@@ -39,17 +39,13 @@ pub(super) fn triggers_present(
 }
 
 fn recorded_triggers(tx: &Transaction<'_>, id: i64) -> Result<Vec<Trigger>> {
-    let doing = "reading the triggers";
-    let mut statement = tx
-        .prepare_cached(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, ?2) = ?1",
-        )
-        .doing(doing)?;
-    let prefix = triggers::name_prefix(id);
-    let rows = statement
-        .query_map((&prefix, prefix.len() as i64), |row| Ok(Trigger { name: row.get(0)?, sql: row.get(1)? }))
-        .doing(doing)?;
-    rows.collect::<rusqlite::Result<_>>().doing(doing)
+    sql::list(
+        tx,
+        "reading the triggers",
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, length(?1)) = ?1",
+        [triggers::name_prefix(id)],
+        |row| Ok(Trigger { name: row.get(0)?, sql: row.get(1)? }),
+    )
 }
 
 pub(super) fn drop_triggers(tx: &Transaction<'_>, id: i64) -> Result<()> {

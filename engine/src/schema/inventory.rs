@@ -7,7 +7,7 @@ use rusqlite::{Connection, Params, Row};
 
 use super::triggers::Trigger;
 use crate::error::{Doing, Result};
-use crate::store::{PREFIX, fold};
+use crate::store::{self, PREFIX, fold};
 
 const DOING: &str = "reading the schema";
 
@@ -328,10 +328,5 @@ fn for_each(
     parameters: impl Params,
     mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
 ) -> Result<()> {
-    let mut statement = connection.prepare_cached(sql).doing(DOING)?;
-    let mut rows = statement.query(parameters).doing(DOING)?;
-    while let Some(row) = rows.next().doing(DOING)? {
-        each(row).doing(DOING)?;
-    }
-    Ok(())
+    store::sql::each(connection, DOING, sql, parameters, |row| each(row).doing(DOING))
 }

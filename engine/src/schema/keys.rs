@@ -6,8 +6,8 @@ use rusqlite::Connection;
 
 use super::Table;
 use crate::document::affinity::Affinity;
-use crate::error::{Doing, Result};
-use crate::store::Bind;
+use crate::error::Result;
+use crate::store::{Bind, sql};
 
 impl Table {
     /// Whether a row of this table can have this key, of which `values` are the values: as many columns, folded as the
@@ -60,10 +60,7 @@ impl Table {
 /// Whether a column of numbers takes this text for one: a comparison with a number converts it just so. See
 /// <https://sqlite.org/datatype3.html#type_conversions_prior_to_comparison>.
 fn becomes_a_number(connection: &Connection, text: &Value<'_>) -> Result<bool> {
-    connection
-        .prepare_cached("SELECT CAST(?1 AS NUMERIC) = ?1")
-        .and_then(|mut statement| statement.query_row([Bind(text)], |row| row.get(0)))
-        .doing("looking at a key")
+    sql::one(connection, "looking at a key", "SELECT CAST(?1 AS NUMERIC) = ?1", [Bind(text)], sql::first)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::Catalog;
 use super::definitions::{self, Defined, Type};
 use crate::error::{Doing, Result};
 use crate::store::tables::DEFINITIONS;
-use crate::store::{PREFIX, fold, identity};
+use crate::store::{PREFIX, fold, identity, sql};
 
 /// The numbers in the file's header that belong to the app. See <https://sqlite.org/pragma.html#pragma_user_version>.
 pub(crate) const PRAGMAS: [&str; 2] = ["user_version", "application_id"];
@@ -184,12 +184,7 @@ fn tracks_anything(catalog: &Catalog) -> bool {
 }
 
 fn pragmas(connection: &Connection) -> Result<[i32; 2]> {
-    let read = |sql| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .doing("reading the app's numbers of a file")
-    };
+    let read = |sql| sql::one(connection, "reading the app's numbers of a file", sql, [], sql::first);
     Ok([read("PRAGMA user_version")?, read("PRAGMA application_id")?])
 }
 
@@ -223,17 +218,15 @@ impl Object {
 /// Everything of that kind in the file that is the app's own.
 fn objects(connection: &Connection) -> Result<Vec<Object>> {
     let doing = "reading the schema";
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL
+    let rows: Vec<(String, String, String, String)> = sql::list(
+        connection,
+        doing,
+        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL
              AND (type = 'view' OR type = 'trigger' AND substr(name, 1, 11) <> '_driftless_'
                OR type = 'table' AND substr(sql, 1, 20) = 'CREATE VIRTUAL TABLE') ORDER BY name",
-        )
-        .doing(doing)?;
-    let rows: Vec<(String, String, String, String)> = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+    )?;
     let is_ours = |name: &str| [PREFIX, "driftless_"].iter().any(|prefix| fold(name).starts_with(prefix));
     let views: BTreeSet<String> =
         rows.iter().filter(|(kind, ..)| kind == "view").map(|(_, name, ..)| fold(name)).collect();

@@ -15,7 +15,7 @@ use super::{Catalog, Table};
 use crate::error::{Doing, Error, Result};
 use crate::store::dirty::{self, Mark, Why};
 use crate::store::tables::{self, Entry};
-use crate::store::{Bind, backlog, documents, parked, quote};
+use crate::store::{Bind, backlog, documents, parked, quote, sql};
 
 /// Lists everything of a table that may differ from its documents, to be captured; and its documents, to be shown after
 /// that. Edits that are found get the time `entry.rebuilt`.
@@ -61,10 +61,8 @@ pub(super) fn forget_lost_marks(tx: &Transaction<'_>, id: i64, table: &Table) ->
 }
 
 pub(super) fn is_empty(tx: &Transaction<'_>, table: &Table) -> Result<bool> {
-    tx.query_row(&format!("SELECT NOT EXISTS (SELECT 1 FROM main.{})", quote(&table.spelled)), [], |row| {
-        row.get(0)
-    })
-    .doing("looking at a table that was rebuilt")
+    let query = format!("SELECT 1 FROM main.{}", quote(&table.spelled));
+    Ok(!sql::exists(tx, "looking at a table that was rebuilt", &query, [])?)
 }
 
 /// The keys of documents whose rows are not in the table, though it was shown them.

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use super::Column;
 use crate::document::affinity::Affinity;
-use crate::error::{Doing, Result};
-use crate::store::{Bind, value};
+use crate::error::Result;
+use crate::store::{Bind, sql, value};
 
 impl Column {
     /// Whether the column shows `now` where `written` was written to it: the same value, or what its type makes of that.
@@ -39,14 +39,9 @@ impl Column {
             }
             _ => return Ok(false),
         };
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| {
-                statement.query_row([Bind(written)], |row| {
-                    Ok(row.get::<_, bool>(1)? && value(row.get_ref(0)?) == *now)
-                })
-            })
-            .doing("looking at how a column stores a value")
+        sql::one(connection, "looking at how a column stores a value", sql, [Bind(written)], |row| {
+            Ok(row.get::<_, bool>(1)? && value(row.get_ref(0)?) == *now)
+        })
     }
 }
 

@@ -29,9 +29,9 @@ use rusqlite::Connection;
 use super::constraints::Unique;
 use super::sql_text::{column_definition, mentions};
 use super::{Table, column_list};
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::store::dirty::key_list;
-use crate::store::{PREFIX, fold, quote};
+use crate::store::{PREFIX, fold, quote, sql};
 
 /// Milliseconds since 1970, in any SQLite. Rounded, because a day's fraction is a little more or less than the millisecond
 /// that it was made from: cut off, two that follow each other could become one, and chance would decide which write wins.
@@ -52,15 +52,13 @@ pub(crate) fn name_prefix(id: i64) -> String {
 /// On which tables ours stand: the number that they were made for, and the table as it is called now.
 pub(crate) fn places(connection: &Connection) -> Result<Vec<(i64, String)>> {
     let doing = "reading the triggers";
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND name GLOB '_driftless_[0-9]*_insert'",
-        )
-        .doing(doing)?;
-    let rows = statement
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-        .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
-        .doing(doing)?;
+    let rows = sql::list::<_, Vec<_>>(
+        connection,
+        doing,
+        "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND name GLOB '_driftless_[0-9]*_insert'",
+        [],
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+    )?;
     let number = |name: &str| name.strip_prefix(PREFIX)?.strip_suffix("_insert")?.parse().ok();
     Ok(rows.into_iter().filter_map(|(name, table)| Some((number(&name)?, table))).collect())
 }

@@ -5,42 +5,66 @@
 use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
-use crate::error::{Doing, Result};
+use super::sql;
+use crate::error::Result;
 
 /// Whether nobody claims anything.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
-    connection
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_claims)")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .doing("reading the claims of parked rows")
+    Ok(!sql::exists(connection, "reading the claims of parked rows", "SELECT 1 FROM _driftless_claims", [])?)
 }
 
 /// Notes that a parked row holds a value of an index.
 pub(crate) fn put(tx: &Transaction<'_>, table: i64, rule: &str, value: &[u8], key: &RowKey) -> Result<()> {
-    tx.prepare_cached(
+    sql::exec(
+        tx,
+        "writing the claims of a parked row",
         "INSERT OR REPLACE INTO _driftless_claims (tbl, rule, value, key) VALUES (?1, ?2, ?3, ?4)",
-    )
-    .and_then(|mut statement| statement.execute((table, rule, value, key.as_bytes())))
-    .doing("writing the claims of a parked row")?;
+        (table, rule, value, key.as_bytes()),
+    )?;
     Ok(())
 }
 
 /// The keys of the parked rows that hold this value.
 pub(crate) fn holders(connection: &Connection, table: i64, rule: &str, value: &[u8]) -> Result<Vec<Vec<u8>>> {
     let doing = "reading the claims of parked rows";
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT key FROM _driftless_claims WHERE tbl = ?1 AND rule = ?2 AND value = ?3 ORDER BY key",
-        )
-        .doing(doing)?;
-    let rows = statement.query_map((table, rule, value), |row| row.get(0)).doing(doing)?;
-    rows.collect::<rusqlite::Result<_>>().doing(doing)
+    sql::list(
+        connection,
+        doing,
+        "SELECT key FROM _driftless_claims WHERE tbl = ?1 AND rule = ?2 AND value = ?3 ORDER BY key",
+        (table, rule, value),
+        sql::first,
+    )
 }
 
 /// A row is parked no longer, or for another reason.
 pub(crate) fn remove(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<()> {
-    tx.prepare_cached("DELETE FROM _driftless_claims WHERE tbl = ?1 AND key = ?2")
-        .and_then(|mut statement| statement.execute((table, key.as_bytes())))
-        .doing("forgetting the claims of a parked row")?;
+    remove_as(tx, table, key.as_bytes())
+}
+
+/// The same of a row that is parked under these bytes.
+pub(crate) fn remove_as(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
+    sql::exec(
+        tx,
+        "forgetting the claims of a parked row",
+        "DELETE FROM _driftless_claims WHERE tbl = ?1 AND key = ?2",
+        (table, key),
+    )?;
     Ok(())
+}
+
+/// Nobody claims anything any more.
+pub(crate) fn clear(tx: &Transaction<'_>) -> Result<()> {
+    sql::exec(tx, "forgetting the claims of parked rows", "DELETE FROM _driftless_claims", [])?;
+    Ok(())
+}
+
+/// Every value that a parked row holds: the table, the key's bytes, the value; by table, key and index.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<(i64, Vec<u8>, Vec<u8>)>> {
+    sql::list(
+        connection,
+        "reading the claims of parked rows",
+        "SELECT tbl, key, value FROM _driftless_claims ORDER BY tbl, key, rule, value",
+        [],
+        |row| row.try_into(),
+    )
 }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction};
 
 use super::kinds::{self, Kinds};
 use super::renames::Renames;
+use super::sql;
 use crate::config::ColumnKind;
 use crate::error::{Doing, Result};
 
@@ -92,18 +93,15 @@ fn read(
     binds: impl rusqlite::Params,
 ) -> Result<BTreeMap<i64, Columns>> {
     let doing = "reading _driftless_columns";
-    let mut statement = connection
-        .prepare_cached(&format!(
-            "SELECT tbl, name, travels, kind, fresh, place, key, collation, came, went, was FROM _driftless_columns
-             {condition} ORDER BY tbl, place IS NULL, place, name"
-        ))
-        .doing(doing)?;
-    let mut rows = statement.query(binds).doing(doing)?;
+    let query = format!(
+        "SELECT tbl, name, travels, kind, fresh, place, key, collation, came, went, was FROM _driftless_columns
+         {condition} ORDER BY tbl, place IS NULL, place, name"
+    );
     let mut tables: BTreeMap<i64, Columns> = BTreeMap::new();
-    while let Some(row) = rows.next().doing(doing)? {
+    sql::each(connection, doing, &query, binds, |row| {
         let columns = tables.entry(row.get(0).doing(doing)?).or_default();
-        add(columns, row).doing(doing)?;
-    }
+        add(columns, row).doing(doing)
+    })?;
     for columns in tables.values_mut() {
         columns.renames.sort();
     }
@@ -142,9 +140,7 @@ fn add(columns: &mut Columns, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
 /// Writes everything that is known of a table's columns, in place of what was.
 pub(crate) fn put(tx: &Transaction<'_>, table: i64, columns: &Columns) -> Result<()> {
     let doing = "writing _driftless_columns";
-    tx.prepare_cached("DELETE FROM _driftless_columns WHERE tbl = ?1")
-        .and_then(|mut statement| statement.execute([table]))
-        .doing(doing)?;
+    sql::exec(tx, doing, "DELETE FROM _driftless_columns WHERE tbl = ?1", [table])?;
     let mut insert = tx
         .prepare_cached(
             "INSERT INTO _driftless_columns (tbl, name, travels, kind, fresh, place, key, collation, came, went, was)
@@ -176,27 +172,28 @@ pub(crate) fn put(tx: &Transaction<'_>, table: i64, columns: &Columns) -> Result
 /// Every table but those that were rebuilt and are not compared yet shows what its documents hold: no column of theirs has
 /// just appeared any more. Returns whether one had.
 pub(crate) fn clear_fresh(tx: &Transaction<'_>) -> Result<bool> {
-    tx.prepare_cached(
+    let cleared = sql::exec(
+        tx,
+        "writing _driftless_columns",
         "UPDATE _driftless_columns SET fresh = 0
          WHERE fresh <> 0 AND tbl NOT IN (SELECT id FROM _driftless_tables WHERE rebuilt IS NOT NULL)",
-    )
-    .and_then(|mut statement| statement.execute([]))
-    .map(|cleared| cleared > 0)
-    .doing("writing _driftless_columns")
+        [],
+    )?;
+    Ok(cleared > 0)
 }
 
 /// Lets renamed columns join what others wrote under their new names, now that everything else is captured and shown, but of tables
 /// that were rebuilt and are not compared yet. Returns the tables that have such columns: their rows are to be shown anew.
 pub(crate) fn begin_joining(tx: &Transaction<'_>) -> Result<Vec<i64>> {
     let doing = "writing _driftless_columns";
-    let mut statement = tx
-        .prepare_cached(
-            "UPDATE _driftless_columns SET was = NULL WHERE was = name
+    let mut tables: Vec<i64> = sql::list(
+        tx,
+        doing,
+        "UPDATE _driftless_columns SET was = NULL WHERE was = name
              AND tbl NOT IN (SELECT id FROM _driftless_tables WHERE rebuilt IS NOT NULL) RETURNING tbl",
-        )
-        .doing(doing)?;
-    let tables = statement.query_map([], |row| row.get(0)).doing(doing)?;
-    let mut tables: Vec<i64> = tables.collect::<rusqlite::Result<_>>().doing(doing)?;
+        [],
+        sql::first,
+    )?;
     tables.sort_unstable();
     tables.dedup();
     Ok(tables)

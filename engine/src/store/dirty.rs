@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use driftless_protocol::Value;
 use rusqlite::{Connection, Transaction};
 
-use super::{Bind, value};
+use super::{Bind, sql, value};
 use crate::error::{Doing, Result};
 
 /// One mark.
@@ -61,7 +61,7 @@ impl Why {
 pub(crate) fn widen(tx: &Transaction<'_>, columns: usize) -> Result<()> {
     let tells_gone =
         "SELECT EXISTS (SELECT 1 FROM pragma_table_info('_driftless_dirty') WHERE name = 'gone')";
-    if !tx.query_row(tells_gone, [], |row| row.get(0)).doing("reading the dirty log")? {
+    if !sql::one(tx, "reading the dirty log", tells_gone, [], sql::first)? {
         tx.execute_batch("ALTER TABLE _driftless_dirty ADD COLUMN gone INTEGER NOT NULL DEFAULT 0")
             .doing("widening the dirty log")?;
     }
@@ -76,12 +76,14 @@ pub(crate) fn widen(tx: &Transaction<'_>, columns: usize) -> Result<()> {
 }
 
 fn key_columns(connection: &Connection, log: &str) -> Result<usize> {
-    connection
-        .query_row("SELECT count(*) FROM pragma_table_info(?1) WHERE name GLOB 'k[0-9]*'", [log], |row| {
-            row.get::<_, i64>(0)
-        })
-        .map(|count| count as usize)
-        .doing("reading the dirty log")
+    let count: u32 = sql::one(
+        connection,
+        "reading the dirty log",
+        "SELECT count(*) FROM pragma_table_info(?1) WHERE name GLOB 'k[0-9]*'",
+        [log],
+        sql::first,
+    )?;
+    Ok(count as usize)
 }
 
 /// Whether a column of the log is one of the key's.
@@ -134,7 +136,7 @@ fn read_log(connection: &Connection, sql: &str, limit: usize) -> Result<Vec<Mark
     let mut statement = connection.prepare(sql).doing(doing)?;
     let names = statement.column_names().enumerate();
     let keys: Vec<usize> = names.filter(|(_, name)| is_key_column(name)).map(|(at, _)| at).collect();
-    let mut rows = statement.query([limit as i64]).doing(doing)?;
+    let mut rows = statement.query([sql::limit(limit)]).doing(doing)?;
     let mut marks = Vec::new();
     while let Some(row) = rows.next().doing(doing)? {
         let key = keys.iter().map(|at| row.get_ref(*at).map(|v| value(v).into_owned()));
@@ -149,11 +151,14 @@ fn read_log(connection: &Connection, sql: &str, limit: usize) -> Result<Vec<Mark
     Ok(marks)
 }
 
+/// When the oldest write was made that is marked, in milliseconds since 1970; `None` if none is.
+pub(crate) fn oldest(connection: &Connection) -> Result<Option<i64>> {
+    sql::one(connection, "reading the dirty log", "SELECT min(at) FROM _driftless_dirty", [], sql::first)
+}
+
 /// Forgets all marks up to `id`.
 pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
-    tx.prepare_cached("DELETE FROM _driftless_dirty WHERE id <= ?1")
-        .and_then(|mut statement| statement.execute([id]))
-        .doing("draining the dirty log")?;
+    sql::exec(tx, "draining the dirty log", "DELETE FROM _driftless_dirty WHERE id <= ?1", [id])?;
     Ok(())
 }
 
@@ -166,19 +171,18 @@ pub(crate) fn mark_key(tx: &Transaction<'_>, table: i64, at: i64, key: &[Value<'
         places.join(", ")
     );
     let first = [Value::Integer(table), Value::Integer(at)];
-    tx.prepare_cached(&sql)
-        .and_then(|mut statement| {
-            statement.execute(rusqlite::params_from_iter(first.iter().chain(key).map(Bind)))
-        })
-        .doing("marking a row")?;
+    sql::exec(tx, "marking a row", &sql, rusqlite::params_from_iter(first.iter().chain(key).map(Bind)))?;
     Ok(())
 }
 
 /// Marks one row of a side table, as a trigger would.
 pub(crate) fn mark(tx: &Transaction<'_>, table: i64, at: i64, key: &str) -> Result<()> {
-    tx.prepare_cached("INSERT INTO _driftless_dirty (tbl, at, k0) VALUES (?1, ?2, ?3)")
-        .and_then(|mut statement| statement.execute((table, at, key)))
-        .doing("marking a row")?;
+    sql::exec(
+        tx,
+        "marking a row",
+        "INSERT INTO _driftless_dirty (tbl, at, k0) VALUES (?1, ?2, ?3)",
+        (table, at, key),
+    )?;
     Ok(())
 }
 

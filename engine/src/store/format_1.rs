@@ -4,7 +4,7 @@
 use rusqlite::Transaction;
 
 use super::columns::{self, Columns, KnownColumn};
-use super::{fold, health, kinds, renames};
+use super::{fold, health, kinds, renames, sql};
 use crate::env::now;
 use crate::error::{Doing, Result};
 
@@ -49,25 +49,25 @@ pub(super) fn upgrade(tx: &Transaction<'_>) -> Result<()> {
     for old in tables {
         let columns = columns_of(tx, &old)?;
         columns::put(tx, old.id, &columns)?;
-        tx.execute(
+        sql::exec(
+            tx,
+            doing,
             "UPDATE _driftless_tables SET rules = ?2 WHERE id = ?1",
             (old.id, old.shape.split('\n').nth(2)),
-        )
-        .doing(doing)?;
+        )?;
     }
     Ok(())
 }
 
 fn old_tables(tx: &Transaction<'_>) -> Result<Vec<Old>> {
     let doing = "reading the side tables of format 1";
-    let mut statement = tx
-        .prepare(
-            "SELECT id, spelled, kinds, renames, coalesce(hint, ''), coalesce(fresh, ''), coalesce(shape, '')
+    sql::list(
+        tx,
+        doing,
+        "SELECT id, spelled, kinds, renames, coalesce(hint, ''), coalesce(fresh, ''), coalesce(shape, '')
              FROM _driftless_tables",
-        )
-        .doing(doing)?;
-    let rows = statement
-        .query_map([], |row| {
+        [],
+        |row| {
             Ok(Old {
                 id: row.get(0)?,
                 spelled: row.get(1)?,
@@ -77,21 +77,20 @@ fn old_tables(tx: &Transaction<'_>) -> Result<Vec<Old>> {
                 fresh: row.get(5)?,
                 shape: row.get(6)?,
             })
-        })
-        .doing(doing)?;
-    rows.collect::<rusqlite::Result<_>>().doing(doing)
+        },
+    )
 }
 
 /// Copies the backlog, however many key columns it has, with now as the time of what is found.
 fn move_backlog(tx: &Transaction<'_>) -> Result<()> {
     let doing = "bringing the backlog to format 2";
-    let keys: i64 = tx
-        .query_row(
-            "SELECT count(*) FROM pragma_table_info('_driftless_backlog_1') WHERE name GLOB 'k[0-9]*'",
-            [],
-            |row| row.get(0),
-        )
-        .doing(doing)?;
+    let keys: u32 = sql::one(
+        tx,
+        doing,
+        "SELECT count(*) FROM pragma_table_info('_driftless_backlog_1') WHERE name GLOB 'k[0-9]*'",
+        [],
+        sql::first,
+    )?;
     let keys = super::dirty::key_list(keys as usize);
     let width = keys.split(", ").count();
     super::dirty::widen(tx, width)?;
@@ -156,10 +155,9 @@ fn columns_of(tx: &Transaction<'_>, old: &Old) -> Result<Columns> {
 
 /// The columns that a table has, folded; none if there is no such table.
 fn present(tx: &Transaction<'_>, table: &str) -> Result<Vec<String>> {
-    let doing = "reading the schema";
-    let mut statement = tx.prepare_cached("SELECT name FROM pragma_table_info(?1)").doing(doing)?;
-    let names = statement.query_map([table], |row| row.get::<_, String>(0)).doing(doing)?;
-    names.map(|name| name.map(|name| fold(&name))).collect::<rusqlite::Result<_>>().doing(doing)
+    sql::list(tx, "reading the schema", "SELECT name FROM pragma_table_info(?1)", [table], |row| {
+        row.get(0).map(|name: String| fold(&name))
+    })
 }
 
 /// `"a" Binary, "b" NoCase rowid`: the names, and the collations; `None` for an alias of the rowid.

@@ -1,11 +1,12 @@
 //! Whether the side tables are all there, as this version makes them. They lie in the user's file, and users drop, empty
 //! and alter tables. What is expected is read from a database in memory that was made by the very same statements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
+use super::sql::{self, Number};
 use super::{migrations, quote};
 use crate::error::{Doing, Error, Result};
 
@@ -20,14 +21,13 @@ pub(crate) struct Object {
 
 /// Whether any side table is in this file.
 pub(crate) fn any(connection: &Connection) -> Result<bool> {
-    connection
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table'
-             AND substr(name, 1, 11) = '_driftless_')",
-            [],
-            |row| row.get(0),
-        )
-        .doing("looking for the side tables")
+    sql::exists(
+        connection,
+        "looking for the side tables",
+        "SELECT 1 FROM sqlite_master WHERE type = 'table'
+             AND substr(name, 1, 11) = '_driftless_'",
+        [],
+    )
 }
 
 /// What should be there and is not, tables first.
@@ -98,23 +98,23 @@ fn expected() -> Result<(Vec<Object>, Columns)> {
 
 fn schema_of(connection: &Connection) -> Result<(Vec<Object>, Columns)> {
     let doing = "reading the schema";
-    let mut statement = connection
-        .prepare(
-            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL
+    let objects: Vec<Object> = sql::list(
+        connection,
+        doing,
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL
              AND (type <> 'trigger' OR name = 'driftless_settle') AND (substr(name, 1, 11) = '_driftless_' OR substr(name, 1, 10) = 'driftless_') ORDER BY rowid",
-        )
-        .doing(doing)?;
-    let objects: Vec<Object> = statement
-        .query_map([], |row| Ok(Object { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? }))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+        [],
+        |row| Ok(Object { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? }),
+    )?;
     let mut columns = Columns::new();
     for table in objects.iter().filter(|object| object.kind == "table") {
-        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)").doing(doing)?;
-        let names: Vec<String> = statement
-            .query_map([&table.name], |row| row.get(0))
-            .and_then(|rows| rows.collect())
-            .doing(doing)?;
+        let names: Vec<String> = sql::list(
+            connection,
+            doing,
+            "SELECT name FROM pragma_table_info(?1)",
+            [&table.name],
+            sql::first,
+        )?;
         columns.insert(table.name.clone(), names);
     }
     Ok((objects, columns))
@@ -122,9 +122,37 @@ fn schema_of(connection: &Connection) -> Result<(Vec<Object>, Columns)> {
 
 /// Whether a table has any row.
 pub(crate) fn has_rows(connection: &Connection, table: &str) -> Result<bool> {
-    connection
-        .prepare_cached(&format!("SELECT 1 FROM {} LIMIT 1", quote(table)))
-        .and_then(|mut statement| statement.query_row([], |_| Ok(())).optional())
-        .map(|row| row.is_some())
-        .doing("looking at the side tables")
+    sql::exists(connection, "looking at the side tables", &format!("SELECT 1 FROM {}", quote(table)), [])
+}
+
+/// How many rows of a side table are about each table, by the table's number.
+pub(crate) fn rows_by_table(connection: &Connection, table: &str) -> Result<HashMap<i64, u64>> {
+    let query = format!("SELECT tbl, count(*) FROM {} GROUP BY tbl", quote(table));
+    sql::list(connection, "counting the rows of side tables", &query, [], |row| {
+        row.get(1).map(|Number(count)| count).and_then(|count| Ok((row.get(0)?, count)))
+    })
+}
+
+/// Empties every side table that holds what came from documents, or is to become of them.
+pub(crate) fn empty_documents(tx: &Transaction<'_>) -> Result<()> {
+    for table in [
+        "rows",
+        "documents",
+        "bases",
+        "texts",
+        "text_updates",
+        "text_bases",
+        "outbox",
+        "inbox",
+        "snapshot",
+        "progress",
+        "conflicts",
+        "parked",
+        "claims",
+        "quarantine",
+        "refresh",
+    ] {
+        sql::exec(tx, "starting over", &format!("DELETE FROM _driftless_{table}"), [])?;
+    }
+    Ok(())
 }

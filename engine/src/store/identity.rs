@@ -27,22 +27,34 @@ use std::path::Path;
 
 use driftless_protocol::{ReplicaId, SpaceId};
 use rusqlite::types::{FromSql, ToSql};
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
+use super::sql::{self, Number};
 use crate::env::ids;
-use crate::error::{Doing, Error, InTable, Result};
+use crate::error::{Error, InTable, Result};
 
 fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>> {
-    connection
-        .prepare_cached("SELECT value FROM _driftless_meta WHERE name = ?1")
-        .and_then(|mut statement| statement.query_row([name], |row| row.get(0)).optional())
-        .doing("reading _driftless_meta")
+    sql::opt(
+        connection,
+        "reading _driftless_meta",
+        "SELECT value FROM _driftless_meta WHERE name = ?1",
+        [name],
+        sql::first,
+    )
+}
+
+/// The number of that name; 0 where there is none.
+fn number(connection: &Connection, name: &str) -> Result<u64> {
+    Ok(get(connection, name)?.map_or(0, |Number(number)| number))
 }
 
 fn set(tx: &Connection, name: &str, value: impl ToSql) -> Result<()> {
-    tx.prepare_cached("INSERT OR REPLACE INTO _driftless_meta (name, value) VALUES (?1, ?2)")
-        .and_then(|mut statement| statement.execute((name, value)))
-        .doing("writing _driftless_meta")?;
+    sql::exec(
+        tx,
+        "writing _driftless_meta",
+        "INSERT OR REPLACE INTO _driftless_meta (name, value) VALUES (?1, ?2)",
+        (name, value),
+    )?;
     Ok(())
 }
 
@@ -161,9 +173,12 @@ pub(crate) fn had_texts(connection: &Connection) -> Result<bool> {
 
 /// Notes that it has one.
 pub(crate) fn note_texts(tx: &Transaction<'_>) -> Result<()> {
-    tx.prepare_cached("INSERT OR IGNORE INTO _driftless_meta (name, value) VALUES ('texts', 1)")
-        .and_then(|mut statement| statement.execute([]))
-        .doing("writing _driftless_meta")?;
+    sql::exec(
+        tx,
+        "writing _driftless_meta",
+        "INSERT OR IGNORE INTO _driftless_meta (name, value) VALUES ('texts', 1)",
+        [],
+    )?;
     Ok(())
 }
 
@@ -205,9 +220,7 @@ pub(crate) fn set_newcomers(tx: &Transaction<'_>, newcomers: &[(i64, i64)]) -> R
 }
 
 fn forget(tx: &Transaction<'_>, name: &str) -> Result<()> {
-    tx.prepare_cached("DELETE FROM _driftless_meta WHERE name = ?1")
-        .and_then(|mut statement| statement.execute([name]))
-        .doing("writing _driftless_meta")?;
+    sql::exec(tx, "writing _driftless_meta", "DELETE FROM _driftless_meta WHERE name = ?1", [name])?;
     Ok(())
 }
 
@@ -222,7 +235,7 @@ pub(crate) fn add_mended(tx: &Transaction<'_>, note: &str) -> Result<()> {
 }
 
 pub(crate) fn forget_mended(tx: &Transaction<'_>) -> Result<()> {
-    tx.execute("DELETE FROM _driftless_meta WHERE name = 'mended'", []).doing("writing _driftless_meta")?;
+    sql::exec(tx, "writing _driftless_meta", "DELETE FROM _driftless_meta WHERE name = 'mended'", [])?;
     Ok(())
 }
 
@@ -260,21 +273,21 @@ pub(crate) fn set_inode(tx: &Transaction<'_>, inode: i64) -> Result<()> {
 
 /// The highest own seq that a relay acknowledged.
 pub(crate) fn acked(connection: &Connection) -> Result<u64> {
-    Ok(get::<i64>(connection, "acked")?.unwrap_or(0) as u64)
+    number(connection, "acked")
 }
 
 pub(crate) fn set_acked(tx: &Transaction<'_>, seq: u64) -> Result<()> {
-    let highest = shared(tx)?.max(seq) as i64;
+    let highest = Number(shared(tx)?.max(seq));
     if get(tx, "shared")? != Some(highest) {
         set(tx, "shared", highest)?;
     }
-    set(tx, "acked", seq as i64)
+    set(tx, "acked", Number(seq))
 }
 
 /// The highest own seq that any relay ever acknowledged, whichever relay the file meets now.
 pub(crate) fn shared(connection: &Connection) -> Result<u64> {
     // A file of an older version noted only the other.
-    Ok((get::<i64>(connection, "shared")?.unwrap_or(0) as u64).max(acked(connection)?))
+    Ok(number(connection, "shared")?.max(acked(connection)?))
 }
 
 /// No relay has anything under this file's name yet.

@@ -7,6 +7,7 @@
 //!
 //! May use `document`, `file` and what is below them. Begin with `migrations.rs`, which has the tables' statements.
 
+pub(crate) mod applying;
 pub(crate) mod backlog;
 pub(crate) mod bases;
 pub(crate) mod claims;
@@ -28,6 +29,7 @@ pub(crate) mod progress;
 pub(crate) mod quarantine;
 pub(crate) mod renames;
 pub(crate) mod settled;
+pub(crate) mod sql;
 pub(crate) mod tables;
 pub(crate) mod texts;
 pub(crate) mod writers;

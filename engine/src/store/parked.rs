@@ -1,9 +1,10 @@
 //! `_driftless_parked`: merged rows that a constraint keeps out of their table.
 
 use driftless_protocol::RowKey;
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
-use crate::error::{Doing, Result};
+use super::sql;
+use crate::error::Result;
 
 /// Why a row is parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,18 +42,13 @@ impl Reason {
 
 /// Whether nothing is parked.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
-    connection
-        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM _driftless_parked)")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .doing("reading the parked rows")
+    Ok(!sql::exists(connection, "reading the parked rows", "SELECT 1 FROM _driftless_parked", [])?)
 }
 
 /// The keys of the parked rows of a table.
 pub(crate) fn keys(connection: &Connection, table: i64) -> Result<Vec<Vec<u8>>> {
     let doing = "reading the parked rows";
-    let mut statement =
-        connection.prepare_cached("SELECT key FROM _driftless_parked WHERE tbl = ?1").doing(doing)?;
-    statement.query_map([table], |row| row.get(0)).and_then(|keys| keys.collect()).doing(doing)
+    sql::list(connection, doing, "SELECT key FROM _driftless_parked WHERE tbl = ?1", [table], sql::first)
 }
 
 /// Parks a row, or renews the reason. `row`: its values, a JSON object.
@@ -76,12 +72,12 @@ pub(crate) fn put_as(
     row: Option<&str>,
 ) -> Result<()> {
     let (waits_table, waits) = reason.waits.as_ref().map(|(table, waits)| (*table, waits)).unzip();
-    tx.prepare_cached(
+    sql::exec(
+        tx,
+        "parking a row",
         "INSERT OR REPLACE INTO _driftless_parked (tbl, key, pk, stage, rule, reason, clash, row, waits_tbl, waits)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )
-    .and_then(|mut statement| {
-        statement.execute((
+        (
             table,
             key,
             pk,
@@ -92,9 +88,8 @@ pub(crate) fn put_as(
             row,
             waits_table,
             waits,
-        ))
-    })
-    .doing("parking a row")?;
+        ),
+    )?;
     Ok(())
 }
 
@@ -105,10 +100,12 @@ pub(crate) fn remove(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<b
 
 /// The row that was parked under these bytes is gone. Returns whether it was parked.
 pub(crate) fn remove_as(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<bool> {
-    let removed = tx
-        .prepare_cached("DELETE FROM _driftless_parked WHERE tbl = ?1 AND key = ?2")
-        .and_then(|mut statement| statement.execute((table, key)))
-        .doing("unparking a row")?;
+    let removed = sql::exec(
+        tx,
+        "unparking a row",
+        "DELETE FROM _driftless_parked WHERE tbl = ?1 AND key = ?2",
+        (table, key),
+    )?;
     Ok(removed > 0)
 }
 
@@ -119,17 +116,14 @@ pub(crate) fn waiting(
     waits: &[u8],
     limit: usize,
 ) -> Result<Vec<(i64, Vec<u8>)>> {
-    let doing = "reading the parked rows";
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT tbl, key FROM _driftless_parked WHERE waits_tbl = ?1 AND waits = ?2 ORDER BY tbl, key
-             LIMIT ?3",
-        )
-        .doing(doing)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows =
-        statement.query_map((table, waits, limit), |row| Ok((row.get(0)?, row.get(1)?))).doing(doing)?;
-    rows.collect::<rusqlite::Result<_>>().doing(doing)
+    sql::list(
+        connection,
+        "reading the parked rows",
+        "SELECT tbl, key FROM _driftless_parked WHERE waits_tbl = ?1 AND waits = ?2 ORDER BY tbl, key
+         LIMIT ?3",
+        (table, waits, sql::limit(limit)),
+        |row| row.try_into(),
+    )
 }
 
 /// At which stage a row was parked, and in which table something must change, and what, for it to fit; `None` if it is
@@ -144,33 +138,57 @@ pub(crate) fn waits(
         let (table, waits): (Option<i64>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
         Ok((row.get(0)?, table.zip(waits)))
     };
-    connection
-        .prepare_cached("SELECT stage, waits_tbl, waits FROM _driftless_parked WHERE tbl = ?1 AND key = ?2")
-        .and_then(|mut statement| statement.query_row((table, key.as_bytes()), read).optional())
-        .doing("reading the parked rows")
+    sql::opt(
+        connection,
+        "reading the parked rows",
+        "SELECT stage, waits_tbl, waits FROM _driftless_parked WHERE tbl = ?1 AND key = ?2",
+        (table, key.as_bytes()),
+        read,
+    )
 }
 
 /// Forgets what rows wait for that lack a parent. Each of them must be judged again, or it would wait for ever.
 pub(crate) fn forget_waits(tx: &Transaction<'_>) -> Result<()> {
-    tx.execute("UPDATE _driftless_parked SET waits_tbl = NULL, waits = NULL WHERE stage = 3", [])
-        .doing("forgetting what parked rows wait for")?;
+    sql::exec(
+        tx,
+        "forgetting what parked rows wait for",
+        "UPDATE _driftless_parked SET waits_tbl = NULL, waits = NULL WHERE stage = 3",
+        [],
+    )?;
     Ok(())
 }
 
 /// Forgets what a row waits for that lacks a parent. It must be judged again.
 pub(crate) fn forget_wait(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<()> {
-    tx.prepare_cached(
+    sql::exec(
+        tx,
+        "forgetting what a parked row waits for",
         "UPDATE _driftless_parked SET waits_tbl = NULL, waits = NULL WHERE tbl = ?1 AND key = ?2",
-    )
-    .and_then(|mut statement| statement.execute((table, key.as_bytes())))
-    .doing("forgetting what a parked row waits for")?;
+        (table, key.as_bytes()),
+    )?;
     Ok(())
 }
 
 /// Whether a row is among them.
 pub(crate) fn is_listed(connection: &Connection, table: i64, key: &RowKey) -> Result<bool> {
-    connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM _driftless_parked WHERE tbl = ?1 AND key = ?2)")
-        .and_then(|mut statement| statement.query_row((table, key.as_bytes()), |row| row.get(0)))
-        .doing("reading the parked rows")
+    sql::exists(
+        connection,
+        "reading the parked rows",
+        "SELECT 1 FROM _driftless_parked WHERE tbl = ?1 AND key = ?2",
+        (table, key.as_bytes()),
+    )
+}
+
+/// A row that is parked: the table, the key's bytes, the stage, the constraint.
+pub(crate) type Judged = (i64, Vec<u8>, i64, Option<String>);
+
+/// Every row that a constraint keeps out of its table, those left out that only cannot travel.
+pub(crate) fn judged(connection: &Connection) -> Result<Vec<Judged>> {
+    sql::list(
+        connection,
+        "reading the parked rows",
+        "SELECT tbl, key, stage, rule FROM _driftless_parked WHERE stage <> 0",
+        [],
+        |row| row.try_into(),
+    )
 }

@@ -4,9 +4,12 @@
 use driftless_protocol::ReplicaId;
 use rusqlite::{Connection, Transaction};
 
+use super::sql::{self, Number};
 use crate::error::{Doing, InTable, Result};
 
 const TABLE: &str = "_driftless_quarantine";
+/// What the engine was doing when reading fails.
+const READING: &str = "reading the quarantine";
 
 /// Sets a frame aside.
 pub(crate) fn put(
@@ -16,28 +19,26 @@ pub(crate) fn put(
     at: i64,
     frame: &[u8],
 ) -> Result<()> {
-    let (replica, seq) = from.map(|(replica, seq)| (*replica.as_bytes(), seq as i64)).unzip();
-    tx.execute(
+    let (replica, seq) = from.map(|(replica, seq)| (*replica.as_bytes(), Number(seq))).unzip();
+    sql::exec(
+        tx,
+        "setting a changeset aside",
         "INSERT INTO _driftless_quarantine (replica, seq, reason, at, frame) VALUES (?1, ?2, ?3, ?4, ?5)",
         (replica, seq, reason, at, frame),
-    )
-    .doing("setting a changeset aside")?;
+    )?;
     Ok(())
 }
 
 /// The changesets that are set aside: (replica, seq).
 pub(crate) fn list(connection: &Connection) -> Result<Vec<(ReplicaId, u64)>> {
-    let doing = "reading the quarantine";
-    let mut statement = connection
-        .prepare("SELECT replica, seq FROM _driftless_quarantine WHERE replica IS NOT NULL")
-        .doing(doing)?;
-    let mut rows = statement.query([]).doing(doing)?;
+    let query = "SELECT replica, seq FROM _driftless_quarantine WHERE replica IS NOT NULL";
     let mut list = Vec::new();
-    while let Some(row) = rows.next().doing(doing)? {
-        let replica = ReplicaId::from_slice(row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default());
-        let replica = replica.in_table(TABLE)?;
-        list.push((replica, row.get::<_, i64>(1).doing(doing)? as u64));
-    }
+    sql::each(connection, READING, query, [], |row| {
+        let replica = ReplicaId::from_slice(sql::blob(row, 0).doing(READING)?).in_table(TABLE)?;
+        let Number(seq) = row.get(1).doing(READING)?;
+        list.push((replica, seq));
+        Ok(())
+    })?;
     Ok(list)
 }
 
@@ -53,36 +54,30 @@ pub(crate) struct Aside {
 
 /// Everything that is set aside, oldest first.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Aside>> {
-    let doing = "reading the quarantine";
-    let mut statement = connection
-        .prepare("SELECT id, replica, seq, reason, frame FROM _driftless_quarantine ORDER BY id")
-        .doing(doing)?;
-    let mut rows = statement.query([]).doing(doing)?;
+    let query = "SELECT id, replica, seq, reason, frame FROM _driftless_quarantine ORDER BY id";
     let mut all = Vec::new();
-    while let Some(row) = rows.next().doing(doing)? {
-        let replica = row.get_ref(1).doing(doing)?.as_blob().ok().map(ReplicaId::from_slice);
+    sql::each(connection, READING, query, [], |row| {
+        let replica = row.get_ref(1).doing(READING)?.as_blob().ok().map(ReplicaId::from_slice);
         let replica = replica.transpose().in_table(TABLE)?;
-        let seq: Option<i64> = row.get(2).doing(doing)?;
+        let seq: Option<Number> = row.get(2).doing(READING)?;
         all.push(Aside {
-            id: row.get(0).doing(doing)?,
-            from: replica.zip(seq.map(|seq| seq as u64)),
-            reason: row.get(3).doing(doing)?,
-            frame: row.get_ref(4).doing(doing)?.as_blob().unwrap_or_default().to_vec(),
+            id: row.get(0).doing(READING)?,
+            from: replica.zip(seq.map(|Number(seq)| seq)),
+            reason: row.get(3).doing(READING)?,
+            frame: sql::blob(row, 4).doing(READING)?.to_vec(),
         });
-    }
+        Ok(())
+    })?;
     Ok(all)
 }
 
 /// A frame is set aside no longer.
 pub(crate) fn remove(tx: &Transaction<'_>, id: i64) -> Result<()> {
-    tx.execute("DELETE FROM _driftless_quarantine WHERE id = ?1", [id]).doing("emptying the quarantine")?;
+    sql::exec(tx, "emptying the quarantine", "DELETE FROM _driftless_quarantine WHERE id = ?1", [id])?;
     Ok(())
 }
 
 /// How many frames are set aside.
 pub(crate) fn len(connection: &Connection) -> Result<u64> {
-    connection
-        .query_row("SELECT count(*) FROM _driftless_quarantine", [], |row| row.get::<_, i64>(0))
-        .map(|count| count as u64)
-        .doing("reading the quarantine")
+    sql::one(connection, READING, "SELECT count(*) FROM _driftless_quarantine", [], sql::number)
 }

@@ -1,12 +1,13 @@
 //! `_driftless_tables`: the tables that rows are known of, by number, name and state.
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use super::columns::{self, Columns, KnownColumn};
 use super::fold;
 use super::renames::Renames;
+use super::sql::{self, Number};
 use crate::config::TableOptions;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 
 /// The number of `_driftless_definitions` itself.
 pub(crate) const DEFINITIONS: i64 = 1;
@@ -101,7 +102,8 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Entry, String)> {
 
 fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Rebuilt>> {
     let Some(compared) = row.get(9)? else { return Ok(None) };
-    let count = |at| row.get::<_, i64>(at).map(|count| count.max(0) as u64);
+    // Somebody may have written to this table by hand: a number below 0 counts as 0.
+    let count = |at| row.get(at).map(|count: i64| u64::try_from(count).unwrap_or(0));
     Ok(Some(Rebuilt { compared, deleted: count(10)?, inserted: count(11)?, edited: count(12)? }))
 }
 
@@ -114,26 +116,25 @@ fn complete((mut entry, state): (Entry, String), columns: Columns) -> Result<Ent
 
 /// Every known table, by number.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<Entry>> {
-    let doing = "reading _driftless_tables";
     let mut columns = columns::all(connection)?;
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_tables ORDER BY id"))
-        .doing(doing)?;
-    let rows = statement.query_map([], entry).doing(doing)?;
-    rows.map(|row| {
-        let row = row.doing(doing)?;
+    let query = format!("SELECT {COLUMNS} FROM _driftless_tables ORDER BY id");
+    let rows: Vec<_> = sql::list(connection, "reading _driftless_tables", &query, [], entry)?;
+    let with_columns = |row: (Entry, String)| {
         let columns = columns.remove(&row.0.id).unwrap_or_default();
         complete(row, columns)
-    })
-    .collect()
+    };
+    rows.into_iter().map(with_columns).collect()
 }
 
 /// The table of that folded name.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Option<Entry>> {
-    let found = connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM _driftless_tables WHERE name = ?1"))
-        .and_then(|mut statement| statement.query_row([name], entry).optional())
-        .doing("reading _driftless_tables")?;
+    let found = sql::opt(
+        connection,
+        "reading _driftless_tables",
+        &format!("SELECT {COLUMNS} FROM _driftless_tables WHERE name = ?1"),
+        [name],
+        entry,
+    )?;
     found
         .map(|row| {
             let columns = columns::of(connection, row.0.id)?;
@@ -155,17 +156,23 @@ pub(crate) fn called(connection: &Connection, name: &str) -> Result<Option<Entry
 
 /// Notes what there is to say of a tracked table.
 pub(crate) fn set_reason(tx: &Transaction<'_>, id: i64, reason: Option<&str>) -> Result<()> {
-    tx.prepare_cached("UPDATE _driftless_tables SET reason = ?2 WHERE id = ?1 AND reason IS NOT ?2")
-        .and_then(|mut statement| statement.execute((id, reason)))
-        .doing("writing _driftless_tables")?;
+    sql::exec(
+        tx,
+        "writing _driftless_tables",
+        "UPDATE _driftless_tables SET reason = ?2 WHERE id = ?1 AND reason IS NOT ?2",
+        (id, reason),
+    )?;
     Ok(())
 }
 
 /// Adds a table and returns its number.
 pub(crate) fn add(tx: &Transaction<'_>, name: &str, spelled: &str, state: State) -> Result<i64> {
-    tx.prepare_cached("INSERT INTO _driftless_tables (name, spelled, state) VALUES (?1, ?2, ?3)")
-        .and_then(|mut statement| statement.insert((name, spelled, state.name())))
-        .doing("writing _driftless_tables")
+    sql::insert(
+        tx,
+        "writing _driftless_tables",
+        "INSERT INTO _driftless_tables (name, spelled, state) VALUES (?1, ?2, ?3)",
+        (name, spelled, state.name()),
+    )
 }
 
 /// Puts a table back on the list that was on it before, under its old number, as one that is tracked.
@@ -176,23 +183,24 @@ pub(crate) fn regain(
     spelled: &str,
     options: TableOptions,
 ) -> Result<()> {
-    tx.execute(
+    sql::exec(
+        tx,
+        "writing _driftless_tables",
         "INSERT OR REPLACE INTO _driftless_tables (id, name, spelled, state, deletes_win, integer_key)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         (id, name, spelled, State::Tracked.name(), options.deletes_win, options.allow_integer_key),
-    )
-    .doing("writing _driftless_tables")?;
+    )?;
     Ok(())
 }
 
 /// Writes everything of an entry but its number and name.
 pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
-    tx.prepare_cached(
+    sql::exec(
+        tx,
+        "writing _driftless_tables",
         "UPDATE _driftless_tables SET spelled = ?2, state = ?3, reason = ?4, deletes_win = ?5, integer_key = ?6,
          rules = ?7, rebuilt = ?8 WHERE id = ?1",
-    )
-    .and_then(|mut statement| {
-        statement.execute((
+        (
             entry.id,
             &entry.spelled,
             entry.state.name(),
@@ -201,9 +209,8 @@ pub(crate) fn update(tx: &Transaction<'_>, entry: &Entry) -> Result<()> {
             entry.options.allow_integer_key,
             &entry.rules,
             entry.rebuilt,
-        ))
-    })
-    .doing("writing _driftless_tables")?;
+        ),
+    )?;
     let columns = Columns {
         known: entry.columns.clone(),
         renames: entry.renames.clone(),
@@ -225,23 +232,23 @@ pub(crate) struct Rebuilt {
 
 /// Notes that a table that had been rebuilt is being compared with its documents now.
 pub(crate) fn begin_comparison(tx: &Transaction<'_>, id: i64, now: i64) -> Result<()> {
-    tx.execute(
+    sql::exec(
+        tx,
+        "writing _driftless_tables",
         "UPDATE _driftless_tables SET rebuilt = NULL, compared = ?2, deleted = 0, inserted = 0, edited = 0 WHERE id = ?1",
         (id, now),
-    )
-    .doing("writing _driftless_tables")?;
+    )?;
     Ok(())
 }
 
 /// Counts rows that were found otherwise than their documents in a table that had been rebuilt.
 pub(crate) fn count_rebuilt(tx: &Transaction<'_>, id: i64, found: &Rebuilt) -> Result<()> {
-    tx.prepare_cached(
+    sql::exec(
+        tx,
+        "writing _driftless_tables",
         "UPDATE _driftless_tables SET deleted = deleted + ?2, inserted = inserted + ?3, edited = edited + ?4 WHERE id = ?1",
-    )
-    .and_then(|mut statement| {
-        statement.execute((id, found.deleted as i64, found.inserted as i64, found.edited as i64))
-    })
-    .doing("writing _driftless_tables")?;
+        (id, Number(found.deleted), Number(found.inserted), Number(found.edited)),
+    )?;
     Ok(())
 }
 
@@ -257,55 +264,63 @@ pub(crate) enum Unjudged {
 /// Notes that rows of a table were written that nobody has compared with what they refer to, and that parked rows may fit
 /// now.
 pub(crate) fn set_unjudged(tx: &Transaction<'_>, id: i64) -> Result<()> {
-    tx.prepare_cached("UPDATE _driftless_tables SET unjudged = 1 WHERE id = ?1 AND unjudged <> 1")
-        .and_then(|mut statement| statement.execute([id]))
-        .doing("writing _driftless_tables")?;
+    sql::exec(
+        tx,
+        "writing _driftless_tables",
+        "UPDATE _driftless_tables SET unjudged = 1 WHERE id = ?1 AND unjudged <> 1",
+        [id],
+    )?;
     Ok(())
 }
 
 /// The same where the rows that may fit now are listed one by one.
 pub(crate) fn set_unjudged_alone(tx: &Transaction<'_>, id: i64) -> Result<()> {
-    tx.prepare_cached("UPDATE _driftless_tables SET unjudged = 2 WHERE id = ?1 AND unjudged = 0")
-        .and_then(|mut statement| statement.execute([id]))
-        .doing("writing _driftless_tables")?;
+    sql::exec(
+        tx,
+        "writing _driftless_tables",
+        "UPDATE _driftless_tables SET unjudged = 2 WHERE id = ?1 AND unjudged = 0",
+        [id],
+    )?;
     Ok(())
 }
 
 /// Whether any table is noted so.
 #[cfg(feature = "sim")]
 pub(crate) fn any_unjudged(connection: &Connection) -> Result<bool> {
-    connection
-        .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE unjudged <> 0)", [], |row| {
-            row.get(0)
-        })
-        .doing("reading _driftless_tables")
+    sql::exists(
+        connection,
+        "reading _driftless_tables",
+        "SELECT 1 FROM _driftless_tables WHERE unjudged <> 0",
+        [],
+    )
 }
 
 /// Whether any table was rebuilt and is not compared with its documents yet.
 #[cfg(feature = "sim")]
 pub(crate) fn any_rebuilt(connection: &Connection) -> Result<bool> {
-    connection
-        .query_row("SELECT EXISTS (SELECT 1 FROM _driftless_tables WHERE rebuilt IS NOT NULL)", [], |row| {
-            row.get(0)
-        })
-        .doing("reading _driftless_tables")
+    sql::exists(
+        connection,
+        "reading _driftless_tables",
+        "SELECT 1 FROM _driftless_tables WHERE rebuilt IS NOT NULL",
+        [],
+    )
 }
 
 /// Takes the numbers of the tables that are noted so.
 pub(crate) fn take_unjudged(tx: &Transaction<'_>) -> Result<Vec<(i64, Unjudged)>> {
     let doing = "reading _driftless_tables";
-    let mut statement = tx
-        .prepare_cached("SELECT id, unjudged FROM _driftless_tables WHERE unjudged <> 0 ORDER BY id")
-        .doing(doing)?;
-    let unjudged: Vec<(i64, Unjudged)> = statement
-        .query_map([], |row| {
+    let unjudged: Vec<(i64, Unjudged)> = sql::list(
+        tx,
+        doing,
+        "SELECT id, unjudged FROM _driftless_tables WHERE unjudged <> 0 ORDER BY id",
+        [],
+        |row| {
             let table = row.get::<_, i64>(1)? == Unjudged::Table as i64;
             Ok((row.get(0)?, if table { Unjudged::Table } else { Unjudged::Parked }))
-        })
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
+        },
+    )?;
     if !unjudged.is_empty() {
-        tx.execute("UPDATE _driftless_tables SET unjudged = 0", []).doing("writing _driftless_tables")?;
+        sql::exec(tx, "writing _driftless_tables", "UPDATE _driftless_tables SET unjudged = 0", [])?;
     }
     Ok(unjudged)
 }

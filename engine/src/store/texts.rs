@@ -3,8 +3,9 @@
 //! The first part makes a whole document; each of the others is an update that was appended to it. So a keystroke in a
 //! long text writes a few bytes. When the appended parts have outgrown the first, or are many, one part replaces them.
 
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
+use super::sql;
 use crate::document;
 use crate::document::row::resolve::RowState;
 use crate::error::{Doing, Result};
@@ -43,21 +44,26 @@ impl Stored {
 /// The document of a row's column, if it has one.
 pub(crate) fn get(connection: &Connection, table: i64, key: &[u8], column: &str) -> Result<Option<Stored>> {
     let doing = "reading a text document";
-    let id = connection
-        .prepare_cached("SELECT id FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 AND col = ?3")
-        .and_then(|mut statement| statement.query_row((table, key, column), |row| row.get(0)).optional())
-        .doing(doing)?;
+    let id = sql::opt(
+        connection,
+        doing,
+        "SELECT id FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 AND col = ?3",
+        (table, key, column),
+        sql::first,
+    )?;
     let Some(id) = id else { return Ok(None) };
     Ok(Some(Stored { id, parts: parts(connection, id)? }))
 }
 
 fn parts(connection: &Connection, id: i64) -> Result<Vec<Vec<u8>>> {
     let doing = "reading a text document";
-    let mut statement = connection
-        .prepare_cached("SELECT body FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2 ORDER BY id")
-        .doing(doing)?;
-    let rows = statement.query_map((first(id), first(id + 1) - 1), |row| row.get(0)).doing(doing)?;
-    rows.collect::<rusqlite::Result<_>>().doing(doing)
+    sql::list(
+        connection,
+        doing,
+        "SELECT body FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        (first(id), first(id + 1) - 1),
+        sql::first,
+    )
 }
 
 fn first(id: i64) -> i64 {
@@ -72,10 +78,12 @@ pub(crate) fn create(
     column: &str,
     document: &[u8],
 ) -> Result<i64> {
-    let id = tx
-        .prepare_cached("INSERT INTO _driftless_texts (tbl, key, col) VALUES (?1, ?2, ?3)")
-        .and_then(|mut statement| statement.insert((table, key, column)))
-        .doing("storing a text document")?;
+    let id = sql::insert(
+        tx,
+        "storing a text document",
+        "INSERT INTO _driftless_texts (tbl, key, col) VALUES (?1, ?2, ?3)",
+        (table, key, column),
+    )?;
     insert(tx, first(id), document)?;
     super::identity::note_texts(tx)?;
     Ok(id)
@@ -83,9 +91,12 @@ pub(crate) fn create(
 
 /// Notes what a document holds as a digest, so that a text need not be read from it to see that it is the same.
 pub(crate) fn set_digest(tx: &Transaction<'_>, id: i64, content: &str) -> Result<()> {
-    tx.prepare_cached("UPDATE _driftless_texts SET digest = ?2 WHERE id = ?1")
-        .and_then(|mut statement| statement.execute((id, &digest(content.as_bytes())[..])))
-        .doing("storing a text document")?;
+    sql::exec(
+        tx,
+        "storing a text document",
+        "UPDATE _driftless_texts SET digest = ?2 WHERE id = ?1",
+        (id, &digest(content.as_bytes())[..]),
+    )?;
     Ok(())
 }
 
@@ -97,10 +108,13 @@ fn digest(content: &[u8]) -> [u8; 16] {
 
 /// Whether the document of a row's column holds just this text. One that is not there holds the empty text.
 fn holds(connection: &Connection, table: i64, key: &[u8], column: &str, text: &[u8]) -> Result<bool> {
-    let known: Option<Option<Vec<u8>>> = connection
-        .prepare_cached("SELECT digest FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 AND col = ?3")
-        .and_then(|mut statement| statement.query_row((table, key, column), |row| row.get(0)).optional())
-        .doing("reading a text document")?;
+    let known: Option<Option<Vec<u8>>> = sql::opt(
+        connection,
+        "reading a text document",
+        "SELECT digest FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 AND col = ?3",
+        (table, key, column),
+        sql::first,
+    )?;
     Ok(match known {
         Some(known) => known.is_some_and(|known| known == digest(text)),
         None => text.is_empty(),
@@ -140,42 +154,55 @@ pub(crate) fn append(tx: &Transaction<'_>, stored: &Stored, update: &[u8]) -> Re
 
 /// Stores a document anew, in one part.
 pub(crate) fn replace(tx: &Transaction<'_>, stored: &Stored, document: &[u8]) -> Result<i64> {
-    tx.prepare_cached("DELETE FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2")
-        .and_then(|mut statement| statement.execute((first(stored.id), first(stored.id + 1) - 1)))
-        .doing("storing a text document")?;
+    sql::exec(
+        tx,
+        "storing a text document",
+        "DELETE FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2",
+        (first(stored.id), first(stored.id + 1) - 1),
+    )?;
     insert(tx, first(stored.id), document)?;
     Ok(stored.id)
 }
 
 fn insert(tx: &Transaction<'_>, id: i64, body: &[u8]) -> Result<()> {
-    tx.prepare_cached("INSERT INTO _driftless_text_updates (id, body) VALUES (?1, ?2)")
-        .and_then(|mut statement| statement.execute((id, body)))
-        .doing("storing a text document")?;
+    sql::exec(
+        tx,
+        "storing a text document",
+        "INSERT INTO _driftless_text_updates (id, body) VALUES (?1, ?2)",
+        (id, body),
+    )?;
     Ok(())
 }
 
 /// The documents of a row, by column.
 pub(crate) fn of_row(connection: &Connection, table: i64, key: &[u8]) -> Result<Vec<(String, Stored)>> {
     let doing = "reading the text documents";
-    let mut statement = connection
-        .prepare_cached("SELECT col, id FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 ORDER BY col")
-        .doing(doing)?;
-    let rows = statement.query_map((table, key), |row| Ok((row.get(0)?, row.get(1)?))).doing(doing)?;
-    let found: Vec<(String, i64)> = rows.collect::<rusqlite::Result<_>>().doing(doing)?;
+    let found: Vec<(String, i64)> = sql::list(
+        connection,
+        doing,
+        "SELECT col, id FROM _driftless_texts WHERE tbl = ?1 AND key = ?2 ORDER BY col",
+        (table, key),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     found.into_iter().map(|(column, id)| Ok((column, Stored { id, parts: parts(connection, id)? }))).collect()
 }
 
 /// Forgets the documents of a row, which cannot be read.
 pub(crate) fn forget(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
-    let doing = "forgetting a damaged text document";
     for (_, stored) in of_row(tx, table, key)? {
-        tx.prepare_cached("DELETE FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2")
-            .and_then(|mut statement| statement.execute((first(stored.id), first(stored.id + 1) - 1)))
-            .doing(doing)?;
+        sql::exec(
+            tx,
+            "forgetting a damaged text document",
+            "DELETE FROM _driftless_text_updates WHERE id BETWEEN ?1 AND ?2",
+            (first(stored.id), first(stored.id + 1) - 1),
+        )?;
     }
-    tx.prepare_cached("DELETE FROM _driftless_texts WHERE tbl = ?1 AND key = ?2")
-        .and_then(|mut statement| statement.execute((table, key)))
-        .doing(doing)?;
+    sql::exec(
+        tx,
+        "forgetting a damaged text document",
+        "DELETE FROM _driftless_texts WHERE tbl = ?1 AND key = ?2",
+        (table, key),
+    )?;
     Ok(())
 }
 
@@ -186,22 +213,15 @@ pub(crate) fn each(
     mut see: impl FnMut(&str, &[u8], &str, &Stored) -> Result<bool>,
 ) -> Result<bool> {
     let doing = "reading the text documents";
-    let mut statement = connection
-        .prepare(
-            "SELECT t.name, d.key, d.col, d.id FROM _driftless_texts d JOIN _driftless_tables t ON t.id = d.tbl
-             ORDER BY d.tbl, d.key, d.col",
-        )
-        .doing(doing)?;
-    let mut rows = statement.query([]).doing(doing)?;
-    while let Some(row) = rows.next().doing(doing)? {
+    let query =
+        "SELECT t.name, d.key, d.col, d.id FROM _driftless_texts d JOIN _driftless_tables t ON t.id = d.tbl
+                 ORDER BY d.tbl, d.key, d.col";
+    sql::each_while(connection, doing, query, [], |row| {
         let (table, column): (String, String) = (row.get(0).doing(doing)?, row.get(2).doing(doing)?);
         let id = row.get(3).doing(doing)?;
         let stored = Stored { id, parts: parts(connection, id)? };
-        if !see(&table, row.get_ref(1).doing(doing)?.as_blob().unwrap_or_default(), &column, &stored)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+        see(&table, sql::blob(row, 1).doing(doing)?, &column, &stored)
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::error::{Doing, Error, Result};
 use crate::file::lock;
 use crate::replica::Replica;
 use crate::store::tables::State;
-use crate::store::{self, fold, health, tables};
+use crate::store::{self, fold, health, sql, tables};
 use repair::Remedy;
 
 /// So many differences of a check are told in words; all are counted.
@@ -297,9 +297,7 @@ fn look(path: &Path, tell: &mut dyn FnMut(&str)) -> Result<Findings> {
 /// What SQLite says of the whole file, the user's indexes included.
 fn sqlite(connection: &Connection, found: &mut Findings) -> Result<()> {
     let doing = "checking the database";
-    let mut statement = connection.prepare("PRAGMA integrity_check(1000)").doing(doing)?;
-    let lines: Vec<String> =
-        statement.query_map([], |row| row.get(0)).and_then(|rows| rows.collect()).doing(doing)?;
+    let lines: Vec<String> = sql::list(connection, doing, "PRAGMA integrity_check(1000)", [], sql::first)?;
     found.check("sqlite").looked_at = 1;
     for line in lines.into_iter().filter(|line| line != "ok") {
         // "row 7 missing from index x", "wrong # of entries in index x", "non-unique entry in index x"

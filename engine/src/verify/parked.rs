@@ -8,10 +8,10 @@ use rusqlite::Connection;
 
 use super::Findings;
 use super::repair::Remedy;
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::replica::Replica;
-use crate::store::parked::Stage;
-use crate::store::tables;
+use crate::store::parked::{self, Stage};
+use crate::store::{claims, tables};
 
 /// What is listed of a row: stage and constraint, and the values that it holds all the same.
 type Reason = (i64, Option<String>, Vec<Vec<u8>>);
@@ -55,22 +55,11 @@ pub(super) fn check(replica: &mut Replica, found: &mut Findings) -> Result<()> {
 }
 
 fn listed(connection: &Connection) -> Result<Listed> {
-    let doing = "reading the parked rows";
-    let mut statement = connection
-        .prepare("SELECT tbl, key, stage, rule FROM _driftless_parked WHERE stage <> 0")
-        .doing(doing)?;
-    let mut listed: Listed = statement
-        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?, Vec::new()))))
-        .and_then(|rows| rows.collect())
-        .doing(doing)?;
-    let mut statement = connection
-        .prepare("SELECT tbl, key, value FROM _driftless_claims ORDER BY tbl, key, rule, value")
-        .doing(doing)?;
-    let mut rows = statement.query([]).doing(doing)?;
-    while let Some(row) = rows.next().doing(doing)? {
-        let place = (row.get(0).doing(doing)?, row.get(1).doing(doing)?);
-        let value = row.get(2).doing(doing)?;
-        listed.entry(place).or_insert((0, None, Vec::new())).2.push(value);
+    let rows = parked::judged(connection)?.into_iter();
+    let mut listed: Listed =
+        rows.map(|(table, key, stage, rule)| ((table, key), (stage, rule, Vec::new()))).collect();
+    for (table, key, value) in claims::all(connection)? {
+        listed.entry((table, key)).or_insert((0, None, Vec::new())).2.push(value);
     }
     Ok(listed)
 }

@@ -24,7 +24,7 @@ use crate::error::{Doing, Result};
 use crate::file::draft::Draft;
 use crate::replica::snapshot;
 use crate::store::tables::{self, DEFINITIONS, Entry};
-use crate::store::{self, identity, progress, quarantine, texts, writers};
+use crate::store::{self, documents, identity, progress, quarantine, texts, writers};
 use crate::sync::Sync;
 
 /// How often to look for equal vectors while others write.
@@ -323,23 +323,12 @@ fn fingerprint(ranges: &[Range]) -> String {
 fn each_document(
     connection: &Transaction<'_>,
     name: &str,
-    (first, last): (&[u8], Option<&[u8]>),
+    range: (&[u8], Option<&[u8]>),
     mut see: impl FnMut(&[u8], [u8; 32]),
 ) -> Result<()> {
-    let doing = "reading the row documents";
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT r.key, d.body, r.tbl FROM _driftless_rows r JOIN _driftless_documents d ON d.id = r.doc
-             WHERE r.tbl = (SELECT id FROM _driftless_tables WHERE name = ?1) AND r.key >= ?2
-             AND (?3 IS NULL OR r.key <= ?3) ORDER BY r.key",
-        )
-        .doing(doing)?;
-    let mut rows = statement.query((name, first, last)).doing(doing)?;
-    while let Some(row) = rows.next().doing(doing)? {
-        let (key, body) = (row.get_ref(0).doing(doing)?, row.get_ref(1).doing(doing)?);
-        let key = key.as_blob().unwrap_or_default();
-        let mut digest = digest(body.as_blob().unwrap_or_default());
-        for (column, text) in texts::of_row(connection, row.get(2).doing(doing)?, key)? {
+    documents::each_of(connection, name, range, |table, key, body| {
+        let mut digest = digest(body);
+        for (column, text) in texts::of_row(connection, table, key)? {
             let Some(text) = document::text::digest(&text.parts()).unwrap_or(Some([0; 32])) else { continue };
             let mut hasher = blake3::Hasher::new();
             hasher.update(&digest);
@@ -348,8 +337,8 @@ fn each_document(
             digest = *hasher.finalize().as_bytes();
         }
         see(key, digest);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn has_quarantine(path: &Path) -> Result<bool> {

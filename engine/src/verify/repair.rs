@@ -5,11 +5,11 @@ use driftless_protocol::{RowKey, Value};
 use rusqlite::Transaction;
 
 use crate::env::now;
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::replica::Replica;
 use crate::store::dirty::Why;
 use crate::store::tables::{self, State};
-use crate::store::{Bind, backlog, outbox, parked, quote, texts};
+use crate::store::{Bind, backlog, claims, conflicts, documents, inbox, outbox, parked, quote, texts};
 
 /// One remedy.
 #[derive(Debug, Clone)]
@@ -92,9 +92,6 @@ impl Done {
     }
 }
 
-/// What the engine was doing when a repair fails.
-const DOING: &str = "repairing the side tables";
-
 fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
     match remedy {
         Remedy::Look { table, key } => {
@@ -115,7 +112,7 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
         }
         Remedy::Tidy => {
             done.say("took row keys without documents, and documents without row keys, away");
-            tidy(tx)
+            documents::tidy(tx)
         }
         Remedy::JudgeAgain => {
             done.say("judged the rows that are parked, and their tables, again");
@@ -123,12 +120,11 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
         }
         Remedy::DropWaiting(id) => {
             done.say("dropped changesets from the inbox that cannot be read: they come again");
-            tx.execute("DELETE FROM _driftless_inbox WHERE id = ?1", [id]).doing(DOING)?;
-            Ok(())
+            inbox::forget_stored(tx, *id)
         }
         Remedy::DropSnapshots => {
             done.say("dropped a snapshot that cannot be read: it comes again");
-            tx.execute_batch("DELETE FROM _driftless_snapshot").doing(DOING)
+            inbox::forget_snapshots(tx)
         }
         Remedy::EmptyOutbox => {
             done.say(
@@ -153,10 +149,9 @@ fn one(tx: &Transaction<'_>, remedy: &Remedy, done: &mut Done) -> Result<()> {
 
 /// Takes a row off the lists of rows that are in conflict, parked, or hold UNIQUE values while they are.
 fn unlist(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
-    for list in ["_driftless_conflicts", "_driftless_parked", "_driftless_claims"] {
-        tx.execute(&format!("DELETE FROM {list} WHERE tbl = ?1 AND key = ?2"), (table, key)).doing(DOING)?;
-    }
-    Ok(())
+    conflicts::remove(tx, table, key)?;
+    parked::remove_as(tx, table, key)?;
+    claims::remove_as(tx, table, key)
 }
 
 /// Drops a row's document and those of its texts.
@@ -164,26 +159,7 @@ fn forget(tx: &Transaction<'_>, table: i64, key: &Value<'static>) -> Result<()> 
     if let Value::Blob(key) = key {
         texts::forget(tx, table, key)?;
     }
-    for sql in [
-        "DELETE FROM _driftless_documents WHERE id IN
-         (SELECT doc FROM _driftless_rows WHERE tbl = ?1 AND key = ?2)",
-        "DELETE FROM _driftless_rows WHERE tbl = ?1 AND key = ?2",
-    ] {
-        tx.execute(sql, rusqlite::params![table, Bind(key)]).doing(DOING)?;
-    }
-    Ok(())
-}
-
-/// Drops row keys without documents, documents without keys, and keys that share a document.
-fn tidy(tx: &Transaction<'_>) -> Result<()> {
-    tx.execute_batch(
-        "DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents);
-         DELETE FROM _driftless_rows WHERE tbl NOT IN (SELECT id FROM _driftless_tables);
-         DELETE FROM _driftless_rows WHERE doc IN
-           (SELECT doc FROM _driftless_rows GROUP BY doc HAVING count(*) > 1);
-         DELETE FROM _driftless_documents WHERE id NOT IN (SELECT doc FROM _driftless_rows);",
-    )
-    .doing(DOING)
+    documents::forget(tx, table, Bind(key))
 }
 
 /// Has all that is parked judged, believing nothing of what is noted about it.
@@ -194,5 +170,5 @@ fn judge_again(tx: &Transaction<'_>) -> Result<()> {
         tables::set_unjudged(tx, entry.id)?;
     }
     // What rows hold that wait for their parents is worked out anew with them.
-    tx.execute_batch("DELETE FROM _driftless_claims").doing(DOING)
+    claims::clear(tx)
 }

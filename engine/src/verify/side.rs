@@ -1,27 +1,25 @@
 //! The side tables among themselves: what belongs together is together, and every frame has its checksum.
 
 use bytes::Bytes;
-use driftless_protocol::{Changeset, Part, ReplicaId, SnapshotPart};
+use driftless_protocol::{Changeset, ReplicaId, SnapshotPart};
 use rusqlite::Connection;
 
 use super::repair::Remedy;
 use super::{Findings, plural};
-use crate::error::{Doing, Result};
-use crate::store::{health, identity, progress, quarantine};
+use crate::error::Result;
+use crate::store::documents::{self, Misfits};
+use crate::store::inbox::{self, Stored};
+use crate::store::{applying, conflicts, identity, outbox, progress, quarantine};
 
 pub(super) fn check(connection: &Connection, found: &mut Findings) -> Result<()> {
     rows_and_documents(connection, found)?;
     own_changesets(connection, found)?;
     waiting_changesets(connection, found)?;
-    if health::has_rows(connection, "_driftless_applying")? {
+    if applying::is_on(connection)? {
         let what = "the triggers are told that the engine writes, so nobody's writes are marked";
         found.check("side tables").differs(None, None, what.to_owned());
     }
-    let unknown = count(
-        connection,
-        "SELECT count(*) FROM _driftless_conflicts c WHERE c.at <> 0
-         AND NOT EXISTS (SELECT 1 FROM _driftless_writers w WHERE w.writer = c.writer)",
-    )?;
+    let unknown = conflicts::of_unknown_writers(connection)?;
     if unknown > 0 {
         let note = format!("nobody knows who wrote {unknown} of the values in conflict");
         found.check("conflicts").notes.push(note);
@@ -42,34 +40,10 @@ pub(super) fn check(connection: &Connection, found: &mut Findings) -> Result<()>
     Ok(())
 }
 
-fn count(connection: &Connection, sql: &str) -> Result<u64> {
-    connection
-        .query_row(sql, [], |row| row.get::<_, i64>(0))
-        .map(|count| count as u64)
-        .doing("verifying the side tables")
-}
-
 /// Row keys and documents, one to one.
 fn rows_and_documents(connection: &Connection, found: &mut Findings) -> Result<()> {
-    let documents = count(connection, "SELECT count(*) FROM _driftless_documents")?;
-    let lost = count(
-        connection,
-        "SELECT count(*) FROM _driftless_rows r WHERE NOT EXISTS
-         (SELECT 1 FROM _driftless_documents d WHERE d.id = r.doc)",
-    )?;
-    let nameless = count(
-        connection,
-        "SELECT count(*) FROM _driftless_documents WHERE id NOT IN (SELECT doc FROM _driftless_rows)",
-    )?;
-    let shared = count(
-        connection,
-        "SELECT count(*) FROM (SELECT doc FROM _driftless_rows GROUP BY doc HAVING count(*) > 1)",
-    )?;
-    let strays = count(
-        connection,
-        "SELECT count(*) FROM _driftless_rows r WHERE NOT EXISTS
-         (SELECT 1 FROM _driftless_tables t WHERE t.id = r.tbl)",
-    )?;
+    let documents = documents::len(connection)?;
+    let Misfits { lost, nameless, shared, strays } = documents::misfits(connection)?;
     let check = found.check("documents");
     check.looked_at = 0;
     for (n, one, many) in [
@@ -92,19 +66,13 @@ fn rows_and_documents(connection: &Connection, found: &mut Findings) -> Result<(
 
 /// What this replica has captured and the relay has not confirmed: every changeset sound, no number missing.
 fn own_changesets(connection: &Connection, found: &mut Findings) -> Result<()> {
-    let doing = "verifying the outbox";
     let own = identity::replica(connection)?;
     let (last, acked) = (progress::vector(connection)?.get(own), identity::acked(connection)?);
     let check = found.check("side tables");
-    let mut statement =
-        connection.prepare("SELECT seq, part, changeset FROM _driftless_outbox ORDER BY seq").doing(doing)?;
-    let mut rows = statement.query([]).doing(doing)?;
     let (mut previous, mut sound) = (None, true);
-    while let Some(row) = rows.next().doing(doing)? {
-        let (seq, part): (i64, i64) = (row.get(0).doing(doing)?, row.get(1).doing(doing)?);
-        let frame = row.get_ref(2).doing(doing)?.as_blob().unwrap_or_default().to_vec();
+    outbox::each_stored(connection, |seq, part, frame| {
         check.looked_at += 1;
-        if previous.is_some_and(|previous| seq != previous + 1) {
+        if previous.is_some_and(|previous: i64| previous.checked_add(1) != Some(seq)) {
             sound = false;
             check.differs(None, None, format!("the outbox lacks changesets before {seq}"));
         }
@@ -113,8 +81,10 @@ fn own_changesets(connection: &Connection, found: &mut Findings) -> Result<()> {
             sound = false;
             check.differs(None, None, format!("changeset {seq} in the outbox: {wrong}"));
         }
-    }
-    let end = previous.map_or(last, |seq| seq as u64);
+        Ok(())
+    })?;
+    // A number below 0 is no end of anything, and was told of.
+    let end = previous.map_or(last, |seq| u64::try_from(seq).unwrap_or(0));
     if end < last {
         sound = false;
         check.differs(None, None, format!("the outbox ends at {end}, and {last} were captured"));
@@ -136,57 +106,42 @@ fn own_changesets(connection: &Connection, found: &mut Findings) -> Result<()> {
 }
 
 fn waiting_changesets(connection: &Connection, found: &mut Findings) -> Result<()> {
-    let doing = "verifying the inbox";
     let check = found.check("side tables");
     let mut bad = Vec::new();
-    {
-        let mut statement = connection
-            .prepare("SELECT replica, seq, part, changeset, id FROM _driftless_inbox")
-            .doing(doing)?;
-        let mut rows = statement.query([]).doing(doing)?;
-        while let Some(row) = rows.next().doing(doing)? {
-            check.looked_at += 1;
-            let blob = |at: usize| -> Result<Vec<u8>> {
-                Ok(row.get_ref(at).doing(doing)?.as_blob().unwrap_or_default().to_vec())
-            };
-            let (seq, part): (i64, i64) = (row.get(1).doing(doing)?, row.get(2).doing(doing)?);
-            let wrong = match ReplicaId::from_slice(&blob(0)?) {
-                Ok(replica) => wrong(blob(3)?, replica, seq, part),
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(wrong) = wrong {
-                check.differs(None, None, format!("changeset {seq} in the inbox: {wrong}"));
-                bad.push(Remedy::DropWaiting(row.get(4).doing(doing)?));
-            }
+    inbox::each_stored(connection, |stored| {
+        let Stored { id, seq, part, frame, .. } = stored;
+        check.looked_at += 1;
+        let wrong = match ReplicaId::from_slice(stored.replica) {
+            Ok(replica) => wrong(frame, replica, seq, part),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(wrong) = wrong {
+            check.differs(None, None, format!("changeset {seq} in the inbox: {wrong}"));
+            bad.push(Remedy::DropWaiting(id));
         }
-        let mut statement = connection.prepare("SELECT part FROM _driftless_snapshot").doing(doing)?;
-        let mut rows = statement.query([]).doing(doing)?;
-        while let Some(row) = rows.next().doing(doing)? {
-            let part = row.get_ref(0).doing(doing)?.as_blob().unwrap_or_default().to_vec();
-            check.looked_at += 1;
-            if let Err(error) = SnapshotPart::from_bytes(Bytes::from(part)) {
-                check.differs(None, None, format!("a part of a snapshot: {error}"));
-                bad.push(Remedy::DropSnapshots);
-            }
+        Ok(())
+    })?;
+    inbox::each_part(connection, |part| {
+        check.looked_at += 1;
+        if let Err(error) = SnapshotPart::from_bytes(Bytes::copy_from_slice(part)) {
+            check.differs(None, None, format!("a part of a snapshot: {error}"));
+            bad.push(Remedy::DropSnapshots);
         }
-    }
+        Ok(())
+    })?;
     found.remedies.extend(bad);
     Ok(())
 }
 
 /// What is wrong with a stored changeset, if anything.
-fn wrong(frame: Vec<u8>, replica: ReplicaId, seq: i64, part: i64) -> Option<String> {
-    let changeset = match Changeset::from_bytes(Bytes::from(frame)) {
+fn wrong(frame: &[u8], replica: ReplicaId, seq: i64, part: i64) -> Option<String> {
+    let changeset = match Changeset::from_bytes(Bytes::copy_from_slice(frame)) {
         Ok(changeset) => changeset,
         Err(error) => return Some(error.to_string()),
     };
     let header = &changeset.header;
-    let number = match header.part {
-        Part::Whole => 0,
-        Part::More => 1,
-        Part::Last => 2,
-    };
-    if header.replica != replica || header.seq.get() != seq as u64 || number != part {
+    let is_seq = u64::try_from(seq).is_ok_and(|seq| seq == header.seq.get());
+    if header.replica != replica || !is_seq || outbox::part_number(header.part) != part {
         return Some("it is listed under another number than its own".to_owned());
     }
     let body = match changeset.body() {

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     Answer, Appended, Entry, Item, LogError, LogStore, Page, Parts, SnapshotRef, Start, UploadId,
-    UploadLimits, check_vector,
+    UploadLimits,
 };
 
 /// A log in memory.
@@ -110,7 +110,7 @@ impl State {
                 _ => Ok(()),
             };
         }
-        if seq.get() != held + 1 || i64::try_from(seq.get()).is_err() {
+        if seq.get() != held + 1 {
             return Err(LogError::Gap { replica, held, got: seq });
         }
         let frame = message::changeset_frame(changeset.bytes());
@@ -130,7 +130,6 @@ impl State {
     ) -> Result<bool, LogError> {
         // Taken out, so that every refusal leaves it dropped.
         let mut begun = self.uploads.remove(&upload);
-        check_vector(&part.header.vector)?;
         self.space(name)?;
         if part.header.index == 0 {
             let (space, id, vector) = (name.clone(), part.header.snapshot, part.header.vector.clone());

@@ -216,12 +216,3 @@ impl Default for UploadLimits {
         }
     }
 }
-
-/// Refuses a vector that no honest replica has: the seqs are SQLite integers, which end at 2^63 - 1.
-fn check_vector(vector: &StateVector) -> Result<(), LogError> {
-    if vector.iter().all(|(_, seq)| seq.get() < i64::MAX as u64) {
-        Ok(())
-    } else {
-        Err(LogError::Snapshot("a vector counts further than any replica can write"))
-    }
-}

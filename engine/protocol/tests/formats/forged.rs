@@ -12,9 +12,13 @@ pub(crate) fn plain_body(changeset: &Changeset) -> Vec<u8> {
 
 /// A changeset with a right checksum whose header claims a body of `claimed` bytes.
 pub(crate) fn forge(body: &[u8], claimed: u64) -> Bytes {
+    // replica, seq, part, after, time
+    forge_under([[1; 16].as_slice(), &[1, 0, 0, 0]].concat(), body, claimed)
+}
+
+/// The same under any header; what it begins with is followed by the checksum and the length of the body.
+pub(crate) fn forge_under(mut header: Vec<u8>, body: &[u8], claimed: u64) -> Bytes {
     let compressed = zstd::bulk::compress(body, 1).expect("compresses");
-    // replica, seq, part, after, time, then the checksum and the length of the body.
-    let mut header = [[1; 16].as_slice(), &[1, 0, 0, 0]].concat();
     let checksum_at = header.len();
     header.extend([0; 16]);
     match claimed {
@@ -46,7 +50,7 @@ fn the_forger_of_these_tests_writes_what_sealing_writes() {
 }
 
 /// A header of 63 bytes at most in front of a checksum and the length of the body.
-fn plain_header() -> ChangesetHeader {
+pub(crate) fn plain_header() -> ChangesetHeader {
     ChangesetHeader {
         replica: ReplicaId::from_bytes([1; 16]).expect("not nil"),
         seq: Seq::FIRST,

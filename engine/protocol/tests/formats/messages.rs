@@ -1,13 +1,15 @@
 //! Messages between a node and its relay.
 
 use bytes::Bytes;
+use driftless_protocol::changeset::BodyBuilder;
 use driftless_protocol::{
-    ClientMessage, CloseCode, MAX_PRESENCE_BYTES, MessageError, Presence, PresenceTooLong, RelayMessage,
+    Changeset, ClientMessage, CloseCode, MAX_PRESENCE_BYTES, MessageError, Presence, PresenceTooLong,
+    RelayMessage, Seq,
 };
 use proptest::prelude::*;
 
 use crate::damage::damage;
-use crate::forged::sealed;
+use crate::forged::{forge_under, plain_body, plain_header, sealed};
 use crate::strategies::{client_message, relay_message, replica};
 
 proptest! {
@@ -102,5 +104,43 @@ fn a_state_vector_out_of_order_or_with_a_repeated_or_empty_entry_is_refused() {
     assert!(heads(&[(1, 5), (2, 1)]).is_ok());
     for bad in [&[(2, 5), (1, 1)][..], &[(1, 5), (1, 6)], &[(1, 5), (1, 5)], &[(1, 0)], &[(0, 1)]] {
         assert!(heads(bad).is_err(), "{bad:?}");
+    }
+}
+
+/// The end of the integers of SQL stood in nobody's way: a relay that acknowledged 2^63 had the engine note a negative seq.
+#[test]
+fn a_seq_beyond_the_highest_is_refused_wherever_it_stands() {
+    let body = BodyBuilder::new().finish();
+    let (body, length) = (plain_body(&Changeset::seal(plain_header(), &body)), body.len() as u64);
+    for (number, taken) in [(Seq::MAX, true), (Seq::MAX + 1, false), (1 << 63, false), (u64::MAX, false)] {
+        let seq = [[253].as_slice(), &number.to_le_bytes()].concat();
+        let vector = [[1].as_slice(), &[1; 16], &seq].concat();
+        let client = |frame: Vec<u8>| ClientMessage::decode(frame.into());
+        let relay = |frame: Vec<u8>| RelayMessage::decode(sealed(frame)).map(drop);
+        let hello = [[1, 1, 0, 0].as_slice(), &[1; 16], &vector, &[0]].concat();
+        let welcome = [[1, 16].as_slice(), &[1; 16], &vector, &[0]].concat();
+        let own = [[1, 16].as_slice(), &[1; 16], &[0, 1], &seq, &[0]].concat();
+        let changeset = forge_under([[1; 16].as_slice(), &seq, &[0, 0, 0]].concat(), &body, length);
+        let after = forge_under([[1; 16].as_slice(), &[1, 0], &vector, &[0]].concat(), &body, length);
+        let snapshot = forge_under([[1; 16].as_slice(), &[0, 1], &vector].concat(), &body, length);
+        let cases = [
+            ("a hello", client(sealed(hello).to_vec()).map(drop)),
+            ("a changeset", client([&[1, 32], &changeset[..]].concat()).map(drop)),
+            ("what a changeset follows", client([&[1, 32], &after[..]].concat()).map(drop)),
+            ("a part of a snapshot", client([&[1, 33], &snapshot[..]].concat()).map(drop)),
+            ("a welcome", relay(welcome)),
+            ("the head in a welcome", relay(own)),
+            ("an acknowledgement", relay([[1, 17].as_slice(), &seq].concat())),
+            ("heads", relay([[1, 19, 0].as_slice(), &vector].concat())),
+        ];
+        for (what, decoded) in cases {
+            match decoded {
+                Ok(()) => assert!(taken, "{what}: {number}"),
+                Err(error) => {
+                    assert!(!taken, "{what}: {number}: {error}");
+                    assert_eq!(error.close_code(), CloseCode::Malformed, "{what}: {number}: {error}");
+                }
+            }
+        }
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn space() -> impl Strategy<Value = SpaceId> {
 }
 
 pub(crate) fn seq() -> impl Strategy<Value = Seq> {
-    prop_oneof![1..300u64, 1..=u64::MAX, Just(u64::MAX)].prop_filter_map("not zero", Seq::new)
+    prop_oneof![1..300u64, 1..=Seq::MAX, Just(Seq::MAX)].prop_filter_map("a seq", Seq::new)
 }
 
 pub(crate) fn vector() -> impl Strategy<Value = StateVector> {

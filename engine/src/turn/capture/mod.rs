@@ -17,12 +17,12 @@ use driftless_protocol::changeset::{Body, BodyBuilder};
 use driftless_protocol::{KeyError, ReplicaId, RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::schema::{Catalog, Tracked, rebuilt};
 use crate::store::dirty::{self, Mark, Why};
 use crate::store::parked::Reason;
 use crate::store::tables::{self, DEFINITIONS, Rebuilt};
-use crate::store::{Bind, backlog, bases, documents, identity, parked, settled, writers};
+use crate::store::{Bind, backlog, bases, documents, identity, parked, settled, sql, writers};
 use crate::turn::apply::TouchedRows;
 use crate::turn::changes::ChangedRow;
 use row::{DocumentUpdate, Row};
@@ -267,8 +267,8 @@ fn add(body: &mut BodyBuilder, row: Row<'_>, author: Author, updates: Vec<Docume
 fn count_rebuilt(tx: &Transaction<'_>, tracked: &Tracked, key: &RowKey, was_known: bool) -> Result<()> {
     let doing = "reading a row to capture it";
     let key_values = key.values();
-    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
-    let is_there = select.exists(rusqlite::params_from_iter(key_values.iter().map(Bind))).doing(doing)?;
+    let binds = rusqlite::params_from_iter(key_values.iter().map(Bind));
+    let is_there = sql::exists(tx, doing, &tracked.select, binds)?;
     let mut found = Rebuilt::default();
     match (is_there, was_known) {
         (false, _) => found.deleted = 1,
@@ -286,9 +286,8 @@ fn park_nameless(tx: &Transaction<'_>, tracked: &Tracked, mark: &Mark, error: Ke
         hasher.update(&value.to_bytes());
     }
     let digest = hasher.finalize();
-    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
     let binds = rusqlite::params_from_iter(mark.key.iter().map(Bind));
-    if select.exists(binds).doing(doing)? {
+    if sql::exists(tx, doing, &tracked.select, binds)? {
         let pk = format!("a key of {} bytes", mark.key.iter().map(Value::payload_len).sum::<usize>());
         parked::put_as(
             tx,

@@ -15,7 +15,7 @@ use super::{Limit, units};
 use crate::error::{Doing, Error, Result};
 use crate::schema::constraints::Reference;
 use crate::schema::{Catalog, Child, Target, Tracked};
-use crate::store::{documents, quote, value};
+use crate::store::{documents, quote, sql, value};
 
 /// A table is read so many times for the children of some rows; the next time all of its pairs are written down, which
 /// costs about as much.
@@ -240,9 +240,7 @@ fn each_pair(
         equal.collect::<Vec<_>>().join(" AND ")
     );
     let doing = "looking for rows that refer to others";
-    let mut select = tx.prepare_cached(&sql).doing(doing)?;
-    let mut rows = select.query([]).doing(doing)?;
-    while let Some(row) = rows.next().doing(doing)? {
+    sql::each(tx, doing, &sql, [], |row| {
         let key = |tracked: &Tracked, from: usize| -> Result<Option<RowKey>> {
             let values = (0..tracked.table.key.len()).map(|at| row.get_ref(from + at).map(value));
             let values = values.collect::<rusqlite::Result<Vec<_>>>().doing(doing)?;
@@ -251,8 +249,8 @@ fn each_pair(
         if let (Some(below), Some(above)) = (key(tracked, 0)?, key(parent, tracked.table.key.len())?) {
             each(above, below)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Writes down who refers by `child` to whom.
@@ -264,8 +262,7 @@ fn write_pairs(tx: &Transaction<'_>, parent: &Tracked, tracked: &Tracked, child:
     )
     .doing(doing)?;
     let numbers = (child.table, child.reference as i64);
-    tx.execute("DELETE FROM temp._driftless_pairs WHERE tbl = ?1 AND reference = ?2", numbers)
-        .doing(doing)?;
+    sql::exec(tx, doing, "DELETE FROM temp._driftless_pairs WHERE tbl = ?1 AND reference = ?2", numbers)?;
     {
         let mut insert =
             tx.prepare("INSERT INTO temp._driftless_pairs VALUES (?1, ?2, ?3, ?4)").doing(doing)?;
@@ -281,22 +278,17 @@ fn write_pairs(tx: &Transaction<'_>, parent: &Tracked, tracked: &Tracked, child:
 
 fn pairs_of(tx: &Transaction<'_>, child: Child, parent: &RowKey) -> Result<Vec<RowKey>> {
     let doing = "looking for rows that refer to others";
-    let mut select = tx
-        .prepare_cached(
-            "SELECT child FROM temp._driftless_pairs WHERE tbl = ?1 AND reference = ?2 AND parent = ?3",
-        )
-        .doing(doing)?;
     let numbers = (child.table, child.reference as i64, parent.as_bytes());
-    let mut rows = select.query(numbers).doing(doing)?;
+    let query = "SELECT child FROM temp._driftless_pairs WHERE tbl = ?1 AND reference = ?2 AND parent = ?3";
+    let damaged = |error: driftless_protocol::KeyError| Error::Damaged {
+        table: "_driftless_pairs",
+        what: error.to_string(),
+    };
     let mut children = Vec::new();
-    while let Some(row) = rows.next().doing(doing)? {
-        let bytes: Vec<u8> = row.get(0).doing(doing)?;
-        let damaged = |error: driftless_protocol::KeyError| Error::Damaged {
-            table: "_driftless_pairs",
-            what: error.to_string(),
-        };
-        children.push(RowKey::from_bytes(&bytes).map_err(damaged)?);
-    }
+    sql::each(tx, doing, query, numbers, |row| {
+        children.push(RowKey::from_bytes(sql::blob(row, 0).doing(doing)?).map_err(damaged)?);
+        Ok(())
+    })?;
     Ok(children)
 }
 

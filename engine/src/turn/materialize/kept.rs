@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension, Transaction, params_from_iter};
 use super::{Materializer, Step};
 use crate::error::{Doing, Result};
 use crate::schema::{Table, Tracked, or_abort};
-use crate::store::{Bind, quote, value};
+use crate::store::{Bind, quote, sql, value};
 
 /// The columns that a table of kept rows has beside those of the app's table: 1 if the row was there, else 0; and its rowid.
 const WAS_THERE: &str = "_driftless_was_there";
@@ -61,17 +61,13 @@ fn put_back(tx: &Transaction<'_>, tracked: &Tracked) -> Result<()> {
     let changed = changed(tx, tracked).doing(doing)?;
     // All of them are deleted first: one may be in another's way.
     for (_, row) in &changed {
-        tx.prepare_cached(&tracked.delete)
-            .and_then(|mut delete| delete.execute(params_from_iter(key(&tracked.table, row))))
-            .doing(doing)?;
+        sql::exec(tx, doing, &tracked.delete, params_from_iter(key(&tracked.table, row)))?;
     }
     let insert = insert_sql(&tracked.table);
     for (_, row) in changed.iter().filter(|(was_there, _)| *was_there) {
         // The rowid stays: an index of the app's may know the row by it.
         let values = row.iter().skip(usize::from(tracked.table.rowid.is_none()));
-        tx.prepare_cached(&insert)
-            .and_then(|mut insert| insert.execute(params_from_iter(values.map(Bind))))
-            .doing(doing)?;
+        sql::exec(tx, doing, &insert, params_from_iter(values.map(Bind)))?;
     }
     Ok(())
 }

@@ -34,10 +34,10 @@ use std::time::Duration;
 use driftless_protocol::RowKey;
 use rusqlite::Transaction;
 
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::schema::{Catalog, Tracked};
 use crate::store::tables::DEFINITIONS;
-use crate::store::{bases, claims, conflicts, parked};
+use crate::store::{applying, bases, claims, conflicts, parked};
 use crate::turn::apply::Touched;
 use crate::turn::changes::ChangedRow;
 pub(crate) use ahead::Ahead;
@@ -202,14 +202,11 @@ impl<'a> Materializer<'a> {
     /// Tells the triggers that it is us who write.
     fn announce(&mut self) -> Result<()> {
         self.keep_rows()?;
-        let doing = "announcing our own writes to the triggers";
-        self.tx.execute("INSERT INTO _driftless_applying (one) VALUES (1)", []).doing(doing)?;
-        Ok(())
+        applying::begin(self.tx)
     }
 
     fn renounce(&self) -> Step<()> {
-        let doing = "announcing our own writes to the triggers";
-        self.tx.execute("DELETE FROM _driftless_applying", []).doing(doing)?;
+        applying::end(self.tx)?;
         Ok(())
     }
 

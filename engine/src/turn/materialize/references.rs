@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_protocol::{RowKey, Value};
-use rusqlite::{OptionalExtension, Transaction, params_from_iter};
+use rusqlite::{Transaction, params_from_iter};
 
 use super::waits;
 use super::write::{Effect, Wrote};
 use crate::error::{Doing, Result};
 use crate::schema::constraints::Reference;
 use crate::schema::{Catalog, Child, Target, Tracked};
-use crate::store::{Bind, quote, value};
+use crate::store::{Bind, quote, sql, value};
 
 /// Above so many rows of one table, all of its rows are looked at in one query instead.
 const MOST_ROWS: usize = 50_000;
@@ -165,14 +165,12 @@ pub(super) fn children(
         equal.collect::<Vec<_>>().join(" AND ")
     );
     let doing = "looking for rows that refer to a deleted one";
-    let mut select = tx.prepare_cached(&sql).doing(doing)?;
-    let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
-    while let Some(row) = rows.next().doing(doing)? {
+    sql::each(tx, doing, &sql, params_from_iter(values.iter().map(Bind)), |row| {
         if let Some(key) = key_of(tracked, row)? {
             each(key);
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The key in the first columns of a row; `None` for one that cannot travel.
@@ -234,13 +232,9 @@ pub(super) fn orphan_by(
 ) -> Result<Option<Orphan>> {
     let sql = orphans_sql(tracked, at, &tracked.table.key_condition());
     let key_values = key.values();
-    let values = tx
-        .prepare_cached(&sql)
-        .and_then(|mut select| {
-            let binds = params_from_iter(key_values.iter().map(Bind));
-            select.query_row(binds, |row| referring(tracked, at, row)).optional()
-        })
-        .doing("looking for what a row refers to")?;
+    let binds = params_from_iter(key_values.iter().map(Bind));
+    let doing = "looking for what a row refers to";
+    let values = sql::opt(tx, doing, &sql, binds, |row| referring(tracked, at, row))?;
     Ok(values.map(|values| Orphan { table: tracked.id, key: key.clone(), reference: at, values }))
 }
 
@@ -249,14 +243,13 @@ pub(super) fn orphans(tx: &Transaction<'_>, catalog: &Catalog, tracked: &Tracked
     let doing = "looking for what the rows of a table refer to";
     let mut all: BTreeMap<RowKey, Orphan> = BTreeMap::new();
     for at in judged(catalog, tracked) {
-        let mut select = tx.prepare_cached(&orphans_sql(tracked, at, "1")).doing(doing)?;
-        let mut rows = select.query([]).doing(doing)?;
-        while let Some(row) = rows.next().doing(doing)? {
+        sql::each(tx, doing, &orphans_sql(tracked, at, "1"), [], |row| {
             if let Some(key) = key_of(tracked, row)? {
                 let values = referring(tracked, at, row).doing(doing)?;
                 all.entry(key.clone()).or_insert(Orphan { table: tracked.id, key, reference: at, values });
             }
-        }
+            Ok(())
+        })?;
     }
     Ok(all.into_values().collect())
 }
@@ -344,21 +337,14 @@ fn read_columns(
     let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Vec<Value<'static>>> {
         (0..columns.len()).map(|at| Ok(value(row.get_ref(at)?).into_owned())).collect()
     };
-    let values = tx
-        .prepare_cached(&sql)
-        .and_then(|mut select| {
-            select.query_row(params_from_iter(key_values.iter().map(Bind)), read).optional()
-        })
-        .doing(doing)?;
+    let values = sql::opt(tx, doing, &sql, params_from_iter(key_values.iter().map(Bind)), read)?;
     Ok(values.filter(|values| !values.contains(&Value::Null)))
 }
 
 /// Whether a row is in its table.
 pub(super) fn is_there(tx: &Transaction<'_>, tracked: &Tracked, key: &RowKey) -> Result<bool> {
     let key_values = key.values();
-    tx.prepare_cached(&tracked.select)
-        .and_then(|mut select| select.exists(params_from_iter(key_values.iter().map(Bind))))
-        .doing("looking for a row")
+    sql::exists(tx, "looking for a row", &tracked.select, params_from_iter(key_values.iter().map(Bind)))
 }
 
 /// Whether a row has these values in the columns of a target.
@@ -374,9 +360,7 @@ pub(super) fn has_values(
         quote(&tracked.table.spelled),
         equal.collect::<Vec<_>>().join(" AND ")
     );
-    tx.prepare_cached(&sql)
-        .and_then(|mut select| select.exists(params_from_iter(values.iter().map(Bind))))
-        .doing("looking for what a row refers to")
+    sql::exists(tx, "looking for what a row refers to", &sql, params_from_iter(values.iter().map(Bind)))
 }
 
 /// The keys of the rows that have the values that a row refers to; `None` for one whose key cannot travel.
@@ -395,11 +379,10 @@ pub(super) fn parents(
         equal.collect::<Vec<_>>().join(" AND ")
     );
     let doing = "looking for what a row refers to";
-    let mut select = tx.prepare_cached(&sql).doing(doing)?;
-    let mut rows = select.query(params_from_iter(values.iter().map(Bind))).doing(doing)?;
     let mut parents = Vec::new();
-    while let Some(row) = rows.next().doing(doing)? {
+    sql::each(tx, doing, &sql, params_from_iter(values.iter().map(Bind)), |row| {
         parents.push(key_of(parent, row)?);
-    }
+        Ok(())
+    })?;
     Ok(parents)
 }

@@ -7,6 +7,7 @@ use rusqlite::Transaction;
 
 use crate::error::{Doing, Result};
 use crate::schema::Tracked;
+use crate::store::sql;
 
 /// Raises SQLite's counter for the table to the key of a deleted row, if it is lower.
 pub(super) fn raise(tx: &Transaction<'_>, tracked: &Tracked, key_values: &[Value<'_>]) -> Result<()> {
@@ -21,9 +22,12 @@ pub(super) fn raise(tx: &Transaction<'_>, tracked: &Tracked, key_values: &[Value
     };
     let doing = "raising the sequence of a table";
     if known.execute((&tracked.table.spelled, number)).doing(doing)? == 0 {
-        tx.prepare_cached("INSERT INTO main.sqlite_sequence (name, seq) VALUES (?1, ?2)")
-            .and_then(|mut first| first.execute((&tracked.table.spelled, number)))
-            .doing(doing)?;
+        sql::exec(
+            tx,
+            doing,
+            "INSERT INTO main.sqlite_sequence (name, seq) VALUES (?1, ?2)",
+            (&tracked.table.spelled, number),
+        )?;
     }
     Ok(())
 }

@@ -6,15 +6,15 @@
 use std::collections::HashSet;
 
 use driftless_protocol::{Collation, RowKey, Value};
-use rusqlite::{OptionalExtension, Transaction, params_from_iter};
+use rusqlite::{Transaction, params_from_iter};
 
 use super::write::wanted;
 use crate::document::row::resolve::RowState;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::schema::constraints::Unique;
 use crate::schema::sql_text::after_table_name;
 use crate::schema::{Tracked, insert_sql};
-use crate::store::{Bind, value};
+use crate::store::{Bind, sql, value};
 
 /// The temporary tables that this turn has made.
 #[derive(Debug, Default)]
@@ -60,9 +60,7 @@ impl Shadows {
         for unique in &tracked.table.unique {
             all.push(held(tx, unique, &format!("temp.{name}"), "1", &[])?);
         }
-        tx.prepare_cached(&format!("DELETE FROM temp.{name}"))
-            .and_then(|mut delete| delete.execute([]))
-            .doing("judging a row")?;
+        sql::exec(tx, "judging a row", &format!("DELETE FROM temp.{name}"), [])?;
         Ok(Ok(all))
     }
 
@@ -96,18 +94,11 @@ pub(super) fn held(
     let terms: Vec<&str> = unique.terms.iter().map(|term| &*term.sql).collect();
     let filter = unique.filter.as_deref().unwrap_or("1");
     let sql = format!("SELECT {} FROM {table} WHERE ({condition}) AND ({filter}\n)", terms.join(", "));
-    let values = tx
-        .prepare_cached(&sql)
-        .and_then(|mut select| {
-            select
-                .query_row(params_from_iter(binds.iter().map(Bind)), |row| {
-                    (0..terms.len())
-                        .map(|at| Ok(value(row.get_ref(at)?).into_owned()))
-                        .collect::<rusqlite::Result<Vec<_>>>()
-                })
-                .optional()
-        })
-        .doing("judging a row")?;
+    let values = sql::opt(tx, "judging a row", &sql, params_from_iter(binds.iter().map(Bind)), |row| {
+        (0..terms.len())
+            .map(|at| Ok(value(row.get_ref(at)?).into_owned()))
+            .collect::<rusqlite::Result<Vec<_>>>()
+    })?;
     Ok(values.filter(|values| !values.contains(&Value::Null)))
 }
 

@@ -9,11 +9,11 @@ use rusqlite::{ErrorCode, Transaction, params_from_iter};
 
 use super::judge::Wanted;
 use crate::document::row::resolve::RowState;
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::schema::column_names::is_named_apart;
 use crate::schema::{Tracked, insert_sql, insert_sql_or, or_abort};
 use crate::store::limits::Bounds;
-use crate::store::{Bind, fold, quote, value};
+use crate::store::{Bind, fold, quote, sql, value};
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,9 +148,9 @@ pub(super) fn read_row(
     key_values: &[Value<'static>],
 ) -> Result<Option<Vec<Value<'static>>>> {
     let doing = "reading a row";
-    let mut select = tx.prepare_cached(&tracked.select).doing(doing)?;
-    let mut rows = select.query(params_from_iter(key_values.iter().map(Bind))).doing(doing)?;
-    rows.next().doing(doing)?.map(|row| read(tracked, row)).transpose().doing(doing)
+    sql::opt(tx, doing, &tracked.select, params_from_iter(key_values.iter().map(Bind)), |row| {
+        read(tracked, row)
+    })
 }
 
 fn read(tracked: &Tracked, row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Value<'static>>> {

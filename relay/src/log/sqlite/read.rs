@@ -13,7 +13,8 @@ use crate::log::{Entry, Item, LogError, Page, Parts, SnapshotRef, Start};
 /// How many changesets one read looks at, so that skipping many never holds the thread for long.
 const LOOKED_AT: usize = 20_000;
 
-/// A number as SQLite holds it. Nothing stored is as large as the greatest: comparisons stay true.
+/// A number as SQLite holds it. Nothing stored is as large as the greatest: comparisons stay true. Seqs end below it, see
+/// [`Seq::MAX`].
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -27,7 +28,7 @@ pub(super) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 pub(super) fn seq(row: &Row<'_>, column: usize) -> rusqlite::Result<Seq> {
-    Seq::new(number(row, column)?).ok_or_else(|| damaged(column, "a seq of 0"))
+    Seq::new(number(row, column)?).ok_or_else(|| damaged(column, "not a seq"))
 }
 
 pub(super) fn replica(row: &Row<'_>, column: usize) -> rusqlite::Result<ReplicaId> {

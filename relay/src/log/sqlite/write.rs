@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::file::Identity;
 use super::read;
-use crate::log::{Appended, LogError, UploadId, UploadLimits, check_vector};
+use crate::log::{Appended, LogError, UploadId, UploadLimits};
 
 /// How many bytes one transaction takes in before it commits. More share an fsync, but wait longer for it.
 const BATCH_BYTES: usize = 32 << 20;
@@ -342,8 +342,10 @@ impl Work<'_> {
                 _ => Ok(()),
             };
         }
-        let number = i64::try_from(seq.get()).ok().filter(|_| seq.get() == held + 1);
-        let Some(number) = number else { return Err(LogError::Gap { replica, held, got: seq }) };
+        if seq.get() != held + 1 {
+            return Err(LogError::Gap { replica, held, got: seq });
+        }
+        let number = read::int(seq.get());
         let offset = self.next_offset();
         tx.prepare_cached(
             "INSERT INTO log (offset, space, replica, seq, checksum, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -389,7 +391,6 @@ impl Work<'_> {
         part: &SnapshotPart,
     ) -> Result<bool, LogError> {
         let header = &part.header;
-        check_vector(&header.vector)?;
         let space = read::space(tx, name)?;
         if header.index == 0 {
             drop_upload(tx, upload)?;
