@@ -368,14 +368,25 @@ fn a_sync_whose_file_is_deleted_ends_with_a_code_of_its_own() {
 
 #[test]
 fn a_sync_whose_file_becomes_something_else_ends_with_the_same_code() {
-    let mut scene = Scene::new();
-    let garbage = scene.folder.path().join("garbage");
-    fs::write(&garbage, "no database at all\n".repeat(1000)).expect("a file");
-    fs::rename(&garbage, &scene.file).expect("moved over");
-    let outcome = scene.sync.take().expect("a sync").outcome();
-    assert_eq!(outcome.code, FILE_GONE, "{outcome:?}");
-    assert!(outcome.stderr.contains("is not a SQLite database"), "{outcome:?}");
+    let outcome = |replace: fn(&Scene)| {
+        let mut scene = Scene::new();
+        replace(&scene);
+        let outcome = scene.sync.take().expect("a sync").outcome();
+        assert_eq!(outcome.code, FILE_GONE, "{outcome:?}");
+        assert!(outcome.stderr.contains("is not a SQLite database"), "{outcome:?}");
+        scene
+    };
+    let scene = outcome(|scene| {
+        let garbage = scene.folder.path().join("garbage");
+        fs::write(&garbage, "no database at all\n".repeat(1000)).expect("a file");
+        fs::rename(&garbage, &scene.file).expect("moved over");
+    });
     assert!(fs::read(&scene.file).expect("it is there").starts_with(b"no database"), "it is left alone");
+    // A folder was said to be a file with two names.
+    outcome(|scene| {
+        fs::remove_file(&scene.file).expect("it was there");
+        fs::create_dir(&scene.file).expect("made");
+    });
 }
 
 #[test]

@@ -295,7 +295,7 @@ impl Replica {
     fn try_to_open(&mut self) -> Result<()> {
         let path = self.path.clone();
         let found = std::fs::metadata(&path).map_err(|_| Error::NoSuchFile(path.clone()))?;
-        if found.len() == 0 && !beside(&path, "-wal").exists() {
+        if !found.is_file() || found.len() == 0 && !beside(&path, "-wal").exists() {
             return Err(Error::NotADatabase(path));
         }
         if let Some(why) = stale_log::in_use(&path) {

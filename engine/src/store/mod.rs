@@ -36,7 +36,7 @@ pub(crate) mod writers;
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driftless_protocol::Value;
 use rusqlite::config::DbConfig;
@@ -65,8 +65,7 @@ pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
         return Err(Error::ReadOnly(path.to_owned()));
     }
     check_database(&connection, path)?;
-    let mode: String = connection
-        .query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))
+    let mode = switch_to_wal(&connection, busy_timeout)
         .map_err(|source| readonly_or(path, "switching the database to WAL", source))?;
     if !mode.eq_ignore_ascii_case("wal") && !mode.eq_ignore_ascii_case("memory") {
         return Err(Error::Damaged { table: "journal", what: format!("the journal mode stays '{mode}'") });
@@ -82,6 +81,21 @@ pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).doing("opening the database")?;
     connection.set_prepared_statement_cache_capacity(256);
     Ok(connection)
+}
+
+/// Switches a database to WAL, unless it is in WAL, for which nobody else may be in a transaction: SQLite fails at once beside a
+/// writer, whatever the busy timeout (<https://sqlite.org/wal.html#activating_and_configuring_wal_mode>). Returns the mode.
+fn switch_to_wal(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<String> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let begun = Instant::now();
+    loop {
+        let switched = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0));
+        let is_busy = matches!(&switched, Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy));
+        if !is_busy || begun.elapsed() >= busy_timeout {
+            return switched;
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// Opens an existing database to look at it. Works while an engine runs, and on files that cannot be written. Fails with
@@ -191,4 +205,27 @@ pub(crate) fn quote(name: &str) -> String {
 /// A name as SQLite compares names: ASCII letters without regard to case.
 pub(crate) fn fold(name: &str) -> String {
     name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `track` and `sync` of a file that was not in WAL yet failed at once while an app wrote.
+    #[test]
+    fn a_database_is_switched_to_wal_as_soon_as_its_writer_is_done() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let app = Connection::open(&path).expect("it opens");
+        app.execute_batch("CREATE TABLE t (k); BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").expect("written");
+        let refused = open(&path, Duration::from_millis(1)).expect_err("it is being written");
+        assert!(refused.is_busy(), "{refused}");
+        let done = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            app.execute_batch("COMMIT").expect("committed");
+        });
+        let connection = open(&path, Duration::from_secs(60)).expect("the writer is done");
+        assert!(is_wal(&connection).expect("a mode"));
+        done.join().expect("it ends");
+    }
 }

@@ -139,9 +139,10 @@ fn to_look_at(status: &Status) -> Vec<String> {
     if let Some(mended) = &status.mended {
         sentences.push(format!("side tables were damaged and are mended: {mended}; see `driftless verify`"));
     }
-    let parked: u64 = status.tables.iter().map(|table| table.parked).sum();
-    if parked > 0 {
-        sentences.push(format!("{} parked; see `driftless parked`", output::count(parked, "row")));
+    for table in status.tables.iter().filter(|table| table.parked > 0) {
+        let rows = output::count(table.parked, "row");
+        sentences
+            .push(format!("table {}: {rows} parked; see `driftless parked`", output::name(&table.table)));
     }
     for table in status.tables.iter().filter(|table| matches!(table.state, "missing" | "unfit")) {
         let reason = table.reason.as_deref().unwrap_or("no reason is known");
