@@ -58,8 +58,11 @@ pub(crate) fn clear(tx: &Transaction<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Every value that a parked row holds: the table, the key's bytes, the value; by table, key and index.
-pub(crate) fn all(connection: &Connection) -> Result<Vec<(i64, Vec<u8>, Vec<u8>)>> {
+/// A value that a parked row holds: the table, the key's bytes, the value.
+pub(crate) type Claim = (i64, Vec<u8>, Vec<u8>);
+
+/// Every value that a parked row holds; by table, key and index.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Claim>> {
     sql::list(
         connection,
         "reading the claims of parked rows",
