@@ -440,3 +440,55 @@ fn the_outcome_does_not_depend_on_when_the_engine_looked() {
         }
     }
 }
+
+/// The values of others had never shown in the column, and those that the table did show counted as edits of them: on both machines
+/// the others' writes were gone, without a conflict.
+#[test]
+fn a_rename_that_is_told_while_a_table_is_in_the_making_undoes_nothing_that_it_has_not_shown() {
+    let table = |column: &str| {
+        format!("CREATE TABLE t (id TEXT PRIMARY KEY, {column} INTEGER NOT NULL DEFAULT 0, o TEXT)")
+    };
+    let rows = "INSERT INTO t VALUES ('a', 10, 'o'), ('b', 10, 'o'), ('c', 10, 'o')";
+    let rebuild = format!(
+        "BEGIN; ALTER TABLE t RENAME TO old; {}; INSERT INTO t SELECT * FROM old; DROP TABLE old; COMMIT",
+        table("hits")
+    );
+    for (options, expected) in
+        [(TableOptions::default().counter("n"), vec!["112"]), (TableOptions::default(), vec!["110", "12"])]
+    {
+        let mut clock = NOON;
+        sim::set_clock(Some(clock));
+        let mut replicas =
+            Replicas::with_quiet(QUIET, 2, &format!("{}; {rows}", table("n")), &["t"], &options);
+        replicas.meet();
+        let mut leave_alone = |replicas: &mut Replicas| {
+            replicas.capture(1);
+            clock += QUIET.as_millis() as i64;
+            sim::set_clock(Some(clock));
+            replicas.capture(1);
+        };
+        // Everything is written, so the rows do not tell that the column was renamed.
+        replicas.sql(
+            1,
+            &format!("ALTER TABLE t RENAME COLUMN n TO hits; UPDATE t SET hits = hits + 2; {rebuild}"),
+        );
+        leave_alone(&mut replicas);
+        replicas.sql(0, "UPDATE t SET n = n + 100 WHERE id = 'a'");
+        replicas.fetch(0, 1);
+        replicas.fetch(1, 0);
+        replicas.sql(0, "ALTER TABLE t RENAME COLUMN n TO hits");
+        replicas.capture(0);
+        replicas.sql(1, &rebuild);
+        replicas.fetch(1, 0);
+        leave_alone(&mut replicas);
+        replicas.settle();
+        sim::set_clock(None);
+        let mut stands = replicas.query_all(
+            "SELECT hits FROM t WHERE id = 'a' UNION SELECT value FROM driftless_conflicts WHERE key = '''a'''",
+        );
+        stands.sort();
+        assert_eq!(stands, expected);
+        assert_eq!(replicas.query_all("SELECT hits FROM t WHERE id <> 'a'"), ["12", "12"]);
+        (0..2).for_each(|replica| replicas.assert_well(replica));
+    }
+}

@@ -223,10 +223,11 @@ impl Replica {
         let (flow, progress) = half.run(&mut merge, incoming)?;
         let Materializer { changed, definitions, left_some, .. } = merge.materializer;
         go_on(flow, found.schema_version)?;
-        if definitions {
+        let follows = definitions || captured.drained && self.user_tables.can_join(&tx)?;
+        if follows {
             self.user_tables.follow_space(&tx)?;
         }
-        let renewed = forget_what_is_shown(&tx, captured.drained)? || definitions;
+        let renewed = forget_what_is_shown(&tx, captured.drained)? || follows;
         let more = !captured.drained || renewed || !backlog::refresh_is_empty(&tx)?;
 
         // 5 progress is written with each changeset; it all becomes true here

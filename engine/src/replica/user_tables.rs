@@ -26,6 +26,9 @@ pub(super) struct UserTables {
     settling: Settling,
     /// Tables that `track --all` is about to track.
     pub(super) newcomers: Newcomers,
+    /// Whether a rename that the space told waits until rebuilt tables are compared with their documents; `None` before that
+    /// was asked.
+    renames_wait: Option<bool>,
     /// The app's numbers in the file's header, when somebody last committed.
     pub(super) pragmas: Option<[i32; 2]>,
 }
@@ -35,6 +38,7 @@ pub(super) struct UserTables {
 pub(super) struct Waiting {
     settling: Settling,
     newcomers: Newcomers,
+    renames_wait: Option<bool>,
 }
 
 /// Whether a turn looked at the tables, and why.
@@ -60,18 +64,21 @@ impl UserTables {
             schema_version: None,
             settling,
             newcomers: Newcomers::default(),
+            renames_wait: None,
             pragmas: None,
         }
     }
 
     /// To be put back if the turn that begins is undone.
     pub(super) fn waiting(&self) -> Waiting {
-        Waiting { settling: self.settling.clone(), newcomers: self.newcomers.clone() }
+        let Self { settling, newcomers, renames_wait, .. } = self;
+        Waiting { settling: settling.clone(), newcomers: newcomers.clone(), renames_wait: *renames_wait }
     }
 
     /// A turn is undone, and so is what it decided about tables that wait.
     pub(super) fn put_back(&mut self, before: Waiting) {
         (self.settling, self.newcomers) = (before.settling, before.newcomers);
+        self.renames_wait = before.renames_wait;
     }
 
     /// Has the tables looked at in the next turn.
@@ -133,10 +140,22 @@ impl UserTables {
         self.settling.due_in(now())
     }
 
+    /// Whether a rename that the space told had to wait for rebuilt tables to be compared, and need not any more. To be asked when
+    /// everything is captured.
+    pub(super) fn can_join(&mut self, tx: &Transaction<'_>) -> Result<bool> {
+        let waits = match self.renames_wait {
+            Some(waits) => waits,
+            // An engine that was here before may have left one waiting.
+            None => adoption::is_any_compared(tx)?,
+        };
+        self.renames_wait = Some(waits);
+        Ok(waits && !adoption::is_any_compared(tx)?)
+    }
+
     /// What the space says of its tables has changed, and is taken over. It may change the notes that `status` shows of a table
     /// too, so the tables are to be looked at again.
     pub(super) fn follow_space(&mut self, tx: &Transaction<'_>) -> Result<()> {
-        adoption::adopt(tx, now())?;
+        self.renames_wait = Some(adoption::adopt(tx, now())?);
         // A table that is here may be one that the space knows only now: this engine looks, or the next.
         self.newcomers.space_changed();
         unchanged::forget(tx)

@@ -6,22 +6,25 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use super::definitions::{self, Definition};
 use super::{column_names, moved_names, names};
 use crate::config::ColumnKind;
 use crate::error::Result;
+use crate::store::dirty::Why;
 use crate::store::kinds::Kinds;
 use crate::store::renames::Renames;
 use crate::store::tables::{self, Entry, State};
 use crate::store::{backlog, kinds, renames};
 
-/// Takes over what the space says of every table. `now`: milliseconds since 1970.
-pub(crate) fn adopt(tx: &Transaction<'_>, now: i64) -> Result<()> {
+/// Takes over what the space says of every table. `now`: milliseconds since 1970. Returns whether a rename has to wait, until no table
+/// is to be compared with its documents any more: then call it again.
+pub(crate) fn adopt(tx: &Transaction<'_>, now: i64) -> Result<bool> {
+    let mut waits = false;
     for definition in definitions::all(tx)? {
         match tables::find(tx, &definition.name)? {
-            Some(entry) => adopt_table(tx, entry, &definition, now)?,
+            Some(entry) => waits |= adopt_table(tx, entry, &definition, now)?,
             None => {
                 tables::add(tx, &definition.name, &definition.name, State::Unknown)?;
                 if let Some(entry) = tables::find(tx, &definition.name)? {
@@ -30,10 +33,16 @@ pub(crate) fn adopt(tx: &Transaction<'_>, now: i64) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(waits)
 }
 
-fn adopt_table(tx: &Transaction<'_>, mut entry: Entry, definition: &Definition, now: i64) -> Result<()> {
+/// Whether any table was rebuilt and is not, or not all, compared with its documents.
+pub(crate) fn is_any_compared(connection: &Connection) -> Result<bool> {
+    Ok(tables::any_rebuilt(connection)? || backlog::has(connection, Why::Rebuilt)?)
+}
+
+/// Returns whether a rename waits.
+fn adopt_table(tx: &Transaction<'_>, mut entry: Entry, definition: &Definition, now: i64) -> Result<bool> {
     adopt_deletes(tx, &mut entry, definition)?;
     let said = Said::read(tx, &entry, definition)?;
     if definition.kinds.is_some() && entry.options.kinds != said.kinds {
@@ -42,11 +51,27 @@ fn adopt_table(tx: &Transaction<'_>, mut entry: Entry, definition: &Definition, 
         tables::update(tx, &entry)?;
     }
     names::adopt_moved(tx, &mut entry, &said.renames, now)?;
+    let mut waits = false;
     if definition.renames.is_some() {
-        adopt_renames(tx, &mut entry, &said.renames)?;
+        waits = joins_what_showed(&entry, &said.renames) && is_any_compared(tx)?;
+        if !waits {
+            adopt_renames(tx, &mut entry, &said.renames)?;
+        }
     }
     names::note_named_apart(tx, &entry, definition)?;
-    said.restate(tx, definition, now)
+    said.restate(tx, definition, now)?;
+    Ok(waits)
+}
+
+/// Whether a rename that the space tells joins a column that this table has shown already with what others wrote under its other
+/// name. The table never showed those values, so that it cannot be compared with both together: what it shows would count as
+/// an edit of them.
+fn joins_what_showed(entry: &Entry, said: &Renames) -> bool {
+    let has_shown = |name: &String| {
+        let is_here = entry.columns.iter().any(|known| known.name == *name && known.place.is_some());
+        is_here && !entry.fresh.contains(name)
+    };
+    renames_here(entry, said).iter().any(|rename| !entry.renames.contains(rename) && has_shown(&rename.0))
 }
 
 fn adopt_deletes(tx: &Transaction<'_>, entry: &mut Entry, definition: &Definition) -> Result<()> {

@@ -27,6 +27,12 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
     Ok(!sql::exists(connection, "reading the backlog", "SELECT 1 FROM _driftless_backlog", [])?)
 }
 
+/// Whether a row waits in it for this reason.
+pub(crate) fn has(connection: &Connection, why: Why) -> Result<bool> {
+    let query = "SELECT 1 FROM _driftless_backlog WHERE first = ?1";
+    sql::exists(connection, "reading the backlog", query, [why.number()])
+}
+
 /// Asks for every document of a table to be materialized anew. Does nothing for a rebuilt table that is not compared yet: the
 /// comparison asks for it, and would not look for rows that already wait to be shown.
 pub(crate) fn refresh_table(tx: &Transaction<'_>, table: i64) -> Result<()> {

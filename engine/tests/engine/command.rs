@@ -471,7 +471,7 @@ fn golden_keys_of_conflicts() {
     );
     let conflicts = json(&["conflicts", "--json"], file.path());
     let conflict = &conflicts["conflicts"][0];
-    assert_keys(conflict, &["column", "kept", "key", "shown", "table"]);
+    assert_keys(conflict, &["column", "has_column", "kept", "key", "shown", "table"]);
     assert_keys(&conflict["shown"], &["at", "replica", "value"]);
     assert_eq!(conflict["shown"]["value"], 7);
     assert_eq!(conflict["shown"]["at"], 1_700_000_000_000_i64);
