@@ -41,6 +41,16 @@ pub(crate) fn merging(renames: &Renames) -> Renames {
     renames.iter().filter(merges).cloned().collect()
 }
 
+/// Those of a table's fresh columns that it has not had from the beginning. Another was dropped and added again between two looks: what
+/// documents hold of it, it had shown.
+pub(super) fn new_here(entry: &Entry) -> Vec<String> {
+    let came_later = |fresh: &&String| {
+        let here = entry.columns.iter().filter(|known| known.place.is_some() && known.came > 0);
+        here.map(|known| travels(entry, &known.name)).any(|travelling| travelling == **fresh)
+    };
+    entry.fresh.iter().filter(came_later).cloned().collect()
+}
+
 /// The name by which a column travels that the table called so at the last look.
 pub(crate) fn travels<'a>(entry: &'a Entry, name: &'a str) -> &'a str {
     let has = |name: &str| entry.columns.iter().any(|known| known.place.is_some() && known.name == name);

@@ -216,6 +216,8 @@ pub(crate) struct Tracked {
     pub(crate) settling: bool,
     /// Columns that have just appeared and may not show yet what the documents hold.
     pub(crate) fresh: Vec<String>,
+    /// Those of them that the table has not had before: it has shown nothing of what others wrote in them.
+    pub(crate) new_here: Vec<String>,
     pub(crate) table: Table,
     /// By which columns tracked tables refer to this one.
     pub(crate) targets: Vec<Target>,
@@ -259,6 +261,7 @@ impl Tracked {
             meddles: false,
             settling: false,
             fresh: Vec::new(),
+            new_here: Vec::new(),
             targets: Vec::new(),
             select: format!("SELECT {columns} FROM main.{name} WHERE {condition}"),
             delete: format!("DELETE FROM main.{name} WHERE {condition}"),

@@ -260,9 +260,10 @@ fn are_listed(entry: &Entry, table: &Table) -> bool {
 fn tracked(entry: Entry, table: Table, watched: bool, renames: Renames) -> Tracked {
     let asked = rename_questions::asked(&entry);
     let renames = column_names::without_waiting(&entry, renames);
+    let new_here = column_names::new_here(&entry);
     let (fresh, settling) = (entry.fresh, entry.rebuilt.is_some());
     let tracked = Tracked::new(entry.id, entry.name, entry.options, table).asking(asked);
-    Tracked { fresh, watched, renames, settling, ..tracked }
+    Tracked { fresh, new_here, watched, renames, settling, ..tracked }
 }
 
 /// What the table demands of its rows, as a digest: its definition, its UNIQUE indexes, and what it refers to.

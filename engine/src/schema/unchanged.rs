@@ -63,9 +63,10 @@ pub(super) fn catalog(tx: &Transaction<'_>) -> Result<Option<Catalog>> {
         let renames = table.rename(&entry.renames);
         let asked = rename_questions::asked(&entry);
         let renames = column_names::without_waiting(&entry, renames);
+        let new_here = column_names::new_here(&entry);
         let fresh = entry.fresh;
         let one = Tracked::new(entry.id, entry.name, entry.options, table);
-        tracked.push(Tracked { fresh, renames, ..one.asking(asked) });
+        tracked.push(Tracked { fresh, new_here, renames, ..one.asking(asked) });
     }
     let written: BTreeSet<String> = effects.values().flatten().cloned().collect();
     let names: BTreeSet<String> = tracked.iter().map(|table| fold(&table.table.spelled)).collect();

@@ -93,7 +93,12 @@ pub(super) fn set_fresh_apart<'a>(
         match kind {
             // The user wrote this row since the column appeared: what is no default is theirs. But nobody could see here what
             // others had written in the column, as where all machines run one migration that fills it.
-            Kind::Written if is_unshown && !is_default && now.kind == ColumnKind::Register => {
+            Kind::Written
+                if is_unshown
+                    && !is_default
+                    && now.kind == ColumnKind::Register
+                    && tracked.new_here.iter().any(|new| new == now.column) =>
+            {
                 unseeing.changes.push(document::row::Change::set(now.column, now.value.clone()));
                 let standing = held.iter().flat_map(|held| std::iter::once(&held.shown).chain(&held.kept));
                 unseeing.writers.extend(standing.map(|value| value.writer).filter(|writer| *writer != own));
