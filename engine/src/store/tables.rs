@@ -296,7 +296,6 @@ pub(crate) fn any_unjudged(connection: &Connection) -> Result<bool> {
 }
 
 /// Whether any table was rebuilt and is not compared with its documents yet.
-#[cfg(feature = "sim")]
 pub(crate) fn any_rebuilt(connection: &Connection) -> Result<bool> {
     sql::exists(
         connection,

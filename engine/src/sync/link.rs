@@ -119,6 +119,7 @@ impl Link {
         self.frames.pop_front()
     }
 
+    #[cfg(feature = "sim")]
     pub(crate) fn has_frames(&self) -> bool {
         !self.frames.is_empty()
     }
@@ -139,6 +140,7 @@ impl Link {
     }
 
     /// Whether there is a task that can be begun now.
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn has_task(&self) -> bool {
         self.over.is_none()
             && (!self.tasks.is_empty() || self.can_apply() || self.can_note() || self.can_answer())
