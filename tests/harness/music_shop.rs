@@ -1,15 +1,13 @@
-//! A database as people have them: the Chinook sample where it lies beside the workspace, else one of its shape.
+//! A database as people have them: the Chinook sample if `DRIFTLESS_CHINOOK` names it, otherwise one of its shape.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::database::create_database;
 
-/// Where the Chinook sample is, if it is there.
+/// The Chinook sample, a SQLite file that the environment variable `DRIFTLESS_CHINOOK` names.
 pub fn chinook() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    let path = workspace.parent()?.join("shared/data/chinook.sqlite");
-    path.is_file().then_some(path)
+    std::env::var_os("DRIFTLESS_CHINOOK").map(PathBuf::from)
 }
 
 /// A music shop: integer keys, a composite key, foreign keys, NUMERIC, NVARCHAR and DATETIME columns, indexes that
@@ -30,7 +28,7 @@ impl MusicShop {
                 std::fs::write(path, bytes).expect("the sample can be copied");
             }
             None => {
-                eprintln!("no Chinook sample beside the workspace: a generated database takes its place");
+                eprintln!("DRIFTLESS_CHINOOK names no Chinook sample: a generated database takes its place");
                 Self { artists: 275 }.create(path);
             }
         }
