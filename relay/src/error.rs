@@ -73,7 +73,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the person who started the relay asked for something that cannot be.
+    /// Whether the person who started the relay gave invalid arguments.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::NotLoopback(_) | Self::Setting(_))
     }

@@ -1,6 +1,6 @@
 //! The command `driftless-relay`: arguments, signals, exit codes.
 //!
-//! Exit codes: 0 stopped in good order, 1 failed, 2 asked for something that cannot be.
+//! Exit codes: 0 stopped in good order, 1 failed, 2 invalid arguments.
 
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -52,7 +52,7 @@ Once it listens it prints one line to stdout:
 Logs go to stderr; RUST_LOG sets what is logged, as in RUST_LOG=driftless_relay=debug. SIGTERM and SIGINT stop it
 in good order: what has come is stored and acknowledged first. A second signal stops it at once.
 
-Exit codes: 0 stopped in good order, 1 failed, 2 asked for something that cannot be.";
+Exit codes: 0 stopped in good order, 1 failed, 2 invalid arguments.";
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     let mut found = text.to_socket_addrs().map_err(|error| format!("not an address and port: {error}"))?;

@@ -127,8 +127,7 @@ fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
     let mut lines = checks(&verification.checks);
     if verification.engine_running {
         lines.push(
-            "an engine has this file: what it has not captured or shown yet was left out, and the parked rows were not \
-             judged"
+            "a sync is running: changes from the last moments were not checked, nor whether the right rows are parked"
                 .to_owned(),
         );
     }

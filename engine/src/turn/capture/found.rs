@@ -52,7 +52,7 @@ pub(super) fn set_fresh_apart<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
-    Cause { kind, why, is_unshown, own }: Cause,
+    cause: Cause,
 ) -> Fresh<'a> {
     let mut fresh = Fresh::default();
     if tracked.fresh.is_empty() {
@@ -60,62 +60,70 @@ pub(super) fn set_fresh_apart<'a>(
     }
     let Fresh { beside, unseeing } = &mut fresh;
     columns.retain_mut(|now| {
-        let is_fresh = tracked.fresh.iter().any(|fresh| fresh == now.column);
-        let held = state.column(now.column);
-        if is_fresh && held.is_none() && kind == Kind::Found && now.implied != Some(&now.value) {
-            // Of what stands in a column that has just come, as by a rename, nobody knows when it was written.
-            beside.push(document::row::Change::set(now.column, now.value.clone()));
-            return false;
-        }
-        let is_default = now.implied.is_some_and(|default| *default == now.value);
-        let other = tracked.asked.iter().find(|(asked, _)| asked == now.column).map(|(_, other)| other);
-        if let Some(held) = held
-            && is_fresh
-            && is_unshown
-            && !is_default
-            && other.is_none()
-            && count_on(now, held, now.implied)
-        {
-            return true;
-        }
-        if !is_fresh || held.is_none_or(|held| held.shows(&now.value)) {
-            return true;
-        }
-        // In a table that was made anew, a renamed counter began with what it showed under its old name.
-        let before = other.and_then(|other| state.value(other));
-        if let Some(held) = held
-            && why == Why::Rebuilt
-            && before.is_some()
-            && count_on(now, held, before)
-        {
-            return !held.shows(&now.value);
-        }
-        match kind {
-            // The user wrote this row since the column appeared: what is no default is theirs. But nobody could see here what
-            // others had written in the column, as where all machines run one migration that fills it.
-            Kind::Written
-                if is_unshown
-                    && !is_default
-                    && now.kind == ColumnKind::Register
-                    && tracked.new_here.iter().any(|new| new == now.column) =>
-            {
-                unseeing.changes.push(document::row::Change::set(now.column, now.value.clone()));
-                let standing = held.iter().flat_map(|held| std::iter::once(&held.shown).chain(&held.kept));
-                unseeing.writers.extend(standing.map(|value| value.writer).filter(|writer| *writer != own));
-                false
-            }
-            Kind::Written => !is_default,
-            // If the app has added to it since, that was captured as a write.
-            Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => false,
-            Kind::Found => {
-                if !is_default && !is_under_another_name(tracked, state, &now.value) {
-                    beside.push(document::row::Change::set(now.column, now.value.clone()));
-                }
-                false
+        let fate = fate(tracked, state, now, cause);
+        let set = || document::row::Change::set(now.column, now.value.clone());
+        match fate {
+            Fate::Captured | Fate::Shown => {}
+            Fate::FoundBeside => beside.push(set()),
+            Fate::WrittenBeside => {
+                unseeing.changes.push(set());
+                let held = state.column(now.column).into_iter();
+                let standing = held.flat_map(|held| std::iter::once(&held.shown).chain(&held.kept));
+                let writers = standing.map(|value| value.writer);
+                unseeing.writers.extend(writers.filter(|writer| *writer != cause.own));
             }
         }
+        fate == Fate::Captured
     });
     fresh
+}
+
+/// What becomes of the value of a column that may have just appeared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is compared with the document, as that of any other column.
+    Captured,
+    /// It gives way to the document's.
+    Shown,
+    /// It was found, and is written beside the document's.
+    FoundBeside,
+    /// The app wrote it without having seen the document's, and it is written beside that.
+    WrittenBeside,
+}
+
+fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: Cause) -> Fate {
+    let Cause { kind, why, is_unshown, .. } = cause;
+    if !tracked.fresh.iter().any(|fresh| fresh == now.column) {
+        return Fate::Captured;
+    }
+    let Some(held) = state.column(now.column) else {
+        // When the value of a column that has just come was written, as by a rename, is not known.
+        let is_found = kind == Kind::Found && now.implied != Some(&now.value);
+        return if is_found { Fate::FoundBeside } else { Fate::Captured };
+    };
+    let is_default = now.implied.is_some_and(|default| *default == now.value);
+    let other = tracked.asked.iter().find(|(asked, _)| asked == now.column).map(|(_, other)| other);
+    let is_counted_on = is_unshown && !is_default && other.is_none() && count_on(now, held, now.implied);
+    if is_counted_on || held.shows(&now.value) {
+        return Fate::Captured;
+    }
+    // In a table that was made anew, a renamed counter began with what it showed under its old name.
+    let before = other.and_then(|other| state.value(other));
+    if why == Why::Rebuilt && before.is_some() && count_on(now, held, before) {
+        return if held.shows(&now.value) { Fate::Shown } else { Fate::Captured };
+    }
+    let is_new_here = tracked.new_here.iter().any(|new| new == now.column);
+    match kind {
+        // The user wrote this row since the column appeared: what is no default is theirs.
+        Kind::Written if is_default => Fate::Shown,
+        // But what others had written in the column had never shown here, as where all machines run one migration that fills it.
+        Kind::Written if is_unshown && is_new_here && now.kind == ColumnKind::Register => Fate::WrittenBeside,
+        Kind::Written => Fate::Captured,
+        // If the app has added to it since, that was captured as a write.
+        Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => Fate::Shown,
+        Kind::Found if is_default || is_under_another_name(tracked, state, &now.value) => Fate::Shown,
+        Kind::Found => Fate::FoundBeside,
+    }
 }
 
 /// Whether a document has a value under a name by which no column of the table travels.
