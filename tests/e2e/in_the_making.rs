@@ -149,7 +149,7 @@ fn a_deleted_row_stays_deleted_though_a_rename_is_heard_of_before_the_table_is_c
     sim::set_clock(None);
 }
 
-/// What others wrote while a table was in the making its app has not seen: theirs was once taken for seen, and was gone.
+/// The app has not seen what others write while its table is in the making. Their writes were once taken for seen, and were gone.
 #[test]
 fn what_two_write_while_a_table_is_in_the_making_is_in_conflict() {
     let mut replicas = waiting_replicas(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
@@ -174,7 +174,7 @@ fn what_two_write_while_a_table_is_in_the_making_is_in_conflict() {
     sim::set_clock(None);
 }
 
-/// What was parked was taken for what the app had seen, if others had written the row as well, and was gone.
+/// If others had written a parked row as well, its values were taken for seen by the app, and were gone.
 #[test]
 fn what_is_inserted_over_a_parked_row_of_a_table_in_the_making_leaves_a_conflict() {
     let schema =
@@ -374,7 +374,7 @@ fn a_table_that_is_not_decided_yet_is_no_difference() {
     sim::set_clock(None);
 }
 
-/// What all tables hold at both after these steps, with a look after each step whose bit is set in `looks`.
+/// Returns the rows of all tables on both replicas after these steps, with a look after each step whose bit is set in `looks`.
 fn outcome(migration: &[&str], looks: u32) -> Vec<String> {
     let mut replicas = waiting_replicas(2, &format!("{ITEMS}; {ROWS}"), &["items"]);
     for (at, step) in migration.iter().enumerate() {

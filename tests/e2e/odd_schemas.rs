@@ -1,5 +1,5 @@
 //! Schemas, triggers and side tables of which one or another once went wrong, and which are random, large or damaged on purpose.
-//! What can be played in every order of delivery is in `what_happens/odd_schemas.rs`.
+//! Cases that can be played in every order of delivery are in `what_happens/odd_schemas.rs`.
 
 use driftless::TableOptions;
 use driftless_tests::Replicas;

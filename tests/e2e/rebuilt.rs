@@ -10,7 +10,7 @@ pub(crate) const ROWS: &str = "INSERT INTO items VALUES ('1', 'one', 1), ('2', '
 pub(crate) const COLUMNS: &str =
     "id TEXT PRIMARY KEY, name TEXT, qty INTEGER, kind TEXT NOT NULL DEFAULT 'x'";
 
-/// What migration tools do: a new table, the rows that are kept, the old one dropped, the new one renamed.
+/// The steps of migration tools: make a new table, copy the rows that are kept, drop the old table, rename the new one.
 pub(crate) fn rebuild(columns: &str, select: &str) -> String {
     format!(
         "BEGIN; CREATE TABLE new_items ({columns}); INSERT INTO new_items {select}; DROP TABLE items;

@@ -153,7 +153,7 @@ impl Replicas {
         self.replicas[number] = Replica::open(self.file(number), config).expect("opened again");
     }
 
-    /// What one lacks of another, which is then taken for handed over.
+    /// Returns the changesets that one lacks of another, and counts them as handed over.
     pub fn news(&mut self, to: usize, from: usize) -> Vec<Bytes> {
         self.capture(from);
         let news = self.replicas[from].changesets_after(self.read[to][from]).expect("changesets");
@@ -229,12 +229,12 @@ impl Replicas {
         assert!(verified.is_well(), "{number}: {verified:#?}");
     }
 
-    /// What `status` says of one.
+    /// The status of one replica, as `status` prints it.
     pub fn status(&self, number: usize) -> Status {
         driftless::status(self.path(number)).expect("a status")
     }
 
-    /// What `status` says of a table at the first.
+    /// The remark of `status` on a table of the first replica.
     pub fn warning(&self, table: &str) -> Option<String> {
         let known = self.status(0).tables.into_iter().find(|known| known.table == table);
         known.expect("a table").reason

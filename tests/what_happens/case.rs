@@ -1,4 +1,4 @@
-//! What a case is made of.
+//! The language of the cases.
 //!
 //! A case is written down in the order of time: who writes what, when they meet, and what everybody then has. How it is run is
 //! told in `case/play.rs`.

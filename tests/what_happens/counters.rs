@@ -106,7 +106,7 @@ fn null_shows_until_a_number_is_written_and_what_others_add_meanwhile_counts() {
         .b("UPDATE pages SET hits = hits + 3")
         .meet()
         .shows("pages", &["'p', 'page', NULL"])
-        // What was hidden is not added to what somebody writes who saw NULL.
+        // Additions that were hidden under NULL are not added to a number written by somebody who saw NULL.
         .a("UPDATE pages SET hits = 50")
         .meet()
         .shows("pages", &["'p', 'page', 50"])
@@ -171,7 +171,7 @@ fn a_row_whose_sum_no_integer_holds_is_parked_and_returns_when_somebody_writes_a
             .shows("pages", &[])
             .parks("pages", "'p'", &format!("counter 'hits' adds up to {sum}"))
             .b("REPLACE INTO pages VALUES ('p', 'again', 5)")
-            // What the parked row had is kept until somebody says that the new values are to stand.
+            // The parked row's values are kept until somebody says that the new ones are to stand.
             .meet()
             .shows("pages", &["'p', 'again', 5"]);
         if let Some(kept) = kept {

@@ -150,7 +150,7 @@ fn a_row_that_a_trigger_ignores_when_it_comes_back_is_still_parked() {
     .holds();
 }
 
-/// What a trigger makes for a merged row is undone. While it was there it had no parent, and its UNIQUE value was kept for
+/// A row that a trigger makes for a merged row is undone. While it was there it had no parent, and its UNIQUE value was kept for
 /// it, so that nobody could have it in that file any more.
 #[test]
 fn a_row_that_is_undone_holds_no_unique_value() {

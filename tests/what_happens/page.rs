@@ -63,8 +63,8 @@ fn lines_and_tests_are_read_as_they_are_written() {
             ("z".to_owned(), Vec::new())
         ]
     );
-    let source = "fn helper() {}\n#[test]\nfn one() {\n}\n#[tokio::test]\n#[ignore]\nasync fn two() {}\n";
-    assert_eq!(tests_in(source), ["one", "two"]);
+    let source = "fn helper() {}\n#[test]\nfn one() {\n}\n#[tokio::test]\nasync fn two() {}\n#[test]\n#[ignore]\nfn never() {}\n#[test]\nfn three() {}\n";
+    assert_eq!(tests_in(source), ["one", "two", "three"], "an ignored test shows nothing");
 }
 
 /// The lines of those tables whose last column is headed [`HEAD`]: the first column, and the names in the last.
@@ -107,18 +107,20 @@ fn tests_below(folder: &str, prefix: &str) -> Vec<String> {
     found
 }
 
-/// The functions in a source file that are tests.
+/// The functions in a source file that are tests and are run: an ignored test shows no rule.
 fn tests_in(source: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let mut is_test = false;
+    let (mut is_test, mut is_ignored) = (false, false);
     for line in source.lines().map(str::trim) {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
+        } else if line.starts_with("#[ignore") {
+            is_ignored = true;
         } else if let Some(name) = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ") {
-            if is_test {
+            if is_test && !is_ignored {
                 found.push(name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
             }
-            is_test = false;
+            (is_test, is_ignored) = (false, false);
         }
     }
     found

@@ -1,6 +1,6 @@
 //! Renamed columns and tables: one replica before the others, told or not, and nothing of anybody's is lost.
 //!
-//! Of three replicas, those that a case does not name look on, and have the tables as they were.
+//! Replicas that a case does not name only receive, and have the tables as they were.
 
 use driftless::TableOptions;
 
@@ -306,7 +306,7 @@ fn a_column_dropped_and_added_again_in_one_step_shows_what_the_space_has_of_it()
     )
     .with("p", || TableOptions::default().counter("n"))
     .schemas_differ()
-    // What the app writes after that is a write.
+    // The app's later writes count as writes.
     .a(&format!("{ANEW} UPDATE p SET a = 'new', n = n + 4 WHERE id = '2'"))
     .b("UPDATE p SET n = n + 1, b = 'X' WHERE id = '1'")
     .meet()

@@ -146,10 +146,10 @@ impl UserTables {
         let waits = match self.renames_wait {
             Some(waits) => waits,
             // An engine that was here before may have left one waiting.
-            None => adoption::is_any_compared(tx)?,
+            None => adoption::awaits_comparison(tx)?,
         };
         self.renames_wait = Some(waits);
-        Ok(waits && !adoption::is_any_compared(tx)?)
+        Ok(waits && !adoption::awaits_comparison(tx)?)
     }
 
     /// What the space says of its tables has changed, and is taken over. It may change the notes that `status` shows of a table

@@ -36,8 +36,8 @@ pub(crate) fn adopt(tx: &Transaction<'_>, now: i64) -> Result<bool> {
     Ok(waits)
 }
 
-/// Whether any table was rebuilt and is not, or not all, compared with its documents.
-pub(crate) fn is_any_compared(connection: &Connection) -> Result<bool> {
+/// Whether a rebuilt table, or some of its rows, is still to be compared with its documents.
+pub(crate) fn awaits_comparison(connection: &Connection) -> Result<bool> {
     Ok(tables::any_rebuilt(connection)? || backlog::has(connection, Why::Rebuilt)?)
 }
 
@@ -53,7 +53,7 @@ fn adopt_table(tx: &Transaction<'_>, mut entry: Entry, definition: &Definition, 
     names::adopt_moved(tx, &mut entry, &said.renames, now)?;
     let mut waits = false;
     if definition.renames.is_some() {
-        waits = joins_what_showed(&entry, &said.renames) && is_any_compared(tx)?;
+        waits = joins_what_showed(&entry, &said.renames) && awaits_comparison(tx)?;
         if !waits {
             adopt_renames(tx, &mut entry, &said.renames)?;
         }

@@ -54,6 +54,9 @@ const CACHE_KIB: u32 = 32 << 10;
 /// In bulk the same pages are written turn after turn: copying them back less often saves work. 16 MB of log.
 const CHECKPOINT_PAGES: u32 = 4000;
 
+/// The time between two attempts to switch a database to WAL.
+const SWITCH_PAUSE: Duration = Duration::from_millis(5);
+
 /// Opens an existing database for the engine: WAL, FULL, foreign keys judged by nobody.
 ///
 /// `synchronous=FULL`, because a seq must be durable before it leaves the machine: with NORMAL, WAL may forget
@@ -65,7 +68,7 @@ pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
         return Err(Error::ReadOnly(path.to_owned()));
     }
     check_database(&connection, path)?;
-    let mode = switch_to_wal(&connection, busy_timeout)
+    let mode = switch_to_wal(&connection, busy_timeout, || std::thread::sleep(SWITCH_PAUSE))
         .map_err(|source| readonly_or(path, "switching the database to WAL", source))?;
     if !mode.eq_ignore_ascii_case("wal") && !mode.eq_ignore_ascii_case("memory") {
         return Err(Error::Damaged { table: "journal", what: format!("the journal mode stays '{mode}'") });
@@ -83,10 +86,14 @@ pub(crate) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Switches a database to WAL, unless it is in WAL, for which nobody else may be in a transaction: SQLite fails at once beside a
-/// writer, whatever the busy timeout (<https://sqlite.org/wal.html#activating_and_configuring_wal_mode>). Returns the mode.
-fn switch_to_wal(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<String> {
-    const PAUSE: Duration = Duration::from_millis(5);
+/// Switches a database to WAL, if it is not in WAL. SQLite fails at once, whatever the busy timeout, while another connection writes
+/// (<https://sqlite.org/wal.html#activating_and_configuring_wal_mode>), so this tries again until `busy_timeout` is over and calls
+/// `pause` in between. Returns the mode.
+fn switch_to_wal(
+    connection: &Connection,
+    busy_timeout: Duration,
+    mut pause: impl FnMut(),
+) -> rusqlite::Result<String> {
     let begun = Instant::now();
     loop {
         let switched = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0));
@@ -94,7 +101,7 @@ fn switch_to_wal(connection: &Connection, busy_timeout: Duration) -> rusqlite::R
         if !is_busy || begun.elapsed() >= busy_timeout {
             return switched;
         }
-        std::thread::sleep(PAUSE);
+        pause();
     }
 }
 
@@ -218,14 +225,15 @@ mod tests {
         let path = folder.path().join("app.db");
         let app = Connection::open(&path).expect("it opens");
         app.execute_batch("CREATE TABLE t (k); BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").expect("written");
-        let refused = open(&path, Duration::from_millis(1)).expect_err("it is being written");
+        let refused = open(&path, Duration::ZERO).expect_err("it is being written");
         assert!(refused.is_busy(), "{refused}");
-        let done = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(20));
-            app.execute_batch("COMMIT").expect("committed");
-        });
-        let connection = open(&path, Duration::from_secs(60)).expect("the writer is done");
-        assert!(is_wal(&connection).expect("a mode"));
-        done.join().expect("it ends");
+        let engine = Connection::open(&path).expect("it opens");
+        let mut pauses = 0;
+        let commit = || {
+            pauses += 1;
+            app.execute_batch("COMMIT").expect("committed while the engine pauses");
+        };
+        let mode = switch_to_wal(&engine, Duration::from_secs(60), commit).expect("the writer is done");
+        assert_eq!((&*mode, pauses), ("wal", 1));
     }
 }

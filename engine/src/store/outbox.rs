@@ -31,7 +31,7 @@ pub(crate) fn push(tx: &Transaction<'_>, changeset: &Changeset) -> Result<()> {
     Ok(())
 }
 
-/// What the engine was doing when reading fails.
+/// The activity that an error names if reading fails.
 const READING: &str = "reading the outbox";
 /// The changesets after a seq.
 const AFTER: &str = "SELECT changeset FROM _driftless_outbox WHERE seq > ?1 ORDER BY seq";

@@ -7,7 +7,7 @@ use super::sql::{self, Number};
 use crate::error::{Doing, InTable, Result};
 
 const TABLE: &str = "_driftless_progress";
-/// What the engine was doing when reading fails.
+/// The activity that an error names if reading fails.
 const READING: &str = "reading the state vector";
 
 /// The whole vector.

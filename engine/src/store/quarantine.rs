@@ -8,7 +8,7 @@ use super::sql::{self, Number};
 use crate::error::{Doing, InTable, Result};
 
 const TABLE: &str = "_driftless_quarantine";
-/// What the engine was doing when reading fails.
+/// The activity that an error names if reading fails.
 const READING: &str = "reading the quarantine";
 
 /// Sets a frame aside.

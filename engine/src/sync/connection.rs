@@ -76,7 +76,7 @@ impl Ended {
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What came of work for the file.
+/// The outcome of work for the file.
 enum Event {
     Judged(Result<Verdict>),
     Read(Result<Vec<Changeset>>),
@@ -372,7 +372,7 @@ impl Connection {
                 self.ask(note, Event::Noted);
             }
             Task::Answer(question) => {
-                // Whoever asked finds in the file what it was told.
+                // An answer promises that the file has these notes.
                 let written = again_while_busy(self.worker.clone(), |replica| replica.write_notes());
                 self.pending.push(Box::pin(async move { Event::Written(question, written.await) }));
             }

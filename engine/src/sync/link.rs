@@ -1,9 +1,9 @@
-//! What one connection still has to do, without I/O: frames to send, what came in and is not applied, what the relay has said
-//! and is not noted in the file, questions that wait for both. The socket loop drives it, and so does the simulator.
+//! The bookkeeping of one connection, without I/O: frames to send, changesets that came in and are not applied, statements of the
+//! relay that are not noted in the file, and questions that wait for both. The socket loop drives it, and so does the simulator.
 //!
-//! What the conversation wants of the file is a [`Task`]. The driver takes tasks, does each on the thread that owns the
-//! file, and reports the outcome. At most one batch is being applied and one note written at any time; what the relay says
-//! meanwhile is merged into the next note, so however much it says, nothing piles up here.
+//! Work for the file is a [`Task`]. The driver takes tasks, does each on the thread that owns the
+//! file, and reports the outcome. At most one batch is being applied and one note written at any time. Statements of the relay
+//! that come meanwhile are merged into the next note, so they do not pile up, however many there are.
 
 use std::collections::VecDeque;
 
@@ -15,12 +15,12 @@ use super::session::{Action, Delivery, Session};
 use crate::replica::Verdict;
 use crate::turn::merge::Incoming;
 
-/// What came in and is not yet applied, in bytes; beyond, the driver reads nothing more from the relay.
+/// The size in bytes of changesets that came in and are not applied, from which on the driver reads nothing more from the relay.
 const UNAPPLIED_BYTES: usize = 8 << 20;
 /// How much is applied at a time, in bytes: other work for the file waits meanwhile.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// What the relay has said and the file does not know yet.
+/// Statements of the relay that the file does not have yet.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
     /// The relay has stored own changesets up to this seq; 0 if it has not said so.
@@ -70,7 +70,7 @@ pub(crate) struct Link {
     unapplied: VecDeque<Incoming>,
     unapplied_bytes: usize,
     applying: bool,
-    /// Said and in no note that was begun.
+    /// Statements of the relay that are in no note yet.
     unnoted: Note,
     noting: Option<u64>,
     /// Up to which number notes are in the file.
@@ -124,7 +124,7 @@ impl Link {
         !self.frames.is_empty()
     }
 
-    /// What others let know of themselves, as it came.
+    /// Presences of other replicas that came since the last call, in order.
     pub(crate) fn take_presences(&mut self) -> Vec<(ReplicaId, Presence)> {
         std::mem::take(&mut self.presences)
     }
@@ -393,7 +393,7 @@ mod tests {
         link.on_message(RelayMessage::Heads { nonce: 1, heads: StateVector::new() });
         assert!(matches!(link.next_task(), Some(Task::Note(_))));
         assert!(!link.has_task());
-        // What is said from here on the answer need not wait for.
+        // The answer need not wait for later statements.
         link.on_message(heads(7));
         link.noted();
         assert!(matches!(link.next_task(), Some(Task::Note(_))));

@@ -53,7 +53,7 @@ pub(super) fn exchange(replicas: &mut Replicas) {
     }
 }
 
-/// What the body of the note 'n' is everywhere, without a conflict.
+/// The body of the note 'n', which must be the same everywhere and without a conflict.
 #[track_caller]
 pub(super) fn assert_body(replicas: &Replicas, expected: &str) {
     for path in replicas.paths() {

@@ -27,7 +27,7 @@ mod power_loss;
 mod shown;
 mod written;
 
-/// What was written, by whom, having seen what.
+/// All writes, with their authors and with what the authors had seen.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     tables: Vec<Table>,

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use driftless::{Config, TableOptions, VerifyOptions, sim};
-use driftless_tests::{Courier, assert_same_tables, connect, create_database, query, tables};
+use driftless_tests::{Courier, assert_same_tables, connect, create_database, later, query, tables};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -46,15 +46,6 @@ fn settings() -> Config {
     // Nobody waits for the write lock here.
     config.turn_gap = Duration::ZERO;
     config
-}
-
-/// Waits until the clock that the triggers read has moved on, so that the next write is the later one.
-fn later() {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    let begun = now();
-    while now() <= begun + 1 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// The files as they are when the case begins: made once, and put back for each order, into the same places, so that

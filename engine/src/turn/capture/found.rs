@@ -36,7 +36,7 @@ pub(super) struct Cause {
     pub(super) own: WriterId,
 }
 
-/// What is to be written of columns that have just appeared here, apart from the rest of the row.
+/// Changes of columns that have just appeared here, to be written apart from the rest of the row.
 #[derive(Default)]
 pub(super) struct Fresh<'a> {
     /// Values that were found: neither a default nor what the document holds under the name that the column had before.
@@ -78,7 +78,7 @@ pub(super) fn set_fresh_apart<'a>(
     fresh
 }
 
-/// What becomes of the value of a column that may have just appeared.
+/// How the value of a column is treated that may have just appeared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It is compared with the document, as that of any other column.

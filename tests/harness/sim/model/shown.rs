@@ -22,14 +22,14 @@ pub(in super::super) type Row = BTreeMap<String, String>;
 /// All rows of all tables.
 pub(in super::super) type Snapshot = BTreeMap<RowId, Row>;
 
-/// What is known of a file.
+/// The model's knowledge of a file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     pub(super) name: Option<ReplicaId>,
     pub(super) vector: StateVector,
-    /// What it showed when nothing was waiting to be captured.
+    /// The rows that it showed when nothing was waiting to be captured.
     pub(super) shown: Snapshot,
-    /// What it showed when the engine last set to work, if something was waiting then.
+    /// The rows that it showed when the engine last began to work, if something was waiting then.
     pub(super) attempt: Option<Snapshot>,
     /// The rows that were parked in it then.
     pub(super) parked: BTreeSet<RowId>,
@@ -37,7 +37,7 @@ pub(super) struct Known {
     pub(super) touched: BTreeSet<RowId>,
     /// Between which times the app wrote what waits.
     pub(super) since: Option<(i64, i64)>,
-    /// What the documents may still hold of rows that waited when something was captured.
+    /// Earlier values that the documents may still hold of rows that waited when something was captured.
     pub(super) behind: Behind,
     pub(super) unwatched: Option<Unwatched>,
 }

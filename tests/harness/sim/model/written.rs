@@ -143,7 +143,7 @@ impl Model {
             let optional = !whole || blind || as_it_was || is_twin;
             self.lives.entry(row.clone()).or_default().push(Life { op, alive: true, optional, blind, found });
             let Some(table) = self.tables.iter().find(|table| table.name == row.0) else { continue };
-            // What is inserted where a row is parked shows, whatever the clocks say.
+            // A row that is inserted over a parked one shows, whatever the clocks say.
             let known_of_row = self.cells.iter().filter(|((id, _), _)| blind && *id == row);
             let seen = known_of_row
                 .flat_map(|(_, writes)| writes)
@@ -301,7 +301,7 @@ impl Model {
         Ok(())
     }
 
-    /// What is listed beside what shows.
+    /// The values that are listed as conflicts beside the value shown.
     fn conflicts(&self, app: &Connection) -> Checked<BTreeMap<(RowId, String), BTreeSet<String>>> {
         let mut conflicts: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
         let sql = "SELECT \"table\", \"key\", \"column\", value FROM driftless_conflicts WHERE NOT shown";
