@@ -2,8 +2,9 @@
 //! `what_happens`.
 
 use std::path::Path;
+use std::time::Duration;
 
-use driftless::{ColumnKind, Error, TableOptions};
+use driftless::{ColumnKind, Config, Error, TableOptions};
 use driftless_tests::{Node, Nodes, Replicas, connect, create_database, eventually, query};
 
 const PAGES: &str = "CREATE TABLE pages (id TEXT PRIMARY KEY, title TEXT, hits INTEGER DEFAULT 0);
@@ -181,5 +182,35 @@ fn a_counter_that_one_renames_after_it_heard_of_the_others_rename_counts_on() {
         replicas.meet();
         assert_eq!(replicas.query(0, "SELECT hits FROM p ORDER BY id"), ["11", "5", "7"], "{migration}");
         assert_eq!(replicas.query(1, "SELECT n FROM p ORDER BY id"), ["11", "5", "7"], "{migration}");
+    }
+}
+
+/// Each further addition counted what the row had added before once more.
+#[test]
+fn what_is_added_to_a_new_counter_turn_after_turn_while_its_rows_wait_to_be_shown_counts_once() {
+    let rows: Vec<String> = (0..20).map(|n| format!("('{n:02}', '')")).collect();
+    let schema = format!("CREATE TABLE p (id TEXT PRIMARY KEY, v); INSERT INTO p VALUES {}", rows.join(", "));
+    const ADD_COLUMN: &str = "ALTER TABLE p ADD COLUMN hits INTEGER DEFAULT 5";
+    for others in [0, 1] {
+        let mut config = Config::default();
+        (config.rebuild_quiet, config.turn_rows) = (Duration::ZERO, 1);
+        let mut replicas = Replicas::with_config(&config, 2, &schema, &["p"], &TableOptions::default());
+        replicas.sql(0, ADD_COLUMN);
+        replicas.capture(0);
+        driftless::set_kind(replicas.path(0), "p", "hits", ColumnKind::Counter).expect("a counter");
+        replicas.sql(0, &format!("UPDATE p SET hits = hits + {others}"));
+        replicas.meet();
+        replicas.sql(1, ADD_COLUMN);
+        for _ in 0..3 {
+            replicas.sql(1, "UPDATE p SET hits = hits + 1 WHERE id = '19'");
+            for _ in 0..2 {
+                replicas.node(1).one_turn().expect("a turn");
+            }
+        }
+        replicas.meet();
+        let expected: Vec<String> =
+            (0..20).map(|n| (5 + others + 3 * i32::from(n == 19)).to_string()).collect();
+        assert_eq!(replicas.query_all("SELECT hits FROM p ORDER BY id"), expected, "others {others}");
+        (0..2).for_each(|replica| replicas.assert_well(replica));
     }
 }

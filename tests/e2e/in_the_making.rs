@@ -492,3 +492,58 @@ fn a_rename_that_is_told_while_a_table_is_in_the_making_undoes_nothing_that_it_h
         (0..2).for_each(|replica| replicas.assert_well(replica));
     }
 }
+
+/// What the app added was counted against all that others had counted in the new column, or not at all if the sums were the same.
+#[test]
+fn what_is_added_to_a_renamed_counter_while_its_table_is_in_the_making_counts_once_beside_what_others_added()
+{
+    let table = |column: &str| {
+        format!("CREATE TABLE t (id TEXT PRIMARY KEY, {column} INTEGER NOT NULL DEFAULT 0, o TEXT)")
+    };
+    let alter = "ALTER TABLE t RENAME COLUMN n TO hits".to_owned();
+    let rebuild = format!(
+        "BEGIN; ALTER TABLE t RENAME TO old; {}; INSERT INTO t SELECT * FROM old; DROP TABLE old; COMMIT",
+        table("hits")
+    );
+    let both = format!("{alter}; {rebuild}");
+    for (first, second) in [(&alter, &rebuild), (&rebuild, &rebuild), (&both, &both)] {
+        for times in 0..8 {
+            // Before the migration, after it, and once more after a look.
+            let adds = |bit: i32| times & bit != 0;
+            let mut clock = NOON;
+            sim::set_clock(Some(clock));
+            let schema = format!("{}; INSERT INTO t VALUES ('a', 10, 'o'), ('b', 10, 'o')", table("n"));
+            let options = TableOptions::default().counter("n");
+            let mut replicas = Replicas::with_quiet(QUIET, 2, &schema, &["t"], &options);
+            let mut leave_alone = |replicas: &mut Replicas| {
+                for replica in 0..2 {
+                    replicas.capture(replica);
+                }
+                clock += QUIET.as_millis() as i64;
+                sim::set_clock(Some(clock));
+                replicas.meet();
+            };
+            replicas.sql(0, &format!("{first}; UPDATE t SET hits = hits + 1 WHERE id = 'b'"));
+            leave_alone(&mut replicas);
+            if adds(1) {
+                replicas.sql(1, "UPDATE t SET n = n + 1 WHERE id = 'b'");
+            }
+            replicas.sql(1, second);
+            if adds(2) {
+                replicas.sql(1, "UPDATE t SET hits = hits + 1 WHERE id = 'b'");
+            }
+            replicas.capture(1);
+            if adds(4) {
+                replicas.sql(1, "UPDATE t SET hits = hits + 1 WHERE id = 'b'");
+            }
+            leave_alone(&mut replicas);
+            replicas.settle();
+            sim::set_clock(None);
+            let expected = ["10".to_owned(), (11 + times.count_ones()).to_string()];
+            let case = format!("{first}; {second}; {times:03b}");
+            assert_eq!(replicas.query_all("SELECT hits FROM t ORDER BY id"), expected, "{case}");
+            assert_eq!(replicas.query_all("SELECT count(*) FROM driftless_conflicts"), ["0"], "{case}");
+            (0..2).for_each(|replica| replicas.assert_well(replica));
+        }
+    }
+}

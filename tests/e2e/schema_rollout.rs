@@ -54,15 +54,29 @@ fn a_column_without_a_default_that_is_added_later_shows_what_others_wrote() {
 /// The machine that migrated second replaced everywhere, without a conflict, what users had written in the column before.
 #[test]
 fn what_a_migration_fills_a_new_column_with_stands_beside_what_others_wrote_there_unseen() {
+    stands_beside_what_others_wrote_unseen(ADD_SLUG, ADD_SLUG);
+}
+
+/// The row was written just before, so it was captured before the table was compared.
+#[test]
+fn what_a_migration_that_rebuilds_a_table_fills_a_new_column_with_stands_beside_it_too() {
+    let migration = "UPDATE t SET v = v WHERE id = '1';
+        BEGIN; CREATE TABLE new_t (id TEXT PRIMARY KEY, v TEXT, slug TEXT); INSERT INTO new_t SELECT id, v, upper(v) FROM t;
+        DROP TABLE t; ALTER TABLE new_t RENAME TO t; COMMIT";
+    stands_beside_what_others_wrote_unseen(ADD_SLUG, migration);
+}
+
+const ADD_SLUG: &str = "BEGIN; ALTER TABLE t ADD COLUMN slug TEXT; UPDATE t SET slug = upper(v); COMMIT";
+
+fn stands_beside_what_others_wrote_unseen(first: &str, second: &str) {
     let nodes = two();
     let (a, b) = (&nodes[0], &nodes[1]);
-    let migration = "BEGIN; ALTER TABLE t ADD COLUMN slug TEXT; UPDATE t SET slug = upper(v); COMMIT";
-    a.sql(migration);
+    a.sql(first);
     a.sync_now();
     a.sql("UPDATE t SET slug = 'mine' WHERE id = '1'");
     a.sync_now();
     b.sync_now();
-    b.sql(migration);
+    b.sql(second);
     nodes.agree();
     let values = |node: &Node| -> Vec<_> {
         let conflicts = node.conflicts();

@@ -142,6 +142,12 @@ pub(crate) fn is_to_refresh(connection: &Connection, table: i64, key: &[u8]) -> 
     )
 }
 
+/// Whether any document of a table is still to be materialized anew.
+pub(crate) fn is_any_to_refresh(connection: &Connection, table: i64) -> Result<bool> {
+    let query = "SELECT 1 FROM _driftless_refresh WHERE tbl = ?1";
+    sql::exists(connection, "reading what to materialize anew", query, [table])
+}
+
 /// Whether nothing is to be materialized anew that can be.
 pub(crate) fn refresh_is_empty(connection: &Connection) -> Result<bool> {
     let query = format!("SELECT 1 FROM _driftless_refresh WHERE {CAN_BE_MET}");

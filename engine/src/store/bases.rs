@@ -1,5 +1,5 @@
-//! `_driftless_bases`: documents as their table shows them, while it is not shown what comes in: it is not tracked, or
-//! was rebuilt just now.
+//! `_driftless_bases`: documents as their table shows them, while it is not shown what comes in: it is not tracked, or was
+//! rebuilt just now, or a row that the app wrote does not show yet what others counted in a new counter.
 
 use rusqlite::{Connection, Transaction};
 
@@ -36,11 +36,12 @@ pub(crate) fn keep_text(
 }
 
 /// The table shows this of a row now that what the user changed is captured, and not yet what its document holds.
-pub(crate) fn renew(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
+pub(crate) fn put(tx: &Transaction<'_>, table: i64, key: &[u8], body: &[u8]) -> Result<()> {
     sql::exec(
         tx,
         "keeping a document",
-        "UPDATE _driftless_bases SET body = ?3 WHERE tbl = ?1 AND key = ?2",
+        "INSERT INTO _driftless_bases (tbl, key, body) VALUES (?1, ?2, ?3)
+         ON CONFLICT (tbl, key) DO UPDATE SET body = excluded.body",
         (table, key, body),
     )?;
     Ok(())

@@ -239,6 +239,21 @@ impl Always {
         Ok(())
     }
 
+    /// A table is about to be dropped, and to be there again only later: what was written into it and is not captured yet arrives
+    /// then, after the rest of its transaction.
+    pub(super) fn drops(&mut self, app: &Connection, table: &str) -> Checked {
+        if is_witness(table) {
+            let sql = format!(
+                "SELECT k0 FROM _driftless_dirty WHERE tbl = (SELECT id FROM _driftless_tables WHERE name = '{table}')"
+            );
+            let tokens = |app: &Connection| -> rusqlite::Result<Vec<String>> {
+                app.prepare(&sql)?.query_map([], |row| row.get(0))?.collect()
+            };
+            self.witnesses.loose.extend(tokens(app).map_err(unreadable)?);
+        }
+        Ok(())
+    }
+
     /// Whether tables of a node may be without triggers.
     pub(super) fn is_unwatched(&self, n: usize) -> bool {
         self.unwatched.contains_key(&n)

@@ -272,6 +272,7 @@ impl World {
         let (Some(step), Some(app)) = (node.half.pop_front(), &node.app) else { return Ok(()) };
         if step.contains("DROP TABLE") {
             self.always.unwatch(n, app, &node.half_of, Loss::AllTriggers)?;
+            self.always.drops(app, &node.half_of)?;
         }
         app.execute_batch("PRAGMA foreign_keys = 0; PRAGMA synchronous = FULL").map_err(unreadable)?;
         let done = app.execute_batch(&step);

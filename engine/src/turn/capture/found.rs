@@ -1,14 +1,16 @@
 //! Rows and columns that were found rather than written: nobody knows when, and others may have found them too.
 
+use std::collections::BTreeSet;
+
 use driftless_protocol::lane::{Content, Seen};
 use driftless_protocol::{ReplicaId, RowKey, Value, WriterId};
 use rusqlite::Transaction;
 
-use super::Kind;
+use super::{Kind, counters};
 use crate::config::ColumnKind;
 use crate::document;
 use crate::document::row::diff::Current;
-use crate::document::row::resolve::{Column as Held, RowState};
+use crate::document::row::resolve::RowState;
 use crate::document::row::{ColumnNames, Lanes, RowDocument};
 use crate::error::Result;
 use crate::schema::{Column, Tracked};
@@ -25,15 +27,23 @@ pub(super) fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<
     state.alive && columns.iter().zip(&tracked.table.columns).all(shows)
 }
 
-/// Why a row is captured.
+/// Why a row is captured, and what is known of it.
 #[derive(Clone, Copy)]
-pub(super) struct Cause {
+pub(super) struct Cause<'a> {
     pub(super) kind: Kind,
     pub(super) why: Why,
-    /// Whether the app wrote the row before its new columns showed what the document holds.
-    pub(super) is_unshown: bool,
-    /// The writer of this opening, whose writes are no others'.
-    pub(super) own: WriterId,
+    /// What else is known if its new columns do not show yet what the document holds.
+    pub(super) unshown: Option<&'a Unshown>,
+    /// The document that the row is compared with, unless there is none.
+    pub(super) shown: Option<&'a Lanes<'a>>,
+}
+
+/// A row of which new columns do not show yet what the document holds.
+pub(super) struct Unshown {
+    /// The writers of what stands in the document that are this replica's.
+    pub(super) own: BTreeSet<WriterId>,
+    /// The new counters, and what they show.
+    pub(super) counters: Vec<(String, i64)>,
 }
 
 /// Changes of columns that have just appeared here, to be written apart from the rest of the row.
@@ -52,7 +62,7 @@ pub(super) fn set_fresh_apart<'a>(
     tracked: &Tracked,
     state: &RowState<'_>,
     columns: &mut Vec<Current<'a>>,
-    cause: Cause,
+    cause: Cause<'_>,
 ) -> Fresh<'a> {
     let mut fresh = Fresh::default();
     if tracked.fresh.is_empty() {
@@ -70,7 +80,10 @@ pub(super) fn set_fresh_apart<'a>(
                 let held = state.column(now.column).into_iter();
                 let standing = held.flat_map(|held| std::iter::once(&held.shown).chain(&held.kept));
                 let writers = standing.map(|value| value.writer);
-                unseeing.writers.extend(writers.filter(|writer| *writer != cause.own));
+                unseeing.writers.extend(
+                    writers
+                        .filter(|writer| !cause.unshown.is_some_and(|unshown| unshown.own.contains(writer))),
+                );
             }
         }
         fate == Fate::Captured
@@ -91,8 +104,9 @@ enum Fate {
     WrittenBeside,
 }
 
-fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: Cause) -> Fate {
-    let Cause { kind, why, is_unshown, .. } = cause;
+fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: Cause<'_>) -> Fate {
+    let Cause { kind, why, .. } = cause;
+    let is_unshown = cause.unshown.is_some();
     if !tracked.fresh.iter().any(|fresh| fresh == now.column) {
         return Fate::Captured;
     }
@@ -101,23 +115,26 @@ fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: C
         let is_found = kind == Kind::Found && now.implied != Some(&now.value);
         return if is_found { Fate::FoundBeside } else { Fate::Captured };
     };
-    let is_default = now.implied.is_some_and(|default| *default == now.value);
-    let other = tracked.asked.iter().find(|(asked, _)| asked == now.column).map(|(_, other)| other);
-    let is_counted_on = is_unshown && !is_default && other.is_none() && count_on(now, held, now.implied);
-    if is_counted_on || held.shows(&now.value) {
+    if is_unshown && !cause.shown.is_some_and(|shown| counters::is_as_shown(shown, now.column)) {
+        let start = counters::start(tracked, state, now, cause);
+        if counters::count_on(now, held, start) {
+            return if held.shows(&now.value) { Fate::Shown } else { Fate::Captured };
+        }
+    }
+    if held.shows(&now.value) {
         return Fate::Captured;
     }
-    // In a table that was made anew, a renamed counter began with what it showed under its old name.
-    let before = other.and_then(|other| state.value(other));
-    if why == Why::Rebuilt && before.is_some() && count_on(now, held, before) {
-        return if held.shows(&now.value) { Fate::Shown } else { Fate::Captured };
-    }
+    let is_default = now.implied.is_some_and(|default| *default == now.value);
     let is_new_here = tracked.new_here.iter().any(|new| new == now.column);
     match kind {
         // The user wrote this row since the column appeared: what is no default is theirs.
         Kind::Written if is_default => Fate::Shown,
         // But what others had written in the column had never shown here, as where all machines run one migration that fills it.
-        Kind::Written if is_unshown && is_new_here && now.kind == ColumnKind::Register => Fate::WrittenBeside,
+        Kind::Written if is_unshown && is_new_here && now.kind == ColumnKind::Register => {
+            // What the column showed under its old name nobody wrote under the new one.
+            let before = asked_other(tracked, now.column).and_then(|other| state.value(other));
+            if before == Some(&now.value) { Fate::Shown } else { Fate::WrittenBeside }
+        }
         Kind::Written => Fate::Captured,
         // If the app has added to it since, that was captured as a write.
         Kind::Found if now.kind == ColumnKind::Counter && why != Why::Rebuilt => Fate::Shown,
@@ -126,24 +143,15 @@ fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: C
     }
 }
 
+/// The column that a new one may be under a new name.
+pub(super) fn asked_other<'t>(tracked: &'t Tracked, column: &str) -> Option<&'t str> {
+    tracked.asked.iter().find(|(asked, _)| asked == column).map(|(_, other)| &**other)
+}
+
 /// Whether a document has a value under a name by which no column of the table travels.
 fn is_under_another_name(tracked: &Tracked, state: &RowState<'_>, value: &Value<'_>) -> bool {
     let is_here = |name: &str| tracked.table.columns.iter().any(|known| known.name == name);
     state.columns.iter().any(|column| column.shown.value == *value && !is_here(&column.name))
-}
-
-/// Sets a counter to what others counted plus what was added here, where it began with `start`. Returns whether it did: no
-/// column of another kind is touched, and no value that is not an INTEGER.
-fn count_on(now: &mut Current<'_>, held: &Held<'_>, start: Option<&Value<'_>>) -> bool {
-    if now.kind == ColumnKind::Counter
-        && let (Some(&Value::Integer(start)), &Value::Integer(value)) = (start, &now.value)
-        && let Some(sum) = held.sum()
-        && let Ok(all) = i64::try_from(sum + i128::from(value) - i128::from(start))
-    {
-        now.value = Value::Integer(all);
-        return true;
-    }
-    false
 }
 
 /// What is to be written of new columns that may be older ones under new names.
@@ -273,21 +281,6 @@ fn written_by_others(
         }
     }
     Ok(others)
-}
-
-/// Takes the counters out of a row, as values that were found in it.
-pub(super) fn take_counters<'a>(current: &mut Option<Vec<Current<'a>>>) -> Vec<document::row::Change<'a>> {
-    let mut counters = Vec::new();
-    for columns in current.iter_mut() {
-        columns.retain(|column| {
-            let counts = column.kind == ColumnKind::Counter;
-            if counts {
-                counters.push(document::row::Change::set(column.column, column.value.clone()));
-            }
-            !counts
-        });
-    }
-    counters
 }
 
 /// The writer of a row that was found rather than written: drawn from the row itself, so that two copies of one file

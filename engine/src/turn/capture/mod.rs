@@ -4,6 +4,7 @@
 //! Transactions stay whole: a changeset that does not hold all marks is a part, and the last part is sealed in a
 //! turn that leaves the log empty, which is a commit boundary of the writers. Nothing is applied before that.
 
+mod counters;
 mod found;
 mod read;
 mod row;

@@ -1,17 +1,18 @@
 //! One row, as it is in its table → updates of its documents.
 
+use std::collections::BTreeSet;
+
 use driftless_protocol::changeset::MAX_BODY_BYTES;
 use driftless_protocol::lane::LIFE;
 use driftless_protocol::{RowKey, Value, WriterId};
 use rusqlite::{Transaction, params_from_iter};
 
-use super::found::{
-    Cause, Fresh, Unseeing, says_all, set_fresh_apart, take_counters, take_renamed, take_told,
-};
+use super::found::{Cause, Fresh, Unseeing, Unshown, says_all, set_fresh_apart, take_renamed, take_told};
 use super::read::{self, Before, DOING};
 use super::writing::Writing;
-use super::{Author, Has, Kind, texts};
+use super::{Author, Has, Kind, counters, texts};
 use crate::document;
+use crate::document::row::RowDocument;
 use crate::document::row::diff::{self, Current};
 use crate::document::row::resolve::RowState;
 use crate::env::ids;
@@ -129,11 +130,31 @@ impl Origin {
     }
 }
 
-/// Whether the app wrote a row before its new columns showed what the document holds.
-fn is_unshown(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
-    Ok(row.kind == Kind::Written
-        && !row.tracked.fresh.is_empty()
-        && backlog::is_to_refresh(tx, row.tracked.id, row.key.as_bytes())?)
+/// What is known of a row of which new columns do not show yet what the document holds. `None` if all do.
+fn unshown(
+    tx: &Transaction<'_>,
+    row: Row<'_>,
+    author: Author,
+    document: Option<&RowDocument<'_>>,
+    current: Option<&[Current<'_>]>,
+) -> Result<Option<Unshown>> {
+    let tracked = row.tracked;
+    if tracked.fresh.is_empty() {
+        return Ok(None);
+    }
+    // In a table that was rebuilt nothing is shown. But where rows wait to be shown from before that, the others have been.
+    let shows_nothing = tracked.settling && !backlog::is_any_to_refresh(tx, tracked.id)?;
+    if !shows_nothing && !backlog::is_to_refresh(tx, tracked.id, row.key.as_bytes())? {
+        return Ok(None);
+    }
+    let mut own = BTreeSet::from([author.writer]);
+    for (lane, _) in document.into_iter().flat_map(|document| document.lanes.iter()) {
+        if writers::replica_of(tx, lane.writer)? == Some(author.replica) {
+            own.insert(lane.writer);
+        }
+    }
+    let counters = counters::new_counters(tracked, current.unwrap_or_default());
+    Ok(Some(Unshown { own, counters }))
 }
 
 /// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
@@ -163,7 +184,7 @@ impl<'a> Plan<'a> {
         state: Option<&RowState<'_>>,
         mut current: Option<Vec<Current<'a>>>,
         (against, origin): (Against, Origin),
-        cause: Cause,
+        cause: Cause<'_>,
     ) -> Self {
         let tracked = row.tracked;
         match (against, state) {
@@ -186,7 +207,7 @@ impl<'a> Plan<'a> {
                 };
                 if origin == Origin::WrittenAnew {
                     // What a counter shows others may hold, too: written at no known time, it gives way to that.
-                    beside.extend(take_counters(&mut current));
+                    beside.extend(counters::take(&mut current));
                 }
                 let mut seeing = diff::changes(state, current, origin != Origin::Written);
                 // What a migration put into a new column does not say that the row is to stay.
@@ -261,10 +282,10 @@ pub(super) fn capture_row(
         _ => Unseeing::default(),
     };
     let restated = restated(row.settled, state.as_ref(), current.as_deref());
-    let against = Against::of(tx, row, &before, has, is_there)?;
-    let origin = Origin::of(row, state.is_none());
-    let (kind, why, own) = (row.kind, row.mark.why, author.writer);
-    let cause = Cause { kind, why, is_unshown: is_unshown(tx, row)?, own };
+    let (against, origin) = (Against::of(tx, row, &before, has, is_there)?, Origin::of(row, state.is_none()));
+    let unshown = unshown(tx, row, author, document.as_ref(), current.as_deref())?;
+    let shown = document.as_ref().map(|document| &document.lanes);
+    let cause = Cause { kind: row.kind, why: row.mark.why, unshown: unshown.as_ref(), shown };
     let mut plan = Plan::of(row, state.as_ref(), current, (against, origin), cause);
     plan.restate(restated);
     let set_texts: Vec<&(String, String)> =
@@ -285,6 +306,7 @@ pub(super) fn capture_row(
     for (column, text) in set_texts {
         writing.write_text(state.as_ref(), column, text)?;
     }
+    writing.keep_as_shown(unshown.map(|unshown| unshown.counters).unwrap_or_default())?;
     writing.finish(has, is_there, in_conflict, touched)
 }
 

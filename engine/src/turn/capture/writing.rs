@@ -27,7 +27,7 @@ pub(super) struct Writing<'a> {
     shown: Option<RowDocument<'a>>,
     /// The row document as it is by now.
     document: Option<Vec<u8>>,
-    /// What the table showed, where that is not what the document holds; with what columns began with.
+    /// What the table shows, where that is not what the document holds, as it is by now.
     base: Option<Vec<u8>>,
     updates: Vec<DocumentUpdate>,
 }
@@ -55,12 +55,18 @@ impl<'a> Writing<'a> {
     pub(super) fn write_begun(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
         let updates = self.updates.len();
         self.write_beside(changes)?;
-        if let (Some(DocumentUpdate::Row(update)), Some(base)) = (self.updates.get(updates), &self.base)
-            && !base.is_empty()
-        {
-            self.base = Some(document::row::merge(Some(base), update)?);
+        if let Some(DocumentUpdate::Row(update)) = self.updates.get(updates) {
+            self.base = self.base_with(update)?;
         }
         Ok(())
+    }
+
+    /// The base with an update of this row, if there is one and the table shows anything of the row.
+    fn base_with(&self, update: &[u8]) -> Result<Option<Vec<u8>>> {
+        match &self.base {
+            Some(base) if !base.is_empty() => Ok(Some(document::row::merge(Some(base), update)?)),
+            base => Ok(base.clone()),
+        }
     }
 
     /// Writes as somebody who saw what the table showed.
@@ -88,11 +94,11 @@ impl<'a> Writing<'a> {
             self.add(written);
             return Ok(());
         }
+        let document = document::row::merge(self.document.as_deref(), &written.update)?;
         // Until the row is shown, which may be turns later, what the user writes next goes on from this. What others
         // wrote meanwhile the user has not seen.
-        bases::renew(self.tx, row.tracked.id, row.key.as_bytes(), &written.document)?;
-        let document = document::row::merge(self.document.as_deref(), &written.update)?;
-        self.add(Written { document, ..written });
+        self.base = Some(written.document);
+        self.add(Written { document, update: written.update });
         Ok(())
     }
 
@@ -102,6 +108,7 @@ impl<'a> Writing<'a> {
             let before = RowDocument::read(before, self.row.tracked.column_names())?;
             let (writer, at) = (self.author.writer, self.row.mark.at);
             let written = document::row::write_seeing(Some(before), writer, at, changes, &writers)?;
+            self.base = self.base_with(&written.update)?;
             self.add(written);
         }
         Ok(())
@@ -132,9 +139,8 @@ impl<'a> Writing<'a> {
         let written = document::row::write_beside(before, writer, time, changes)?;
         self.updates.push(DocumentUpdate::By(writer));
         if let Some(written) = written {
-            if let Some(base) = &self.before.base {
-                let shown = document::row::merge(Some(base), &written.update)?;
-                bases::renew(self.tx, self.row.tracked.id, self.row.key.as_bytes(), &shown)?;
+            if let Some(base) = &self.base {
+                self.base = Some(document::row::merge(Some(base), &written.update)?);
             }
             self.add(written);
         }
@@ -153,6 +159,20 @@ impl<'a> Writing<'a> {
         let written = texts::write(tx, tracked, key, column, before, text, self.author.writer)?;
         let update = |update| DocumentUpdate::Text { column: column.to_owned(), update };
         self.updates.extend(written.into_iter().map(update));
+        Ok(())
+    }
+
+    /// Keeps what the table shows of new counters, where the row was written before it showed what others counted.
+    pub(super) fn keep_as_shown(&mut self, counters: Vec<(String, i64)>) -> Result<()> {
+        if counters.is_empty() || self.updates.is_empty() {
+            return Ok(());
+        }
+        let shown = self.base.as_deref().filter(|base| !base.is_empty()).or(self.document.as_deref());
+        if let Some(shown) = shown
+            && let Some(base) = super::counters::as_shown(self.row.tracked, shown, &counters)?
+        {
+            self.base = Some(base);
+        }
         Ok(())
     }
 
@@ -179,6 +199,11 @@ impl<'a> Writing<'a> {
             return Ok(self.updates);
         }
         let Some(document) = self.document.take() else { return Ok(self.updates) };
+        if self.base != self.before.base
+            && let Some(base) = &self.base
+        {
+            bases::put(tx, tracked.id, key.as_bytes(), base)?;
+        }
         let stored = self.before.stored.as_ref();
         documents::put(tx, stored.map(|stored| stored.id), tracked.id, key.as_bytes(), &document)?;
         if in_conflict || self.before.base.is_some() || stored.is_some() && self.row.kind == Kind::Found {
