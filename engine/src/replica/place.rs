@@ -267,7 +267,7 @@ impl Replica {
                     return Err(self.away(why));
                 }
                 let why = match stale_log::in_use(&self.path) {
-                    Some(_) => format!("{why}, and start again"),
+                    Some(_) => format!("{why}; then start again"),
                     None => format!(
                         "{why} while Driftless had it open; put the database in its place and start again"
                     ),

@@ -354,7 +354,7 @@ fn make_object(
             return Ok(Err(format!(
                 "every write to '{}' would fail: {}",
                 table.spelled,
-                making::refusal(error)?
+                making::refusal("making the space's tables", error)?
             )));
         }
     }
@@ -382,7 +382,7 @@ fn fill(connection: &mut Connection, object: &SpaceObject) -> Result<Option<Stri
         }
         Err(source) => Ok(Some(format!(
             "'{name}' was made and is empty, since it could not be filled: {}",
-            making::refusal(source)?
+            making::refusal("making the space's tables", source)?
         ))),
     }
 }

@@ -87,19 +87,19 @@ impl Gate {
         drop(bounds);
         match made {
             Ok(_) => Ok(Ok(())),
-            Err(source) => refusal(source).map(Err),
+            Err(source) => refusal(doing, source).map(Err),
         }
     }
 }
 
 /// In words why SQLite refused a statement; the error itself where the disk fails.
-pub(crate) fn refusal(source: SqliteError) -> Result<String> {
+pub(crate) fn refusal(doing: &'static str, source: SqliteError) -> Result<String> {
     let why = match &source {
         SqliteError::SqlInputError { msg, .. } => msg.clone(),
         SqliteError::SqliteFailure(_, Some(message)) => message.clone(),
         other => other.to_string(),
     };
-    let error = Error::Sqlite { doing: "making the space's tables", source };
+    let error = Error::Sqlite { doing, source };
     if error.is_disk() || error.is_busy() { Err(error) } else { Ok(why) }
 }
 

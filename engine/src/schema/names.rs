@@ -6,12 +6,12 @@ use driftless_protocol::lane::MAX_COLUMN_BYTES;
 use rusqlite::Transaction;
 
 use crate::error::shell;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::schema::column_changes;
 use crate::schema::column_names;
 use crate::schema::definitions::{self, Definition};
 use crate::schema::rename_questions;
-use crate::schema::{Table, installed, introspect, lifecycle, moved_names};
+use crate::schema::{Table, installed, introspect, lifecycle, making, moved_names};
 use crate::store::dirty::Why;
 use crate::store::renames::{self, Renames};
 use crate::store::tables::{self, Entry, State};
@@ -99,7 +99,10 @@ pub(crate) fn rename_column(tx: &Transaction<'_>, name: &str, old: &str, new: &s
             quote(old),
             quote(new)
         );
-        return tx.execute_batch(&sql).doing("renaming a column");
+        let doing = "renaming a column";
+        return tx
+            .execute_batch(&sql)
+            .or_else(|source| cannot_rename(&entry, old, new, making::refusal(doing, source)?));
     }
     let travels =
         entry.renames.iter().find(|(now, _)| *now == from).map_or(&from, |(_, travels)| travels).clone();

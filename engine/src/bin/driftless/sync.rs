@@ -25,6 +25,7 @@ pub(crate) struct SyncArgs {
     once: bool,
     /// With --once: give up after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "once")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
     /// A token that grants access, where the relay asks for one
     #[arg(long)]

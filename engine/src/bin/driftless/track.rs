@@ -15,7 +15,7 @@ pub(crate) struct TrackArgs {
     /// The SQLite database
     pub(crate) file: PathBuf,
     /// The tables to track; or --all
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(required_unless_present_any = ["all", "off"], conflicts_with = "all")]
     tables: Vec<String>,
     /// Track every table that can be, and from now on every one that is made later. Those that cannot be are named with
     /// the reason (exit code 9). Left out are what migration tools, sessions and caches keep, and what was untracked by

@@ -27,6 +27,7 @@ pub(crate) struct VerifyArgs {
     token: Option<String>,
     /// With an address: give up after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
     /// Print JSON
     #[arg(long)]
