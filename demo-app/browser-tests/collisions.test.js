@@ -162,7 +162,7 @@ withTwo("of two notebooks of one name one waits, says why, and is back under ano
   }
   assert.equal(await ben.at("parked-name").inputValue(), "Recipes 2", "a free name is suggested");
   await ben.at("parked-name").fill("Sweet recipes");
-  await ben.at("mend", { hasText: "Rename" }).click();
+  await ben.at("repair", { hasText: "Rename" }).click();
   for (const person of [ada, ben]) {
     await person.counts(person.at("parked"), 0);
     // The one with the smaller key, which is the earlier one, kept the name.
@@ -173,7 +173,7 @@ withTwo("of two notebooks of one name one waits, says why, and is back under ano
 
 withTwo("a notebook that waits is put into the one of its name, with its notes", async ({ ada, ben }) => {
   await namedTwice(ada, ben);
-  await ada.at("mend", { hasText: "Put its notes into" }).click();
+  await ada.at("repair", { hasText: "Put its notes into" }).click();
   for (const person of [ada, ben]) {
     await person.counts(person.at("parked"), 0);
     await lists(person, "Recipes", ["Ada's soup", "Ben's cake"]);
@@ -181,7 +181,7 @@ withTwo("a notebook that waits is put into the one of its name, with its notes",
   }
 });
 
-withTwo("a notebook that waits is told in the bar, and mended from there with a note open", async ({ ada, ben }) => {
+withTwo("a notebook that waits is told in the bar, and repaired from there with a note open", async ({ ada, ben }) => {
   await namedTwice(ada, ben);
   await ada.row("Ada's soup").click();
   await ada.at("attention", { hasText: "1 waiting" }).click();

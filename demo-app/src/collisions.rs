@@ -106,7 +106,7 @@ pub(crate) fn parked(db: &Connection) -> Result<Vec<Json>> {
         let row: Json = row.and_then(|row| serde_json::from_str(&row).ok()).unwrap_or_default();
         let name = row["name"].as_str().unwrap_or_default();
         let id = key.trim_matches('\'');
-        let mend = match &*table {
+        let repair = match &*table {
             "notebooks" => json!([
                 {"label": "Rename it", "method": "POST", "path": format!("api/parked/{id}/rename"), "body": {"name": free_name(db, name)?}},
                 {"label": format!("Put its notes into the other '{name}'"), "method": "POST", "path": format!("api/parked/{id}/merge"), "body": {}},
@@ -115,7 +115,7 @@ pub(crate) fn parked(db: &Connection) -> Result<Vec<Json>> {
         };
         let name = if name.is_empty() { row["text"].as_str().unwrap_or(id) } else { name };
         parked.push(
-            json!({"table": table, "key": id, "name": name, "reason": reason, "clash": clash, "mend": mend}),
+            json!({"table": table, "key": id, "name": name, "reason": reason, "clash": clash, "repair": repair}),
         );
     }
     Ok(parked)
@@ -152,7 +152,7 @@ pub(crate) fn merge_parked(db: &mut Connection, id: &str) -> Result<()> {
     Ok(tx.commit()?)
 }
 
-/// Somebody else may have mended it just now.
+/// Somebody else may have repaired it just now.
 fn name_of_parked(db: &Connection, id: &str) -> Result<String> {
     let parked = parked(db)?;
     let waiting = parked.iter().find(|row| row["table"] == "notebooks" && row["key"] == id);

@@ -16,8 +16,8 @@ export function drawParked(parent, rows) {
   });
 }
 
-function inWords({ table, mend }) {
-  if (table !== "notebooks" || mend.length === 0) {
+function inWords({ table, repair }) {
+  if (table !== "notebooks" || repair.length === 0) {
     return "It does not fit with what somebody else wrote. Nothing of it is lost, and it comes back when it fits.";
   }
   return (
@@ -30,18 +30,18 @@ function makeParked(row) {
   const section = stamp("t-parked");
   section.dataset.table = row.table;
   section.dataset.parkedKey = row.key;
-  section.querySelector(".mend").append(...row.mend.map(makeMend));
+  section.querySelector(".repair").append(...row.repair.map(makeRepair));
   return section;
 }
 
-// A button that mends it; where a new name would, with the name that is suggested, to be changed first.
-function makeMend({ label, method, path, body }) {
+// A button that repairs it; where a new name would, with the name that is suggested, to be changed first.
+function makeRepair({ label, method, path, body }) {
   const form = h("form");
   const name =
     typeof body?.name === "string" &&
     h("input", { value: body.name, data: { testid: "parked-name" }, aria: { label: "New name" } });
   if (name) form.append(name);
-  form.append(h("button", { class: "soft", data: { testid: "mend", label } }, label));
+  form.append(h("button", { class: "soft", data: { testid: "repair", label } }, label));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     attempt(api.call(method, path, name ? { ...body, name: name.value } : body ?? undefined));

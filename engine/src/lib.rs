@@ -40,6 +40,7 @@ mod document;
 mod env;
 mod error;
 mod file;
+mod integrity;
 mod replica;
 mod schema;
 #[cfg(feature = "sim")]
@@ -49,7 +50,6 @@ mod space_objects;
 mod store;
 mod sync;
 mod turn;
-mod verify;
 
 pub use api::cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
 pub use api::conflicts::{Conflict, Written, conflicts};
@@ -69,8 +69,8 @@ pub use error::refusal::{KindRefusal, Refusal};
 pub use error::{Error, OtherSpace, Result};
 pub use file::notice::{RunningConnection, RunningEngine};
 pub use file::state::{Health, SyncState};
+pub use integrity::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};
 pub use replica::status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
 pub use sync::Sync;
 pub use turn::changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};
-pub use verify::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};

@@ -180,7 +180,7 @@ fn what_an_app_writes_while_a_chain_goes_is_judged_like_everything_else() {
                 "INSERT INTO rev VALUES ('child', '20', 'by b'), ('root', NULL, 'by b');
                  UPDATE rev SET prev = 'root' WHERE id = '30';
                  DELETE FROM rev WHERE id = '10';
-                 INSERT INTO rev VALUES ('60', 'root', 'mended')",
+                 INSERT INTO rev VALUES ('60', 'root', 'repaired')",
             );
         }
     });
@@ -191,7 +191,7 @@ fn what_an_app_writes_while_a_chain_goes_is_judged_like_everything_else() {
     assert_eq!(ids, expected.collect());
     assert_eq!(
         query(pair.path(1), "SELECT t FROM rev WHERE id IN ('31', '60') ORDER BY id"),
-        ["'by a'", "'mended'"]
+        ["'by a'", "'repaired'"]
     );
     // '1' and '10' are deleted.
     assert_eq!(query(pair.path(0), "SELECT count(*) FROM driftless_parked"), ["28"]);

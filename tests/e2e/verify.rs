@@ -1,4 +1,4 @@
-//! `verify` with a relay: this file's documents against everything that the space holds, mended in both directions; and
+//! `verify` with a relay: this file's documents against everything that the space holds, repaired in both directions; and
 //! files that lost side tables come back to what the others have.
 
 use std::path::Path;
@@ -48,15 +48,15 @@ fn meet(pair: &mut Nodes) {
     pair.meet();
 }
 
-/// Looking finds something with these words in the comparison with the space; mending leaves nothing, and then the files
+/// Looking finds something with these words in the comparison with the space; repairing leaves nothing, and then the files
 /// agree.
 #[track_caller]
-fn found_and_mended(pair: &mut Nodes, words: &str) {
+fn found_and_repaired(pair: &mut Nodes, words: &str) {
     let looked = verify(pair.path(1), &options(&pair.url()));
     let said = relay_says(&looked);
     assert!(said.iter().any(|line| line.contains(words)), "{words} is not in {said:#?}");
-    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
-    assert!(mended.is_well() && !mended.repairs.is_empty(), "{mended:#?}");
+    let repaired = verify(pair.path(1), &options(&pair.url()).repair(true));
+    assert!(repaired.is_well() && !repaired.repairs.is_empty(), "{repaired:#?}");
     all_is_well(pair);
 }
 
@@ -111,7 +111,7 @@ fn a_document_with_a_flipped_bit_comes_back_from_the_space() {
         document("1")
     );
     sql(pair.path(1), &flip);
-    found_and_mended(&mut pair, "'1': the document of this file and that of the space differ");
+    found_and_repaired(&mut pair, "'1': the document of this file and that of the space differ");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn documents_that_were_deleted_come_back_from_the_space_with_the_deleted_rows_am
         sql(path, &format!("DELETE FROM _driftless_documents WHERE id = {}", document(id)));
         sql(path, "DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents)");
     }
-    found_and_mended(&mut pair, "'2': this file lacks the document that the space has");
+    found_and_repaired(&mut pair, "'2': this file lacks the document that the space has");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn an_older_document_in_the_place_of_a_newer_becomes_the_newer() {
     pair.close();
     let put = format!("UPDATE _driftless_documents SET body = ?1 WHERE id = {}", document("4"));
     connect(pair.path(1)).execute(&put, [old]).expect("damaged");
-    found_and_mended(&mut pair, "'4': the document of this file and that of the space differ");
+    found_and_repaired(&mut pair, "'4': the document of this file and that of the space differ");
 }
 
 /// A document that only this file has, although the relay counts everything: it goes there whole, and to the others.
@@ -169,8 +169,8 @@ fn what_the_space_lacks_is_sent_whole() {
     drop(user);
     let looked = verify(pair.path(1), &options(&pair.url()));
     assert_eq!(relay_says(&looked), ["'5': the space lacks its document"]);
-    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
-    assert!(mended.is_well(), "{mended:#?}");
+    let repaired = verify(pair.path(1), &options(&pair.url()).repair(true));
+    assert!(repaired.is_well(), "{repaired:#?}");
     meet(&mut pair);
     assert_eq!(query(pair.path(0), "SELECT title FROM notes WHERE id = '5'"), ["'five'"]);
     pair.close();
@@ -193,8 +193,8 @@ fn a_write_that_nobody_saw_reaches_the_others_after_a_repair() {
     .expect("written");
     drop(user);
     assert!(!verify(pair.path(1), &options(&pair.url())).is_well());
-    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
-    assert!(mended.is_well(), "{mended:#?}");
+    let repaired = verify(pair.path(1), &options(&pair.url()).repair(true));
+    assert!(repaired.is_well(), "{repaired:#?}");
     meet(&mut pair);
     assert_eq!(query(pair.path(0), "SELECT title FROM notes WHERE id = '3'"), ["'unseen'"]);
 }
@@ -231,8 +231,8 @@ fn a_changeset_that_was_set_aside_is_tried_again() {
     let looked = verify(pair.path(1), &VerifyOptions::default());
     let aside = looked.checks.iter().find(|check| check.name == "quarantine").expect("looked at");
     assert!(aside.shown[0].what.contains("could not be applied and is set aside: not known"), "{aside:?}");
-    let mended = verify(pair.path(1), &VerifyOptions::default().repair(true));
-    assert!(mended.is_well(), "{mended:#?}");
+    let repaired = verify(pair.path(1), &VerifyOptions::default().repair(true));
+    assert!(repaired.is_well(), "{repaired:#?}");
     assert_eq!(query(pair.path(1), "SELECT title FROM notes WHERE id = '3'"), ["'three and more'"]);
     meet(&mut pair);
 }
@@ -259,8 +259,8 @@ fn what_was_set_aside_and_cannot_be_read_is_taken_from_the_space() {
     user.execute("DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents)", [])
         .expect("damaged");
     drop(user);
-    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
-    assert!(mended.is_well(), "{mended:#?}");
+    let repaired = verify(pair.path(1), &options(&pair.url()).repair(true));
+    assert!(repaired.is_well(), "{repaired:#?}");
     all_is_well(&mut pair);
 }
 
@@ -286,8 +286,8 @@ fn what_was_set_aside_because_of_damage_here_is_applied_after_the_repair() {
         ["'three'", "'after it'"]
     );
     pair.close();
-    let mended = verify(pair.path(1), &options(&pair.url()).repair(true));
-    assert!(mended.is_well(), "{mended:#?}");
+    let repaired = verify(pair.path(1), &options(&pair.url()).repair(true));
+    assert!(repaired.is_well(), "{repaired:#?}");
     assert_eq!(query(pair.path(1), "SELECT title FROM notes WHERE id = '3'"), ["'to damage'"]);
     meet(&mut pair);
 }
@@ -429,7 +429,7 @@ fn side_tables_dropped_or_emptied_during_a_sync_are_filled_again_and_the_files_a
             driftless_tests::settle_in(&[one, two], 8);
             pair[1].sql(&format!("{statement} _driftless_{table}"));
             let title = format!("after {statement} {table}");
-            driftless_tests::eventually("the engine to mend it", || {
+            driftless_tests::eventually("the engine to repair it", || {
                 let written =
                     connect(pair.path(1)).execute("UPDATE notes SET title = ?1 WHERE id = '4'", [&title]);
                 written.ok().filter(|changed| *changed == 1)
@@ -465,11 +465,11 @@ fn the_command_says_what_differs_with_an_exit_code_of_its_own() {
     let found = commands.driftless(["verify", file, &pair.url()]);
     assert_eq!(found.code, Some(7), "{found:?}");
     assert!(found.stdout.contains("notes ['1']: the document cannot be read"), "{found:?}");
-    assert!(found.stdout.contains("--repair` mends"), "{found:?}");
-    let mended = commands.succeed(["verify", file, &pair.url(), "--repair", "--json"]);
-    let mended: serde_json::Value = serde_json::from_str(&mended).expect("JSON");
-    assert_eq!(mended["well"], true, "{mended:#}");
-    assert!(mended["checks"].as_array().is_some_and(|checks| checks.len() >= 7), "{mended:#}");
+    assert!(found.stdout.contains("--repair` repairs"), "{found:?}");
+    let repaired = commands.succeed(["verify", file, &pair.url(), "--repair", "--json"]);
+    let repaired: serde_json::Value = serde_json::from_str(&repaired).expect("JSON");
+    assert_eq!(repaired["well"], true, "{repaired:#}");
+    assert!(repaired["checks"].as_array().is_some_and(|checks| checks.len() >= 7), "{repaired:#}");
     assert!(commands.succeed(["verify", file, &pair.url()]).ends_with("all is well"));
 }
 
@@ -574,8 +574,8 @@ fn conflicts_and_parked_rows_come_back_whatever_side_table_is_lost() {
                 nodes[1].sync_now();
                 nodes[1].close();
             }
-            let mended = verify(nodes[1].path(), &options(&url).repair(true));
-            assert!(mended.is_well(), "{what}: {mended:#?}");
+            let repaired = verify(nodes[1].path(), &options(&url).repair(true));
+            assert!(repaired.is_well(), "{what}: {repaired:#?}");
             for node in &mut nodes {
                 node.reopen();
                 node.go_online(&url);

@@ -105,7 +105,7 @@ impl Proxy {
     }
 
     /// From now on nothing goes wrong any more. What has gone wrong stays so: connections that were cut off or had a bit
-    /// flipped are not mended, and a stall ends with a reset.
+    /// flipped are not repaired, and a stall ends with a reset.
     pub fn smooth(&self) {
         self.shared.rough.store(false, Ordering::SeqCst);
         eventually("the proxy to listen", || self.shared.listens.load(Ordering::SeqCst).then_some(()));

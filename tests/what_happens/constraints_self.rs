@@ -21,7 +21,7 @@ fn a_row_that_two_edits_together_bring_against_a_check_is_parked_at_their_author
 }
 
 #[test]
-fn a_parked_row_is_mended_by_inserting_it_anew() {
+fn a_parked_row_is_repaired_by_inserting_it_anew() {
     case(SHIFTS)
         .a("UPDATE shifts SET begins = 15")
         .b("UPDATE shifts SET ends = 9")
@@ -49,7 +49,7 @@ fn a_parked_row_is_got_rid_of_by_inserting_it_anew_and_deleting_it() {
 }
 
 #[test]
-fn two_mends_of_a_parked_row_that_fit_together_are_one_row() {
+fn two_repairs_of_a_parked_row_that_fit_together_are_one_row() {
     case(SHIFTS)
         .a("UPDATE shifts SET begins = 15")
         .b("UPDATE shifts SET ends = 9")
@@ -64,7 +64,7 @@ fn two_mends_of_a_parked_row_that_fit_together_are_one_row() {
 }
 
 #[test]
-fn two_mends_of_a_parked_row_that_do_not_fit_together_leave_it_parked() {
+fn two_repairs_of_a_parked_row_that_do_not_fit_together_leave_it_parked() {
     case(SHIFTS)
         .a("UPDATE shifts SET begins = 15")
         .b("UPDATE shifts SET ends = 9")

@@ -1,5 +1,5 @@
 //! Rows that are inserted where another is parked under the same key. It is in no table, so whoever inserts one may have
-//! seen it in the list of what is parked, and mend it; or may know nothing of it, as where SQLite hands a number out again.
+//! seen it in the list of what is parked, and repair it; or may know nothing of it, as where SQLite hands a number out again.
 //! Nobody can tell which, so the new values show and the others are kept.
 //!
 //! What went wrong: the values of the parked row were gone, silently.

@@ -39,7 +39,7 @@ fn a_child_parked_for_its_parent_returns_with_it() {
 }
 
 #[test]
-fn a_child_parked_for_its_parent_is_mended_by_inserting_it_with_another() {
+fn a_child_parked_for_its_parent_is_repaired_by_inserting_it_with_another() {
     case(&albums("ON DELETE CASCADE"))
         .a("DELETE FROM albums WHERE id = 'a1'")
         .b("INSERT INTO tracks VALUES ('t3', 'a1', 'by b')")

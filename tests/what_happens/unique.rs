@@ -57,7 +57,7 @@ fn a_row_parked_for_its_value_returns_when_the_holder_takes_another() {
 }
 
 #[test]
-fn a_row_parked_for_its_value_is_mended_by_inserting_it_with_another() {
+fn a_row_parked_for_its_value_is_repaired_by_inserting_it_with_another() {
     case(USERS)
         .a("INSERT INTO users VALUES ('u2', 'bob@x', 'by a')")
         .b("INSERT INTO users VALUES ('u3', 'bob@x', 'by b')")

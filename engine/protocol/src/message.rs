@@ -329,7 +329,7 @@ pub enum CloseCode {
     Internal,
     /// 4502: changesets came with one missing between. The engine sends again from what the relay holds.
     Gap,
-    /// 4503: the reader was too slow. It heals by its state vector on reconnecting.
+    /// 4503: the reader was too slow. It catches up by its state vector when it reconnects.
     SlowReader,
     /// 4504: nothing was heard for too long.
     Silent,

@@ -15,7 +15,7 @@ use crate::schema::introspect;
 use crate::store::{self, documents, tables, texts};
 
 /// A row that is kept out of its table. It returns by itself as soon as it fits; writing it anew, with the same key,
-/// mends it.
+/// repairs it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Parked {

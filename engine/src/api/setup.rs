@@ -9,7 +9,7 @@ use crate::env::now;
 use crate::error::refusal::Refusal;
 use crate::error::{Doing, Error, Result};
 use crate::file::lock;
-use crate::replica::{last_write, mending};
+use crate::replica::{last_write, repair};
 use crate::schema::names;
 use crate::schema::settling::Settling;
 use crate::schema::tracking::{self, look};
@@ -49,7 +49,7 @@ fn change<T>(
 ) -> Result<T> {
     let immediate = TransactionBehavior::Immediate;
     let tx = connection.transaction_with_behavior(immediate).doing("waiting for the write lock")?;
-    mending::run(&tx, path, true)?;
+    repair::restore_lost(&tx, path, true)?;
     // A missing trigger is how a look knows that a table was rebuilt, and `work` may make the triggers anew.
     look_at_tables(&tx, path)?;
     let done = work(&tx)?;

@@ -292,7 +292,7 @@ pub enum Error {
     // Ours.
     /// The side tables hold something that this version never writes: damage, or a bug.
     #[error(
-        "the side table {table} is damaged: {what}; `driftless verify FILE --repair` mends what can be mended"
+        "the side table {table} is damaged: {what}; `driftless verify FILE --repair` repairs what it can"
     )]
     Damaged {
         /// The side table.

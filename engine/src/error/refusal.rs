@@ -53,7 +53,7 @@ pub enum Refusal {
     UnreadableIndex(String),
     /// Some of its rows break its own foreign keys.
     #[error(
-        "{0} of its rows refer to rows that are not there (PRAGMA foreign_key_check lists them), and would be parked everywhere; mend them first"
+        "{0} of its rows refer to rows that are not there (PRAGMA foreign_key_check lists them), and would be parked everywhere; repair them first"
     )]
     Orphans(u64),
     /// Writing to it needs what only the application has.

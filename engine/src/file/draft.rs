@@ -1,6 +1,6 @@
 //! A file while it is being made: under another name in the same folder, so that nobody takes it for the whole one.
 //!
-//! A process that is killed cannot tidy up. What it leaves is removed by whoever next makes a file of that name; and if it
+//! A process that is killed cannot clean up. What it leaves is removed by whoever next makes a file of that name; and if it
 //! had already given the finished file its name, then by whoever opens that, since SQLite would damage a file that is used
 //! under two names.
 

@@ -160,7 +160,7 @@ impl Replica {
             tracing::error!(%error, "the outbox is emptied; the relay takes a snapshot instead");
             self.write("emptying the outbox", |tx, _| {
                 outbox::clear(tx)?;
-                identity::add_mended(tx, "the outbox was damaged; the relay takes a snapshot instead")
+                identity::add_repaired(tx, "the outbox was damaged; the relay takes a snapshot instead")
             })?;
         }
         read

@@ -13,8 +13,8 @@ use std::path::Path;
 use driftless_protocol::{ReplicaId, WriterId};
 use rusqlite::{Connection, Transaction};
 
-use super::mending;
 use super::naming::take_new_name;
+use super::repair;
 use super::{Replica, begin, schema_version};
 use crate::env::ids;
 use crate::error::{Doing, Result};
@@ -62,7 +62,7 @@ pub(super) struct Memory {
 pub(super) struct Found {
     /// The file's id, which the transaction writes under.
     pub(super) replica: ReplicaId,
-    /// Whether it is not as this engine left it, or was mended: then nothing that is remembered of it holds.
+    /// Whether it is not as this engine left it, or was repaired: then nothing that is remembered of it holds.
     pub(super) changed: bool,
     /// SQLite's `schema_version`.
     pub(super) schema_version: i64,
@@ -70,35 +70,40 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Compares the file with what is `known` of it, in a transaction that has just begun. `mend`: whether to look at the
+    /// Compares the file with what is `known` of it, in a transaction that has just begun. `repair`: whether to look at the
     /// side tables first, and at the schema too.
-    pub(super) fn look(tx: &Transaction<'_>, path: &Path, known: &Mark, mend: Option<bool>) -> Result<Self> {
+    pub(super) fn look(
+        tx: &Transaction<'_>,
+        path: &Path,
+        known: &Mark,
+        repair: Option<bool>,
+    ) -> Result<Self> {
         let (writes, schema_version) = (tx.total_changes(), schema_version(tx)?);
         let found = |replica, changed| Self { replica, changed, writes, schema_version };
-        if mend == Some(true) && !health::any(tx)? {
-            // Mending would make them anew, empty: the file would go on with nothing tracked, and nobody would know.
+        if repair == Some(true) && !health::any(tx)? {
+            // Repairing would make them anew, empty: the file would go on with nothing tracked, and nobody would know.
             return Err(lock::tracking_lost(path));
         }
         let named = identity::replica_if_known(tx)?;
-        let mut mended = match mend {
-            Some(whole) => mending::run(tx, path, whole)?,
+        let mut repaired = match repair {
+            Some(whole) => repair::restore_lost(tx, path, whole)?,
             None => false,
         };
-        // What cannot be read is dropped or damaged: mending tells, and fails if that is not it.
+        // What cannot be read is dropped or damaged: repairing tells, and fails if that is not it.
         let mut mark = Mark::read(tx).unwrap_or(None);
         if mark.is_none() {
             if !health::any(tx)? {
                 return Err(lock::tracking_lost(path));
             }
-            mended |= mending::run(tx, path, true)?;
+            repaired |= repair::restore_lost(tx, path, true)?;
             mark = Mark::read(tx)?;
         }
         if mark.as_ref() == Some(known) {
-            return Ok(found(known.replica, mended));
+            return Ok(found(known.replica, repaired));
         }
         match mark {
             // It has just started over: nobody else has this name.
-            Some(mark) if mended && named != Some(mark.replica) => Ok(found(mark.replica, true)),
+            Some(mark) if repaired && named != Some(mark.replica) => Ok(found(mark.replica, true)),
             _ => {
                 let replica = take_new_name(tx)?;
                 if let Some(inode) = identity::inode_of(path)? {

@@ -16,7 +16,7 @@ use super::place::Place;
 use super::rest::Rest;
 use super::shunned::Shunned;
 use super::user_tables::UserTables;
-use super::{Replica, begin, lock_wait, mending, schema_version};
+use super::{Replica, begin, lock_wait, repair, schema_version};
 use crate::config::Config;
 use crate::env::{ids, is_virtual, now};
 use crate::error::{Doing, Error, Result};
@@ -53,7 +53,7 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     lock_wait::install(&mut connection)?;
     lock_wait::set_longest(config.busy_timeout);
     let tx = begin(&mut connection)?;
-    mending::run(&tx, path, true)?;
+    repair::restore_lost(&tx, path, true)?;
     let inode = identity::inode_of(path)?;
     let recorded = identity::inode(&tx)?;
     let is_copy = inode.is_some() && recorded.is_some() && recorded != inode;

@@ -52,8 +52,8 @@ pub struct Status {
     pub waiting: u64,
     /// Changesets that could not be applied and were set aside. Not zero is a bug of somebody's, or damage.
     pub quarantined: u64,
-    /// What was damaged in the side tables and has been mended, in words, until [`crate::verify`] finds all well.
-    pub mended: Option<String>,
+    /// What was damaged in the side tables and has been repaired, in words, until [`crate::verify`] finds all well.
+    pub repaired: Option<String>,
     /// The engine that has the file open now; `None` if there is none.
     pub engine: Option<RunningEngine>,
     /// What is still to be done, step by step.
@@ -190,7 +190,7 @@ pub(crate) fn read(connection: &Connection, path: &Path, catalog: Option<&Catalo
         conflicts: conflicts::len(&tx)?,
         waiting: inbox::len(&tx)?,
         quarantined: quarantine::len(&tx)?,
-        mended: identity::mended(&tx)?,
+        repaired: identity::repaired(&tx)?,
         engine: lock::holder(path),
         tracks_all,
         untracked: untracked.into_iter().map(|(table, refusal)| Untracked { table, refusal }).collect(),

@@ -38,16 +38,11 @@ pub(crate) fn holders(connection: &Connection, table: i64, rule: &str, value: &[
 
 /// A row is parked no longer, or for another reason.
 pub(crate) fn remove(tx: &Transaction<'_>, table: i64, key: &RowKey) -> Result<()> {
-    remove_as(tx, table, key.as_bytes())
-}
-
-/// The same of a row that is parked under these bytes.
-pub(crate) fn remove_as(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
     sql::exec(
         tx,
         "forgetting the claims of a parked row",
         "DELETE FROM _driftless_claims WHERE tbl = ?1 AND key = ?2",
-        (table, key),
+        (table, key.as_bytes()),
     )?;
     Ok(())
 }

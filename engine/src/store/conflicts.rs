@@ -43,14 +43,9 @@ pub(crate) fn put(tx: &Transaction<'_>, table: i64, key: &RowKey, state: &RowSta
     Ok(())
 }
 
-/// Forgets what is known of one row, under the bytes of its key.
-pub(crate) fn remove(tx: &Transaction<'_>, table: i64, key: &[u8]) -> Result<()> {
-    sql::exec(
-        tx,
-        "writing the conflicts",
-        "DELETE FROM _driftless_conflicts WHERE tbl = ?1 AND key = ?2",
-        (table, key),
-    )?;
+/// Forgets all that is listed.
+pub(crate) fn clear(tx: &Transaction<'_>) -> Result<()> {
+    sql::exec(tx, "writing the conflicts", "DELETE FROM _driftless_conflicts", [])?;
     Ok(())
 }
 

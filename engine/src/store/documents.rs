@@ -161,7 +161,7 @@ pub(crate) fn misfits(connection: &Connection) -> Result<Misfits> {
 }
 
 /// Drops row keys without documents, documents without keys, and keys that share a document.
-pub(crate) fn tidy(tx: &Transaction<'_>) -> Result<()> {
+pub(crate) fn drop_unmatched(tx: &Transaction<'_>) -> Result<()> {
     tx.execute_batch(
         "DELETE FROM _driftless_rows WHERE doc NOT IN (SELECT id FROM _driftless_documents);
          DELETE FROM _driftless_rows WHERE tbl NOT IN (SELECT id FROM _driftless_tables);

@@ -68,7 +68,7 @@ pub(crate) fn make(tx: &Transaction<'_>, missing: &[Object]) -> Result<()> {
     Ok(())
 }
 
-/// Fails, saying what to do, if some side tables are there and others are not: whoever only reads cannot mend.
+/// Fails, saying what to do, if some side tables are there and others are not: whoever only reads cannot repair.
 pub(crate) fn check_readable(connection: &Connection) -> Result<()> {
     let missing = missing(connection)?;
     let tables: Vec<&str> =

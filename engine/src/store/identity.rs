@@ -21,7 +21,7 @@
 //! | `judged` | by which schema, and by which version of the engine, the parked rows were last listed to be judged |
 //! | `parking` | 1 while rows are parked whose parents are still there, because those are about to go |
 //! | `seen` | the indexes, views, triggers and numbers of the app's as this file last had them; see schema/objects.rs |
-//! | `mended` | what was mended in the side tables, in words: for `status` |
+//! | `repaired` | what was repaired in the side tables, in words: for `status` |
 
 use std::path::Path;
 
@@ -155,12 +155,11 @@ pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path, format: i64, replica
     }
 }
 
-/// What was mended in the side tables, in words.
-pub(crate) fn mended(connection: &Connection) -> Result<Option<String>> {
-    get(connection, "mended")
+/// What was repaired in the side tables, in words.
+pub(crate) fn repaired(connection: &Connection) -> Result<Option<String>> {
+    get(connection, "repaired")
 }
 
-/// Notes what was mended, beside what nobody may have read yet.
 /// Whether this file has lost its documents once: rows that it captures may have documents elsewhere.
 pub(crate) fn has_started_over(connection: &Connection) -> Result<bool> {
     Ok(get::<i64>(connection, "started_over")?.is_some())
@@ -224,19 +223,20 @@ fn forget(tx: &Transaction<'_>, name: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn add_mended(tx: &Transaction<'_>, note: &str) -> Result<()> {
+/// Notes what was repaired, beside what nobody may have read yet.
+pub(crate) fn add_repaired(tx: &Transaction<'_>, note: &str) -> Result<()> {
     /// Beyond so many bytes a note is replaced, not added to.
     const LONGEST: usize = 2000;
-    match mended(tx)? {
+    match repaired(tx)? {
         Some(before) if before.contains(note) => Ok(()),
-        Some(before) if before.len() < LONGEST => set(tx, "mended", format!("{before}; {note}")),
-        _ => set(tx, "mended", note),
+        Some(before) if before.len() < LONGEST => set(tx, "repaired", format!("{before}; {note}")),
+        _ => set(tx, "repaired", note),
     }
 }
 
-pub(crate) fn forget_mended(tx: &Transaction<'_>) -> Result<()> {
-    sql::exec(tx, "writing _driftless_meta", "DELETE FROM _driftless_meta WHERE name = 'mended'", [])?;
-    Ok(())
+/// Forgets what was repaired.
+pub(crate) fn forget_repaired(tx: &Transaction<'_>) -> Result<()> {
+    forget(tx, "repaired")
 }
 
 /// What this file last had of what the space defines beside its tables, as schema/objects.rs writes it down.

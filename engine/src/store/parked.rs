@@ -147,6 +147,18 @@ pub(crate) fn waits(
     )
 }
 
+/// Forgets the rows that have no document, but for those that stay in this file.
+pub(crate) fn forget_without_document(tx: &Transaction<'_>) -> Result<()> {
+    sql::exec(
+        tx,
+        "parking a row",
+        "DELETE FROM _driftless_parked WHERE stage <> ?1 AND NOT EXISTS
+         (SELECT 1 FROM _driftless_rows r WHERE r.tbl = _driftless_parked.tbl AND r.key = _driftless_parked.key)",
+        [Stage::Local as i64],
+    )?;
+    Ok(())
+}
+
 /// Forgets what rows wait for that lack a parent. Each of them must be judged again, or it would wait for ever.
 pub(crate) fn forget_waits(tx: &Transaction<'_>) -> Result<()> {
     sql::exec(

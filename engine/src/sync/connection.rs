@@ -58,7 +58,7 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    /// By an error of the replica, which is mended or passes; whoever waits need be told of a disk that fails only. A file
+    /// By an error of the replica, which is repaired or passes; whoever waits need be told of a disk that fails only. A file
     /// that is busy ends no connection: see [`Connection::ask`].
     pub(super) fn by(error: Error) -> Self {
         match error {

@@ -83,7 +83,7 @@ fn first_transaction(
                 tracing::error!(%error, "a changeset that waits is damaged and is dropped");
                 inbox::forget_one(tx, replica, seq)?;
                 let note = "a changeset that waited was damaged and was dropped: it comes again with the next connection";
-                identity::add_mended(tx, note)?;
+                identity::add_repaired(tx, note)?;
                 return Ok(None);
             }
             found => match found? {

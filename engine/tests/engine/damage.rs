@@ -43,7 +43,7 @@ fn file() -> File {
     file
 }
 
-/// The user writes, the engine captures, and `verify` finds nothing (or mends what it finds).
+/// The user writes, the engine captures, and `verify` finds nothing (or repairs what it finds).
 #[track_caller]
 fn all_is_well(file: &File, what: &str) {
     file.run("INSERT INTO t VALUES ('z', 3, 'three'); UPDATE u SET v = 'w'; DELETE FROM t WHERE a = 'y'");
@@ -62,7 +62,7 @@ fn all_is_well(file: &File, what: &str) {
         "{what}: rows were lost or came back"
     );
     assert_eq!(file.number("SELECT count(*) FROM t WHERE v IN ('ONE', 'three')"), 2, "{what}");
-    assert_eq!(file.status().mended, None, "{what}: all is well, so nothing is told any more");
+    assert_eq!(file.status().repaired, None, "{what}: all is well, so nothing is told any more");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn any_side_table_dropped_while_no_engine_runs_is_made_again() {
         assert!(said.contains(&format!("table _driftless_{table} is missing")), "{said}");
         file.engine().close();
         file.capture();
-        let note = file.status().mended.unwrap_or_default();
+        let note = file.status().repaired.unwrap_or_default();
         assert!(note.contains(&format!("_driftless_{table}")), "{table}: status says '{note}'");
         all_is_well(&file, &format!("{table} dropped"));
     }

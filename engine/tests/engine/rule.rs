@@ -207,7 +207,7 @@ fn what_migration_tools_and_sessions_keep_is_tracked_only_by_its_name() {
     assert_eq!(track_all(&file, TableOptions::default()).tables, ["t", "schema_migrations"]);
 }
 
-/// A table whose rows refer to nothing would be parked everywhere; it is tracked once they are mended.
+/// A table whose rows refer to nothing would be parked everywhere; it is tracked once they are repaired.
 #[test]
 fn a_table_that_does_not_fit_yet_is_named_and_tracked_once_it_does() {
     let file = File::new(T);
@@ -240,7 +240,7 @@ fn many_tables_that_are_tracked_at_once_are_captured_like_one() {
 
 /// Opening a file is cheap where nothing of its schema has changed: what was found before is recorded.
 #[test]
-fn the_schema_at_which_a_file_was_reconciled_is_recorded_and_forgotten_when_side_tables_are_mended() {
+fn the_schema_at_which_a_file_was_reconciled_is_recorded_and_forgotten_when_side_tables_are_repaired() {
     let file = File::tracked(T, &["t"]);
     let recorded = "SELECT CAST(value AS INTEGER) FROM _driftless_meta WHERE name = 'reconciled'";
     assert_eq!(file.number(recorded), file.number("PRAGMA schema_version"));

@@ -1,4 +1,4 @@
-//! `verify`: each kind of difference is planted, found, named and mended, and a second look finds nothing.
+//! `verify`: each kind of difference is planted, found, named and repaired, and a second look finds nothing.
 
 use driftless::{Check, Error, Verification, VerifyOptions};
 
@@ -36,17 +36,17 @@ fn differences(verification: &Verification) -> Vec<String> {
     said.collect()
 }
 
-/// Looking finds one thing with these words; mending it leaves nothing.
+/// Looking finds one thing with these words; repairing it leaves nothing.
 #[track_caller]
-fn found_and_mended(file: &File, words: &str) {
+fn found_and_repaired(file: &File, words: &str) {
     let found = look(file);
     assert!(!found.is_well(), "nothing was found, but should be: {words}");
     let said = differences(&found);
     assert!(said.iter().any(|line| line.contains(words)), "{words} is not in {said:#?}");
-    assert!(found.repairs.is_empty() && found.after.is_none(), "looking mends nothing");
-    let mended = repair(file);
-    assert!(mended.is_well(), "{mended:#?}");
-    assert!(!mended.repairs.is_empty(), "what was done is told");
+    assert!(found.repairs.is_empty() && found.after.is_none(), "looking repairs nothing");
+    let repaired = repair(file);
+    assert!(repaired.is_well(), "{repaired:#?}");
+    assert!(!repaired.repairs.is_empty(), "what was done is told");
     let again = look(file);
     assert!(again.is_well(), "{:#?}", differences(&again));
 }
@@ -88,8 +88,8 @@ fn beside_a_running_engine_it_only_reads_and_does_not_repair() {
     let engine = file.engine();
     let found = look(&file);
     assert!(found.engine_running && found.is_well(), "{:#?}", differences(&found));
-    let mended = driftless::verify(file.path(), &VerifyOptions::default().repair(true));
-    assert!(matches!(mended, Err(Error::Locked { .. })));
+    let repaired = driftless::verify(file.path(), &VerifyOptions::default().repair(true));
+    assert!(matches!(repaired, Err(Error::Locked { .. })));
     engine.close();
 }
 
@@ -97,7 +97,7 @@ fn beside_a_running_engine_it_only_reads_and_does_not_repair() {
 fn a_row_that_was_changed_unseen_is_captured() {
     let file = file();
     unseen(&file, "UPDATE notes SET title = 'ONE', n = 8 WHERE id = '1'");
-    found_and_mended(
+    found_and_repaired(
         &file,
         "tables: notes['1']: the table has other values than the document: title is 'ONE', not 'one', n is 8, not 7",
     );
@@ -110,16 +110,16 @@ fn a_row_that_was_changed_unseen_is_captured() {
 fn a_value_of_another_type_is_another_value() {
     let file = file();
     unseen(&file, "UPDATE notes SET a = '1' WHERE id = '1'");
-    found_and_mended(&file, "a is '1', not 1");
+    found_and_repaired(&file, "a is '1', not 1");
     unseen(&file, "UPDATE notes SET a = 1.0 WHERE id = '1'");
-    found_and_mended(&file, "a is 1.0, not '1'");
+    found_and_repaired(&file, "a is 1.0, not '1'");
 }
 
 #[test]
 fn rows_that_came_unseen_are_captured() {
     let file = file();
     unseen(&file, "INSERT INTO notes (id) VALUES ('4')");
-    found_and_mended(&file, "tables: notes['4']: it is in the table, and there is no document of it");
+    found_and_repaired(&file, "tables: notes['4']: it is in the table, and there is no document of it");
     assert_eq!(file.captured(), ["notes['4']"]);
 }
 
@@ -129,7 +129,7 @@ fn a_deleted_row_that_came_back_unseen_is_captured() {
     file.run("DELETE FROM notes WHERE id = '1'");
     file.capture();
     unseen(&file, "INSERT INTO notes (id, title) VALUES ('1', 'again')");
-    found_and_mended(&file, "although its document says that it was deleted");
+    found_and_repaired(&file, "although its document says that it was deleted");
     assert_eq!(file.captured(), ["notes['1']"]);
 }
 
@@ -138,7 +138,7 @@ fn a_row_that_went_unseen_is_shown_again() {
     let file = file();
     let before = file.rows("notes");
     unseen(&file, "DELETE FROM notes WHERE id = '3'");
-    found_and_mended(&file, "tables: notes['3']: it is not in the table");
+    found_and_repaired(&file, "tables: notes['3']: it is not in the table");
     assert_eq!(file.rows("notes"), before);
     assert!(file.captured().is_empty(), "nothing was written");
 }
@@ -148,7 +148,7 @@ fn a_flipped_bit_in_a_document_is_found_and_the_document_made_anew() {
     let file = file();
     let before = file.rows("notes");
     file.run("UPDATE _driftless_documents SET body = x'01ff' || substr(body, 3) WHERE id = 3");
-    found_and_mended(&file, "the document cannot be read");
+    found_and_repaired(&file, "the document cannot be read");
     assert_eq!(file.rows("notes"), before);
     file.assert_captured("notes");
 }
@@ -167,7 +167,7 @@ fn a_damaged_document_holds_up_neither_its_row_nor_others() {
     );
     engine.capture().expect("captured");
     assert_eq!(file.captured(), ["notes['1']", "notes['2']"]);
-    let note = file.status().mended.unwrap_or_default();
+    let note = file.status().repaired.unwrap_or_default();
     assert!(note.contains("the document of notes ['1'] could not be read"), "{note}");
     engine.close();
     file.assert_captured("notes");
@@ -186,7 +186,7 @@ fn row_keys_and_documents_that_lost_each_other_are_tidied_up() {
         let file = file();
         let before = file.rows("notes");
         file.run(sql);
-        found_and_mended(&file, words);
+        found_and_repaired(&file, words);
         assert_eq!(file.rows("notes"), before, "{sql}");
         file.assert_captured("notes");
     }
@@ -199,7 +199,7 @@ fn a_user_index_that_says_otherwise_than_its_table_is_made_anew() {
         "CREATE INDEX titles ON notes (title); PRAGMA writable_schema = ON;
          UPDATE sqlite_master SET sql = 'CREATE INDEX titles ON notes (n)' WHERE name = 'titles'",
     );
-    found_and_mended(&file, "missing from index titles");
+    found_and_repaired(&file, "missing from index titles");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_damaged_outbox_is_emptied_for_a_snapshot_to_take_its_place() {
             // Noticed when the file is opened: its own number would be used twice.
             let notes = &check(&found, "side tables").notes;
             assert!(notes.iter().any(|note| note.contains("the state vector was lost")), "{notes:?}");
-            assert!(found.is_well() && file.status().mended.is_none());
+            assert!(found.is_well() && file.status().repaired.is_none());
             continue;
         }
         assert!(said.iter().any(|line| line.contains(words)), "{words} is not in {said:#?}");
@@ -270,7 +270,7 @@ fn conflicts_that_are_listed_and_are_none_are_taken_off() {
         said.iter()
             .any(|line| line.contains("conflicts: notes['1']: it is listed as in conflict and is not"))
     );
-    found_and_mended(
+    found_and_repaired(
         &file,
         "conflicts: notes['z']: it is listed as in conflict, and there is no document of it",
     );
@@ -286,8 +286,8 @@ fn a_parked_row_that_would_fit_returns() {
     );
     unseen(&file, "DELETE FROM notes WHERE id = '1'");
     // Reconcile judges parked rows when the triggers were renewed; a file that is just opened does so too.
-    let mended = repair(&file);
-    assert!(mended.is_well(), "{mended:#?}");
+    let repaired = repair(&file);
+    assert!(repaired.is_well(), "{repaired:#?}");
     assert_eq!(file.number("SELECT count(*) FROM notes"), 3);
     assert!(driftless::parked(file.path()).expect("parked").is_empty());
 }

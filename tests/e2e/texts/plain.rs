@@ -208,8 +208,8 @@ fn what_changes_beside_a_text_neither_reads_its_document_nor_writes_it() {
     // And what does ask it says so, and is captured anew.
     sql(nodes.path(0), "INSERT INTO notes (id, body) VALUES ('n', 'anew')");
     nodes.node(0).turn(Vec::new()).expect("captured");
-    let mended = driftless::status(nodes.path(0)).expect("a status").mended;
-    assert!(mended.is_some_and(|mended| mended.contains("notes ['n'] could not be read")));
+    let repaired = driftless::status(nodes.path(0)).expect("a status").repaired;
+    assert!(repaired.is_some_and(|repaired| repaired.contains("notes ['n'] could not be read")));
     assert_eq!(text(nodes.path(0), "n").as_deref(), Some("anew"));
 }
 

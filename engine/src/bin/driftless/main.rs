@@ -37,7 +37,7 @@ Results go to stdout, everything else to stderr; RUST_LOG=driftless=debug says m
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 the file, its folder or a table is not fit
 for it, 4 another engine has the file, 5 no connection to the relay, 6 the relay or the space refuses,
-7 verify found differences that are not mended, 8 the file was removed, or replaced by something
+7 verify found differences that are not repaired, 8 the file was removed, or replaced by something
 that cannot be used, while it was open, 9 `track --all` left tables out because of their shape,
 10 to 12 what `status --check` found, 13 the file has lost what Driftless kept in it (a backup from
 before `track` took its place), or `verify` found that no table is tracked.";
@@ -71,7 +71,7 @@ enum Command {
     Conflicts(Read),
     /// List the rows that a constraint keeps out of their table, with the reason; works while a sync runs
     Parked(Read),
-    /// Prove that all is there: documents against tables, and with an address against the space; --repair mends
+    /// Prove that all is there: documents against tables, and with an address against the space; --repair repairs it
     Verify(verify::VerifyArgs),
     /// Make a new file with a space's tables and rows
     Clone(clone::CloneArgs),

@@ -21,7 +21,7 @@ pub(crate) fn run(file: &Path, as_json: bool) -> anyhow::Result<()> {
         output::line(&format!("  {}", values.collect::<Vec<_>>().join(", ")))?;
     }
     output::line(
-        "\nA parked row is in no table; it returns by itself when it fits. To mend one, write it anew:\n\
+        "\nA parked row is in no table; it returns by itself when it fits. To bring one back, write it anew:\n\
          INSERT INTO its table with the same key and values that fit. To be rid of one, delete it then. A row that\n\
          waits for another returns with that one.",
     )

@@ -17,7 +17,7 @@ Exit codes of --check, of what was found the first in this order:
   11  it is not connected for longer than --max-lag, or what was written longer ago than that is on no relay
   12  somebody should look: no table is tracked, rows are parked, changesets are set aside, a table is missing, cannot be
       tracked or is left out, a question waits for an answer (was a column renamed?), what is written into a given-up
-      table or column or under a NULL key stays here, side tables were damaged and mended, the engine's turns fail
+      table or column or under a NULL key stays here, side tables were damaged and repaired, the engine's turns fail
   13  the file has lost what Driftless kept in it: a backup from before `driftless track` took its place
   1, 2, 3 mean that the check itself failed, as with every command.
 
@@ -136,8 +136,9 @@ fn to_look_at(status: &Status) -> Vec<String> {
         let aside = output::count(status.quarantined, "changeset");
         sentences.push(format!("set aside: {aside} that could not be applied; see `driftless verify`"));
     }
-    if let Some(mended) = &status.mended {
-        sentences.push(format!("side tables were damaged and are mended: {mended}; see `driftless verify`"));
+    if let Some(repaired) = &status.repaired {
+        sentences
+            .push(format!("side tables were damaged and are repaired: {repaired}; see `driftless verify`"));
     }
     for table in status.tables.iter().filter(|table| table.parked > 0) {
         let rows = output::count(table.parked, "row");
@@ -231,7 +232,7 @@ fn to_json(status: &Status) -> serde_json::Value {
         "conflicts": status.conflicts,
         "waiting": status.waiting,
         "quarantined": status.quarantined,
-        "mended": status.mended,
+        "repaired": status.repaired,
         "engine": status.engine,
         "waits": status.waits,
         "tracks_all": status.tracks_all,
@@ -313,8 +314,8 @@ fn trouble_lines(status: &Status) -> Vec<String> {
              what they say from the space"
         ));
     }
-    if let Some(mended) = &status.mended {
-        lines.push(format!("mended        {mended}; see that all is well with `driftless verify`"));
+    if let Some(repaired) = &status.repaired {
+        lines.push(format!("repaired      {repaired}; see that all is well with `driftless verify`"));
     }
     lines
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::output;
 
-/// The exit code when something differs and is not mended.
+/// The exit code when something differs and is not repaired.
 const DIFFERS: u8 = 7;
 
 #[derive(Args)]
@@ -19,7 +19,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) file: PathBuf,
     /// Also compare with everything in this space: ws://host:port/<space> or wss://…
     url: Option<String>,
-    /// Mend what can be mended; no engine may be running on the file
+    /// Repair what can be repaired; no engine may be running on the file
     #[arg(long)]
     repair: bool,
     /// A token that grants access, where the relay asks for one
@@ -133,7 +133,7 @@ fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
         );
     }
     if !verification.repairs.is_empty() {
-        lines.push("\nmended:".to_owned());
+        lines.push("\nrepaired:".to_owned());
         lines.extend(verification.repairs.iter().map(|repair| format!("  {repair}")));
     }
     if let Some(after) = &verification.after {
@@ -151,19 +151,19 @@ fn to_text(verification: &Verification, args: &VerifyArgs) -> String {
     }
     lines.push(match (verification.is_well(), verification.differences(), args.repair) {
         (true, 0, _) => "all is well".to_owned(),
-        (true, found, _) => format!("{} found, and mended", output::count(found, "difference")),
+        (true, found, _) => format!("{} found, and repaired", output::count(found, "difference")),
         (false, found, false) => format!(
-            "{} found; `driftless verify {}{} --repair` mends what can be mended",
+            "{} found; `driftless verify {}{} --repair` repairs what it can",
             output::count(found, "difference"),
             args.file.display(),
             args.url.as_ref().map(|url| format!(" {url}")).unwrap_or_default()
         ),
         (false, ..) if args.url.is_none() => {
-            "not all of it could be mended; with the address of the space more can \
+            "not all of it could be repaired; with the address of the space more can \
              be: what the others hold"
                 .to_owned()
         }
-        (false, ..) => "not all of it could be mended".to_owned(),
+        (false, ..) => "not all of it could be repaired".to_owned(),
     });
     lines.join("\n")
 }

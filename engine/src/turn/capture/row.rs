@@ -63,7 +63,7 @@ pub(super) fn anew(
     documents::forget(tx, row.tracked.id, key.as_bytes())?;
     crate::store::texts::forget(tx, row.tracked.id, key.as_bytes())?;
     bases::forget(tx, row.tracked.id, key.as_bytes())?;
-    identity::add_mended(
+    identity::add_repaired(
         tx,
         &format!(
             "the document of {table} [{key}] could not be read and was made anew; what others wrote in the row comes back \

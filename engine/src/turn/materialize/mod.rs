@@ -238,7 +238,7 @@ impl<'a> Materializer<'a> {
     }
 }
 
-/// A damaged document holds nothing else up: the row stays as it is until it is written, or mended by `verify`.
+/// A damaged document holds nothing else up: the row stays as it is until it is written, or repaired by `verify`.
 fn unreadable(tracked: &Tracked, error: &dyn std::error::Error) {
     tracing::error!(table = %tracked.name, %error, "a document cannot be read");
 }

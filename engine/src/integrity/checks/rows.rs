@@ -6,12 +6,13 @@ use driftless_protocol::{KeyError, RowKey, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement, params_from_iter};
 
-use super::repair::Remedy;
-use super::{DEFINITIONS_CALLED, Findings};
 use crate::document::affinity::Affinity;
 use crate::document::row::resolve::RowState;
 use crate::document::row::{ColumnNames, RowDocument};
 use crate::error::{Doing, Error, Result};
+use crate::integrity::repairs::Repair;
+use crate::integrity::report::{DEFINITIONS_CALLED, Findings};
+use crate::replica::repair::Part;
 use crate::schema::{Catalog, Tracked, definitions, introspect, triggers};
 use crate::store::tables::{self, DEFINITIONS, State};
 use crate::store::{Bind, dirty, fold, quote, texts, value};
@@ -22,7 +23,11 @@ const TELL_EVERY: u64 = 10_000;
 
 type Key = (i64, Vec<u8>);
 
-pub(super) fn check(connection: &Connection, tell: &mut dyn FnMut(&str), found: &mut Findings) -> Result<()> {
+pub(in crate::integrity) fn check(
+    connection: &Connection,
+    tell: &mut dyn FnMut(&str),
+    found: &mut Findings,
+) -> Result<()> {
     let catalog = catalog(connection, found)?;
     let mut look = Look {
         connection,
@@ -237,10 +242,10 @@ impl Look<'_> {
         self.conflict(tracked, &key, &state);
         self.found.check("tables").looked_at += 1;
         let parked = self.parked.contains_key(&place);
-        if let Some((what, remedy)) = shown.compare(tracked, &key, &state, parked)? {
+        if let Some((what, repair)) = shown.compare(tracked, &key, &state, parked)? {
             let check = self.found.check("tables");
             check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what);
-            self.found.remedies.push(remedy);
+            self.found.repairs.push(repair);
         }
         Ok(())
     }
@@ -250,7 +255,7 @@ impl Look<'_> {
         let name = name.map(|key| key.to_string());
         let what = format!("the document cannot be read: {why}");
         self.found.check("documents").differs(Some(called.to_owned()), name, what);
-        self.found.remedies.push(Remedy::Forget { table, key: value(key).into_owned() });
+        self.found.rebuild(Part::Documents { table, key: value(key).into_owned() });
     }
 
     /// Whether the conflicts of a row are listed as they are.
@@ -273,7 +278,7 @@ impl Look<'_> {
                 _ => "other values are listed than those that stand",
             };
             check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what.to_owned());
-            self.found.remedies.push(Remedy::Show { table: tracked.id, key: key.clone() });
+            self.found.repairs.push(Repair::Show { table: tracked.id, key: key.clone() });
         }
     }
 
@@ -313,7 +318,7 @@ impl Look<'_> {
             let what = "it is in the table, and there is no document of it".to_owned();
             let check = self.found.check("tables");
             check.differs(Some(name_of(tracked).to_owned()), Some(key.to_string()), what);
-            self.found.remedies.push(Remedy::Look { table: tracked.id, key: values });
+            self.found.repairs.push(Repair::Capture { table: tracked.id, key: values });
         }
         Ok(())
     }
@@ -331,7 +336,7 @@ impl Look<'_> {
             let (spelled, key_name) = (name_of(tracked).to_owned(), name(key));
             let what = "it is listed as in conflict, and there is no document of it".to_owned();
             self.found.check("conflicts").differs(Some(spelled), key_name, what);
-            self.found.remedies.push(Remedy::Unlist { table: *table, key: key.clone() });
+            self.found.rebuild(Part::Lists);
         }
         for ((table, key), travels) in &self.parked {
             let Some(tracked) = catalog.get(*table).filter(|_| *travels) else { continue };
@@ -339,7 +344,7 @@ impl Look<'_> {
                 let what = "it is listed as parked, and there is no document of it".to_owned();
                 let check = self.found.check("parked");
                 check.differs(Some(name_of(tracked).to_owned()), name(key), what);
-                self.found.remedies.push(Remedy::Unlist { table: *table, key: key.clone() });
+                self.found.rebuild(Part::Lists);
             }
         }
         Ok(())
@@ -366,8 +371,8 @@ struct ShownRows<'a> {
     same: Vec<Option<Statement<'a>>>,
 }
 
-/// A difference in words, and what to do.
-type Differs = (String, Remedy);
+/// A difference in words, and its repair.
+type Differs = (String, Repair);
 
 impl<'a> ShownRows<'a> {
     fn new(connection: &'a Connection, tracked: &Tracked) -> Result<Self> {
@@ -415,8 +420,8 @@ impl<'a> ShownRows<'a> {
                 row.map(|row| (0..columns).map(|at| Ok(value(row.get_ref(at)?).into_owned())).collect());
             read.transpose().doing(doing)?
         };
-        let show = || Remedy::Show { table: tracked.id, key: key.clone() };
-        let look = |row: &[Value<'static>]| Remedy::Look {
+        let show = || Repair::Show { table: tracked.id, key: key.clone() };
+        let look = |row: &[Value<'static>]| Repair::Capture {
             table: tracked.id,
             key: tracked.table.key.iter().map(|key| row[key.at].clone()).collect(),
         };

@@ -15,20 +15,21 @@ use std::path::Path;
 use driftless_protocol::RowKey;
 use rusqlite::Transaction;
 
+use super::{Part, rebuild};
 use crate::config::{Config, TableOptions};
 use crate::env::{ids, now};
 use crate::error::{Doing, Error, Result};
-use crate::schema::{definitions, introspect, lifecycle, unchanged};
-use crate::store::tables::{self, DEFINITIONS, State};
+use crate::schema::{definitions, introspect, unchanged};
+use crate::store::tables::{self, DEFINITIONS};
 use crate::store::{
     self, applying, backlog, dirty, fold, health, identity, migrations, outbox, progress, sql,
 };
 
-/// Looks whether everything is there and mends what is not. `whole`: the schema too, which costs a millisecond.
-/// Returns whether anything was mended; then the triggers must be looked at, and the replica's id may be another.
+/// Looks whether everything is there and restores what is not. `whole`: the schema too, which costs a millisecond.
+/// Returns whether anything was repaired; then the triggers must be looked at, and the replica's id may be another.
 ///
 /// Fails with [`Error::Damaged`] if a side table has lost columns, and as migrations do.
-pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool> {
+pub(crate) fn restore_lost(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool> {
     let mut done = Vec::new();
     if whole {
         if !health::any(tx)? {
@@ -39,18 +40,20 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool
     }
     if applying::is_on(tx)? {
         applying::end(tx)?;
-        look_again(tx)?;
-        done.push("the triggers had been switched off; all rows are looked at again".to_owned());
+        rebuild(tx, path, &Part::Logs)?;
+        done.push(
+            "the triggers had been switched off; all rows are compared with their documents".to_owned(),
+        );
     }
     if let Some(lost) = lost(tx)? {
         tracing::error!(lost, "the file starts over as a new replica");
-        start_over(tx, path)?;
+        rebuild(tx, path, &Part::Everything)?;
         done.push(format!(
             "{lost}; the file became a new replica, captured all rows anew and takes all documents from the relay again"
         ));
     } else if !health::has_rows(tx, "_driftless_definitions")? && backlog::has_none_to_show(tx, DEFINITIONS)?
     {
-        backlog::refresh_table(tx, DEFINITIONS)?;
+        rebuild(tx, path, &Part::Definitions)?;
         done.push("the definitions of tables were emptied, and are shown again".to_owned());
     }
     if done.is_empty() {
@@ -58,12 +61,12 @@ pub(crate) fn run(tx: &Transaction<'_>, path: &Path, whole: bool) -> Result<bool
     }
     unchanged::forget(tx)?;
     let note = done.join("; ");
-    tracing::warn!(path = %path.display(), note, "side tables were damaged and are mended");
-    identity::add_mended(tx, &note)?;
+    tracing::warn!(path = %path.display(), note, "side tables were damaged and are repaired");
+    identity::add_repaired(tx, &note)?;
     Ok(true)
 }
 
-/// Makes again what was dropped.
+/// Makes side tables again that were dropped, and fills them.
 fn remake(tx: &Transaction<'_>, path: &Path, done: &mut Vec<String>) -> Result<()> {
     let has_meta = health::missing(tx)?.iter().all(|object| object.name != "_driftless_meta");
     if has_meta && identity::has_format(tx)? {
@@ -87,15 +90,12 @@ fn remake(tx: &Transaction<'_>, path: &Path, done: &mut Vec<String>) -> Result<(
     }
     if is_missing("_driftless_dirty") || is_missing("_driftless_backlog") {
         // Marks were lost; and the logs must be as wide again as the longest key.
-        look_again(tx)?;
+        rebuild(tx, path, &Part::Logs)?;
     } else if ["_driftless_refresh", "_driftless_conflicts", "_driftless_parked", "_driftless_claims"]
         .iter()
         .any(|name| is_missing(name))
     {
-        for entry in tables::all(tx)?.into_iter().filter(|entry| entry.state == State::Tracked) {
-            backlog::refresh_table(tx, entry.id)?;
-            tables::set_unjudged(tx, entry.id)?;
-        }
+        rebuild(tx, path, &Part::Lists)?;
     }
     let names: Vec<&str> = missing.iter().map(|object| &*object.name).collect();
     done.push(format!("{} had been dropped", names.join(", ")));
@@ -130,12 +130,12 @@ fn lost(tx: &Transaction<'_>) -> Result<Option<&'static str>> {
 
 /// Begins again as a new replica that holds nothing: every row is found anew, and those that were written and not sent
 /// count as written now. The space stays the same.
-pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
+pub(super) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
     regain_tables(tx)?;
     let unsent = unsent_rows(tx)?;
     health::empty_documents(tx)?;
     identity::start_over(tx, path, migrations::FORMAT, ids::replica())?;
-    look_again(tx)?;
+    rebuild(tx, path, &Part::Logs)?;
     backlog::look_at_definitions(tx)?;
     for (table, key) in unsent {
         if let Some(entry) = tables::find(tx, &table)? {
@@ -204,25 +204,12 @@ fn regain_tables(tx: &Transaction<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Every row of every tracked table is compared with its document again, and every document with its table.
-fn look_again(tx: &Transaction<'_>) -> Result<()> {
-    for entry in tables::all(tx)? {
-        if entry.state != State::Tracked || entry.id == DEFINITIONS {
-            continue;
-        }
-        if let Some(Ok(table)) = introspect::table(tx, &entry.spelled)? {
-            lifecycle::look_again(tx, entry.id, &table, now())?;
-        }
-    }
-    Ok(())
-}
-
 /// Everything is well again: `status` need not speak of it any more.
 pub(crate) fn forget_note(path: &Path) -> Result<()> {
     let mut connection = store::open(path, Config::default().busy_timeout)?;
     let tx = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .doing("waiting for the write lock")?;
-    identity::forget_mended(&tx)?;
-    tx.commit().doing("forgetting what was mended")
+    identity::forget_repaired(&tx)?;
+    tx.commit().doing("forgetting what was repaired")
 }

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use driftless_protocol::{Changeset, ReplicaId, SnapshotPart};
 use rusqlite::Connection;
 
-use super::repair::Remedy;
-use super::{Findings, plural};
 use crate::error::Result;
+use crate::integrity::report::{Check, Findings, plural};
+use crate::replica::repair::Part;
 use crate::store::documents::{self, Misfits};
 use crate::store::inbox::{self, Stored};
-use crate::store::{applying, conflicts, identity, outbox, progress, quarantine};
+use crate::store::{applying, conflicts, health, identity, outbox, progress, quarantine};
 
-pub(super) fn check(connection: &Connection, found: &mut Findings) -> Result<()> {
+pub(in crate::integrity) fn check(connection: &Connection, found: &mut Findings) -> Result<()> {
     rows_and_documents(connection, found)?;
     own_changesets(connection, found)?;
     waiting_changesets(connection, found)?;
@@ -24,12 +24,8 @@ pub(super) fn check(connection: &Connection, found: &mut Findings) -> Result<()>
         let note = format!("nobody knows who wrote {unknown} of the values in conflict");
         found.check("conflicts").notes.push(note);
     }
-    let aside = quarantine::all(connection)?;
-    if !aside.is_empty() {
-        found.remedies.push(Remedy::TryAgain);
-    }
     let check = found.check("quarantine");
-    for aside in aside {
+    for aside in quarantine::all(connection)? {
         check.looked_at += 1;
         let from = match aside.from {
             Some((replica, seq)) => format!("changeset {seq} of replica {replica}"),
@@ -38,6 +34,18 @@ pub(super) fn check(connection: &Connection, found: &mut Findings) -> Result<()>
         check.differs(None, None, format!("{from} could not be applied and is set aside: {}", aside.reason));
     }
     Ok(())
+}
+
+/// What is missing of the side tables themselves: to be asked before the engine opens the file, which makes them again.
+pub(in crate::integrity) fn missing(connection: &Connection) -> Result<Check> {
+    let mut check = Check::new("side tables");
+    for object in health::missing(connection)? {
+        check.differs(None, None, format!("{} {} is missing", object.kind, object.name));
+    }
+    for (table, columns) in health::crippled(connection)? {
+        check.differs(None, None, format!("table {table} lacks {}", columns.join(", ")));
+    }
+    Ok(check)
 }
 
 /// Row keys and documents, one to one.
@@ -58,7 +66,7 @@ fn rows_and_documents(connection: &Connection, found: &mut Findings) -> Result<(
         }
     }
     if lost + nameless + shared + strays > 0 {
-        found.remedies.push(Remedy::Tidy);
+        found.rebuild(Part::RowKeys);
     }
     tracing::debug!(documents, "looked at the documents");
     Ok(())
@@ -98,16 +106,16 @@ fn own_changesets(connection: &Connection, found: &mut Findings) -> Result<()> {
                 end.max(acked)
             ),
         );
-        found.remedies.push(Remedy::StartOver);
+        found.rebuild(Part::Everything);
     } else if !sound {
-        found.remedies.push(Remedy::EmptyOutbox);
+        found.rebuild(Part::Outbox);
     }
     Ok(())
 }
 
 fn waiting_changesets(connection: &Connection, found: &mut Findings) -> Result<()> {
     let check = found.check("side tables");
-    let mut bad = Vec::new();
+    let (mut unreadable, mut snapshots) = (Vec::new(), false);
     inbox::each_stored(connection, |stored| {
         let Stored { id, seq, part, frame, .. } = stored;
         check.looked_at += 1;
@@ -117,7 +125,7 @@ fn waiting_changesets(connection: &Connection, found: &mut Findings) -> Result<(
         };
         if let Some(wrong) = wrong {
             check.differs(None, None, format!("changeset {seq} in the inbox: {wrong}"));
-            bad.push(Remedy::DropWaiting(id));
+            unreadable.push(id);
         }
         Ok(())
     })?;
@@ -125,11 +133,13 @@ fn waiting_changesets(connection: &Connection, found: &mut Findings) -> Result<(
         check.looked_at += 1;
         if let Err(error) = SnapshotPart::from_bytes(Bytes::copy_from_slice(part)) {
             check.differs(None, None, format!("a part of a snapshot: {error}"));
-            bad.push(Remedy::DropSnapshots);
+            snapshots = true;
         }
         Ok(())
     })?;
-    found.remedies.extend(bad);
+    if !unreadable.is_empty() || snapshots {
+        found.rebuild(Part::Inbox { unreadable, snapshots });
+    }
     Ok(())
 }
 

@@ -16,7 +16,8 @@ use std::time::Duration;
 use driftless_protocol::RowKey;
 use rusqlite::{Connection, Transaction};
 
-use super::{Check, DEFINITIONS_CALLED, VerifyOptions, plural};
+use super::VerifyOptions;
+use super::report::{Check, DEFINITIONS_CALLED, plural};
 use crate::api::engine::Engine;
 use crate::config::{Config, SyncConfig};
 use crate::document;
@@ -36,7 +37,7 @@ const RANGE_ROWS: u64 = 128;
 /// Ranges whose rows are held in memory at once are few: beyond so many rows that differ the rest is only counted.
 const MOST_ROWS: usize = 1 << 20;
 
-/// What came of a comparison that could also mend.
+/// What came of a comparison that could also repair.
 pub(super) struct Met {
     pub(super) found: Check,
     pub(super) repairs: Vec<String>,
@@ -46,7 +47,7 @@ pub(super) struct Met {
 /// A row by the name of its table, as it travels.
 type Row = (String, RowKey);
 
-/// Sends what is not sent, compares, and mends if asked to: in both directions.
+/// Sends what is not sent, compares, and repairs if asked to: in both directions.
 pub(super) fn meet(
     path: &Path,
     relay: &SyncConfig,
@@ -83,8 +84,8 @@ pub(super) fn meet(
         }
     }
     if options.repair && (!compared.rows.is_empty() || has_quarantine(path)?) {
-        tell("mending");
-        met.repairs.extend(mend(&engine, path, &download, &compared)?);
+        tell("repairing");
+        met.repairs.extend(repair(&engine, path, &download, &compared)?);
         met.after = level(tell)?.check();
     }
     syncing.stop();
@@ -346,7 +347,7 @@ fn has_quarantine(path: &Path) -> Result<bool> {
 }
 
 /// Merges what the space has into the file's documents, and sends it what it lacks then. Both sides end with the union.
-fn mend(engine: &Engine, path: &Path, download: &Download, compared: &Compared) -> Result<Vec<String>> {
+fn repair(engine: &Engine, path: &Path, download: &Download, compared: &Compared) -> Result<Vec<String>> {
     let timeout = Config::default().busy_timeout;
     let (mut taken, mut repairs) = (0, Vec::new());
     let theirs: BTreeSet<Row> =
@@ -358,7 +359,7 @@ fn mend(engine: &Engine, path: &Path, download: &Download, compared: &Compared) 
     }
     let retried = engine.worker().call_blocking(|replica| replica.try_again())?;
     let settled = settled_by(path, &download.draft.path)?;
-    let healed = retried + settled.len();
+    let applied = retried + settled.len();
     engine.worker().call_blocking(move |replica| replica.forget_set_aside(&settled))?;
     // What still differs, or was ours alone, the space lacks.
     let lacking: BTreeSet<Row> = match compare_documents(path, &download.draft.path, compared)? {
@@ -369,7 +370,7 @@ fn mend(engine: &Engine, path: &Path, download: &Download, compared: &Compared) 
     engine.worker().call_blocking(move |replica| replica.publish(&lacking))?;
     for (count, what) in [
         (taken, "merged documents of the space into this file's: "),
-        (healed, "applied what was set aside, or took what it says from the space: "),
+        (applied, "applied what was set aside, or took what it says from the space: "),
         (sent, "sent documents to the space whole: "),
     ] {
         if count > 0 {

@@ -1,4 +1,11 @@
-//! What `verify` and the tests ask of a replica beyond its turns: to judge anew, to mend, to take and give whole documents.
+//! Repairs: side tables that somebody dropped or emptied ([`lost`]), parts that are rebuilt ([`parts`]), and what `verify` asks of
+//! a replica beyond its turns: to judge parked rows again, to change the side tables, to take and give whole documents.
+
+mod lost;
+mod parts;
+
+pub(crate) use lost::{forget_note, restore_lost};
+pub(crate) use parts::{Part, rebuild};
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -6,7 +13,6 @@ use bytes::Bytes;
 use driftless_protocol::{Changeset, ReplicaId, RowKey, SnapshotPart, WriterId};
 use rusqlite::{Connection, Transaction};
 
-use super::mending;
 use super::{Replica, begin};
 use crate::env::{ids, now};
 use crate::error::Result;
@@ -40,18 +46,15 @@ impl Replica {
         }
     }
 
-    /// What was mended in the side tables.
-    pub(crate) fn mended(&self) -> Result<Option<String>> {
-        identity::mended(&self.connection)
+    /// What was repaired in the side tables when the file was opened, or since.
+    pub(crate) fn repaired(&self) -> Result<Option<String>> {
+        identity::repaired(&self.connection)
     }
 
-    /// Changes the side tables by way of repair. If `work` returns `true`, the file starts over as a new replica.
-    pub(crate) fn mend(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<bool>) -> Result<()> {
-        let path = self.path.clone();
+    /// Changes the side tables by way of repair.
+    pub(crate) fn repair(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
         self.write("repairing the side tables", |tx, _| {
-            if work(tx)? {
-                mending::start_over(tx, &path)?;
-            }
+            work(tx)?;
             unchanged::forget(tx)
         })?;
         // See `Start::look`: documents may have been dropped.
@@ -84,10 +87,7 @@ impl Replica {
 
     /// Forgets what was set aside under these numbers: what it says came another way.
     pub(crate) fn forget_set_aside(&mut self, ids: &[i64]) -> Result<()> {
-        self.mend(|tx| {
-            ids.iter().try_for_each(|id| quarantine::remove(tx, *id))?;
-            Ok(false)
-        })
+        self.repair(|tx| ids.iter().try_for_each(|id| quarantine::remove(tx, *id)))
     }
 
     /// Learns who writers were. Returns how many were not known.

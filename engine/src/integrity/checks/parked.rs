@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use driftless_protocol::RowKey;
 use rusqlite::Connection;
 
-use super::Findings;
-use super::repair::Remedy;
 use crate::error::Result;
+use crate::integrity::report::Findings;
 use crate::replica::Replica;
+use crate::replica::repair::Part;
 use crate::store::parked::{self, Stage};
 use crate::store::{claims, tables};
 
@@ -24,7 +24,7 @@ fn alike(one: &Reason, other: &Reason) -> bool {
     one.0 == other.0 && rule && one.2 == other.2
 }
 
-pub(super) fn check(replica: &mut Replica, found: &mut Findings) -> Result<()> {
+pub(in crate::integrity) fn check(replica: &mut Replica, found: &mut Findings) -> Result<()> {
     let (before, after, names) = replica
         .judge_parked(|connection| {
             let names: BTreeMap<i64, String> =
@@ -49,7 +49,7 @@ pub(super) fn check(replica: &mut Replica, found: &mut Findings) -> Result<()> {
         check.differs(names.get(table).cloned(), name, what);
     }
     if check.differences > 0 {
-        found.remedies.push(Remedy::JudgeAgain);
+        found.rebuild(Part::Lists);
     }
     Ok(())
 }
