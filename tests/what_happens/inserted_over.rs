@@ -56,6 +56,22 @@ fn what_its_own_author_inserts_over_it_keeps_the_parked_values_as_well() {
         .holds();
 }
 
+/// Its values were gone: the row counted as an edit of one that had shown them.
+#[test]
+fn what_is_inserted_over_it_while_the_table_is_not_tracked_keeps_the_parked_values_as_well() {
+    for who in [A, B] {
+        const INSERT: &str = "INSERT INTO orders (id, customer, what) VALUES (1, 2, 'jam')";
+        let case = parked_tea().untracks(who, "orders");
+        let case = if who == A { case.a(INSERT) } else { case.b(INSERT) };
+        case.tracks(who, "orders")
+            .meet()
+            .shows("orders", &["1, 2, 'jam'"])
+            .conflict("orders 1 customer: 2 over 1")
+            .conflict("orders 1 what: 'jam' over 'tea'")
+            .holds();
+    }
+}
+
 #[test]
 fn the_new_values_show_even_if_their_authors_clock_is_behind() {
     parked_tea()

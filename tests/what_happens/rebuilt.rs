@@ -3,6 +3,8 @@
 //!
 //! Here a table is compared with its documents as soon as an engine looks; how long it waits is a matter of `e2e/rebuilt.rs`.
 
+use driftless::TableOptions;
+
 use crate::case::{Case, Who::*, case};
 
 const ITEMS: &str = "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT, qty INTEGER)";
@@ -43,6 +45,48 @@ fn a_migration_that_rewrites_keys_leaves_no_row_twice() {
         .meet()
         .shows(NAMES, &["'item-1', 'one'", "'item-2', 'two'", "'item-3', 'three'"])
         .holds();
+}
+
+/// The old keys found the rows of what they are converted to, and stayed: parked here for ever, and there twice where the other
+/// table takes both.
+#[test]
+fn a_migration_that_changes_the_type_of_a_key_leaves_no_row_twice() {
+    let keys = |declared: &str| format!("CREATE TABLE t (id {declared} PRIMARY KEY, v)");
+    let migration = |declared: &str| {
+        let new = keys(declared).replacen("TABLE t", "TABLE n", 1);
+        format!(
+            "BEGIN; {new}; INSERT INTO n SELECT * FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t; COMMIT"
+        )
+    };
+    const ALL: &str = "SELECT id, v FROM t ORDER BY v";
+    for (old, new, keys_now) in [
+        ("INT", "TEXT", ["'1'", "'2'"]),
+        ("TEXT", "INT", ["1", "2"]),
+        ("REAL", "TEXT", ["'1.0'", "'2.0'"]),
+        ("", "TEXT", ["'1'", "'2'"]),
+    ] {
+        let rows: Vec<String> =
+            std::iter::zip(keys_now, ["'a'", "'b'"]).map(|(k, v)| format!("{k}, {v}")).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let mut case = case(&format!("{}; INSERT INTO t VALUES (1, 'a'), (2, 'b')", keys(old)))
+            .with("t", TableOptions::default)
+            .schemas_differ()
+            .a(&migration(new))
+            .meet()
+            .shows_at(A, ALL, &rows);
+        // Until they migrate too, no row of the others' tables can have such a key.
+        for key in keys_now.iter().filter(|_| !old.is_empty()) {
+            for who in [B, C] {
+                case = case.parks_at(who, "t", key, "no row of this table can have this key");
+            }
+        }
+        case.b(&migration(new))
+            .c(&migration(new))
+            .meet()
+            .shows_at(A, ALL, &rows)
+            .shows_at(B, ALL, &rows)
+            .holds();
+    }
 }
 
 #[test]

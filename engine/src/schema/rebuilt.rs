@@ -89,7 +89,8 @@ pub(crate) fn missing(tx: &Transaction<'_>, id: i64, table: &Table) -> Result<Ve
         }
         let is_there: bool =
             there.query_row(params_from_iter(values.iter().map(Bind)), |row| row.get(0)).doing(doing)?;
-        if !is_there {
+        // A value that the column converts now finds the row of what it is converted to, which is another key.
+        if !is_there || !table.can_have(tx, &key, &values)? {
             missing.push(key);
         }
     }

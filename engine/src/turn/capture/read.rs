@@ -24,6 +24,8 @@ pub(super) struct Before {
     pub(super) base: Option<Vec<u8>>,
     /// Whether the row was found in a table that was never shown the document.
     pub(super) apart: bool,
+    /// Whether its table, which was rebuilt, converts the key to another one: what it finds under the key is another row.
+    pub(super) is_of_another_type: bool,
     /// The values of its key, as the key gives them back.
     key: Vec<Value<'static>>,
 }
@@ -35,7 +37,10 @@ impl Before {
         let base = if has.bases { bases::get(tx, table, key)? } else { None };
         let apart =
             row.kind == Kind::Found && row.mark.why == Why::First && stored.is_some() && base.is_none();
-        Ok(Self { stored, base, apart, key: row.key.values() })
+        let key = row.key.values();
+        let is_of_another_type =
+            row.mark.why == Why::Rebuilt && !row.tracked.table.can_have(tx, row.key, &key)?;
+        Ok(Self { stored, base, apart, is_of_another_type, key })
     }
 
     /// The document as the table showed it. None of a row that has come since it was last shown anything.

@@ -160,7 +160,8 @@ fn unshown(
 /// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
 /// number out again. A row that only stays in this file is in its table.
 fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
-    let by_the_app = row.kind == Kind::Written || row.mark.why == Why::Rebuilt;
+    // What is found in a table that was rebuilt, or not tracked for a while, somebody wrote in it, too.
+    let by_the_app = row.kind == Kind::Written || matches!(row.mark.why, Why::Rebuilt | Why::Again);
     let stage = parked::waits(tx, row.tracked.id, row.key)?.map(|(stage, _)| stage);
     Ok(by_the_app && stage.is_some_and(|stage| stage != Stage::Local as i64))
 }
@@ -262,7 +263,7 @@ pub(super) fn capture_row(
     let (document, mut state) = view.map(|view| (view.document, view.state)).unzip();
     let mut select = tx.prepare_cached(&tracked.select).doing(DOING)?;
     let mut rows = select.query(params_from_iter(row.mark.key.iter().map(Bind))).doing(DOING)?;
-    let found = rows.next().doing(DOING)?;
+    let found = rows.next().doing(DOING)?.filter(|_| !before.is_of_another_type);
     let mut current =
         found.map(|found| read::columns(tx, tracked, &before, state.as_ref(), found)).transpose()?;
     // A deleted row needs no texts.
