@@ -199,3 +199,33 @@ fn no_column_can_be_told_to_be_one_that_the_space_has_given_up() {
     replicas.meet();
     assert_eq!(replicas.query(0, "SELECT head FROM notes ORDER BY id"), ["'one'", "NULL"]);
 }
+
+/// What the column showed under its old name counted as written when the table was tracked again, and showed instead of later writes.
+#[test]
+fn a_column_that_is_renamed_while_its_table_is_not_tracked_shows_the_later_writes_once_that_is_told() {
+    let schema =
+        "CREATE TABLE t (id TEXT PRIMARY KEY, c TEXT); INSERT INTO t VALUES ('r', 'c0'), ('s', 'c1')";
+    let rebuild = "BEGIN; CREATE TABLE n (id TEXT PRIMARY KEY, cc TEXT); INSERT INTO n SELECT * FROM t;
+        DROP TABLE t; ALTER TABLE n RENAME TO t; COMMIT";
+    for migration in ["ALTER TABLE t RENAME COLUMN c TO cc", rebuild] {
+        let mut replicas = Replicas::new(2, schema, &["t"], &TableOptions::default());
+        replicas.node(1).untrack(&["t"]).expect("untracked");
+        replicas.sql(1, migration);
+        replicas.sql(1, "UPDATE t SET cc = 'of 1' WHERE id = 's'");
+        replicas.sql(0, "UPDATE t SET c = 'of 0' WHERE id = 'r'");
+        replicas.fetch(1, 0);
+        replicas.node(1).track(&["t"], TableOptions::default()).expect("tracked again");
+        replicas.meet();
+        driftless::rename_column(replicas.path(1), "t", "c", "cc").expect("told");
+        replicas.meet();
+        for (replica, select) in [(0, "SELECT c FROM t ORDER BY id"), (1, "SELECT cc FROM t ORDER BY id")] {
+            assert_eq!(replicas.query(replica, select), ["'of 0'", "'of 1'"], "{migration}");
+            assert_eq!(
+                replicas.query(replica, "SELECT count(*) FROM driftless_conflicts"),
+                ["0"],
+                "{migration}"
+            );
+            replicas.assert_well(replica);
+        }
+    }
+}

@@ -29,6 +29,11 @@ pub(crate) fn begin(
     entry.reason = None;
     entry.rebuilt = None;
     entry.spelled.clone_from(&table.spelled);
+    if !entry.columns.is_empty() {
+        // It was tracked before: columns that came meanwhile are as new as in a table that was tracked all along.
+        let came = column_changes::since_last_look(&entry, table).came;
+        entry.fresh.extend(came);
+    }
     column_changes::record(&mut entry, table, true);
     entry.rules = Some(rule_shape(table));
     tables::update(tx, &entry)?;

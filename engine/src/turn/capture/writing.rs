@@ -51,12 +51,15 @@ impl<'a> Writing<'a> {
         if self.row.lost { -1 } else { 0 }
     }
 
-    /// Writes what columns began with that may be others under new names: what follows is an edit of that.
+    /// Writes what columns began with that may be others under new names: what follows is an edit of that. They began with what
+    /// the table showed, whatever others have written since.
     pub(super) fn write_begun(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
-        let updates = self.updates.len();
-        self.write_beside(changes)?;
-        if let Some(DocumentUpdate::Row(update)) = self.updates.get(updates) {
-            self.base = self.base_with(update)?;
+        let base = self.base.clone().filter(|base| !base.is_empty());
+        let Some(base) = base else { return self.write_beside(changes) };
+        if let Some(written) = self.found_beside(&base, changes)? {
+            let document = document::row::merge(self.document.as_deref(), &written.update)?;
+            self.base = Some(written.document);
+            self.add(Written { document, update: written.update });
         }
         Ok(())
     }
@@ -116,15 +119,24 @@ impl<'a> Writing<'a> {
 
     /// Writes what was found, beside what the document holds.
     pub(super) fn write_beside(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
-        if let Some(before) = self.document.as_deref().filter(|_| !changes.is_empty()) {
-            let (tracked, key) = (self.row.tracked, self.row.key);
-            let before = RowDocument::read(before, tracked.column_names())?;
-            let seen = document::row::seen_elsewhere(&before, &changes);
-            let finder = finder(&tracked.name, key, &changes, self.new_texts, &seen);
-            let written = document::row::write_beside(before, finder, self.found_at(), changes)?;
-            written.into_iter().for_each(|written| self.add(written));
+        if let Some(before) = self.document.clone()
+            && let Some(written) = self.found_beside(&before, changes)?
+        {
+            self.add(written);
         }
         Ok(())
+    }
+
+    /// A document with what was found beside what it holds. `None` if there is nothing to write, or it was written before.
+    fn found_beside(&self, document: &[u8], changes: Vec<Change<'_>>) -> Result<Option<Written>> {
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let (tracked, key) = (self.row.tracked, self.row.key);
+        let before = RowDocument::read(document, tracked.column_names())?;
+        let seen = document::row::seen_elsewhere(&before, &changes);
+        let finder = finder(&tracked.name, key, &changes, self.new_texts, &seen);
+        Ok(document::row::write_beside(before, finder, self.found_at(), changes)?)
     }
 
     /// Writes what was inserted where another row is parked, which was last written at `latest`.
