@@ -107,7 +107,8 @@ pub struct TableOptions {
     /// Track a table whose key is an alias of the rowid, although two replicas that are offline would both make
     /// row 7 and the two would become one. Default: refuse such tables.
     pub allow_integer_key: bool,
-    /// A delete wins over a concurrent edit. Default: the edit wins, so that nobody's work vanishes.
+    /// A delete wins over a concurrent edit. Default: what the space says of the table; if it says nothing, the edit wins, so that
+    /// nobody's work vanishes.
     pub deletes_win: bool,
     /// Columns that are of a certain kind: `column`, or `table.column` where several tables are tracked at once.
     /// Default: what the space says of the table; registers, if it says nothing.

@@ -123,8 +123,11 @@ fn tables_that_are_not_there_or_not_fit_are_named_and_nothing_is_tracked() {
 fn what_sqlite_refuses_and_what_contradicts_itself_is_said_in_words_that_help() {
     let desk = Desk::new();
     desk.fails(&["rename-column", desk.file(), "notes", "title", "rowid"], 3, "cannot rename to rowid alias");
-    let usage = "driftless track --all --off <FILE>";
-    desk.fails(&["track", desk.file(), "--off"], 2, usage);
+    for arguments in
+        [&["track", desk.file()][..], &["track", desk.file(), "--off"], &["untrack", desk.file()]]
+    {
+        desk.fails(arguments, 2, "<TABLES|--all>");
+    }
     let address = format!("ws://127.0.0.1:{}/space", free_port());
     desk.fails(&["sync", desk.file(), &address, "--once", "--timeout", "0"], 2, "0 is not in 1..");
 }

@@ -192,6 +192,55 @@ fn a_file_restored_in_place_from_an_older_copy_gets_back_what_it_had_sent_and_ke
     assert_eq!(ids(other.path()).len(), 4);
 }
 
+/// Nobody else knew that its numbers had been used, and the two files went apart for ever, each of them in agreement.
+#[test]
+fn a_file_restored_in_place_is_noticed_though_the_relay_has_lost_its_data() {
+    for restored_first in [true, false] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut relay = TestRelay::in_memory();
+        let url = relay.url("notes");
+        let mut node = Node::create(folder.path().join("app.db"), NOTES);
+        let mut other = Node::create(folder.path().join("other.db"), NOTES);
+        node.go_online(&url);
+        other.go_online(&url);
+        agree(&[&node, &other]);
+        node.close();
+        let backup = folder.path().join("backup.db");
+        copy(node.path(), &backup, false);
+        node.reopen();
+        // Twice: the second time the file goes back to what it was called before the first.
+        for id in ["1", "2"] {
+            node.go_online(&url);
+            other.go_online(&url);
+            insert(&node, &format!("{id} after the backup"));
+            agree(&[&node, &other]);
+            node.close();
+            other.go_offline();
+            restore(&backup, node.path());
+            relay.stop();
+            relay.restart();
+            node.reopen();
+            insert(&node, &format!("{id} after the restore"));
+            if restored_first {
+                node.go_online(&url);
+                node.sync_now();
+            }
+            other.go_online(&url);
+            other.sync_now();
+            node.go_online(&url);
+            agree(&[&node, &other]);
+        }
+        let all = [
+            "'0'",
+            "'1 after the backup'",
+            "'1 after the restore'",
+            "'2 after the backup'",
+            "'2 after the restore'",
+        ];
+        assert_eq!(ids(other.path()), all, "restored first {restored_first}");
+    }
+}
+
 #[test]
 fn a_restored_file_that_wrote_as_much_as_before_is_noticed_too() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -2,12 +2,14 @@
 //! no part of the database, so that telling costs the app no commit. Readers take whatever they cannot read for nothing.
 //!
 //! The file outlasts the engine, and a database that is replaced. So it also tells with which relay a database of this path
-//! was last synced, and when that was last heard.
+//! was last synced, and when that was last heard; and up to which number changesets of its have left this machine, so that a
+//! database that was put back to an earlier state is known by that, whatever the relay has forgotten.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use driftless_protocol::ReplicaId;
 use serde::{Deserialize, Serialize};
 
 use crate::env::now;
@@ -62,12 +64,37 @@ pub(crate) struct LastSync {
     pub(crate) heard: i64,
 }
 
+/// Up to which numbers changesets of a database of this path have left this machine, by the replicas that it was, the last one last.
+/// It stays when the engine ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Sent(Vec<(String, u64)>);
+
+impl Sent {
+    /// So many replicas are remembered.
+    const MOST: usize = 32;
+
+    /// How far this replica had sent; 0 if that is not known.
+    pub(crate) fn by(&self, replica: ReplicaId) -> u64 {
+        let replica = replica.to_string();
+        self.0.iter().find(|(known, _)| *known == replica).map_or(0, |(_, seq)| *seq)
+    }
+
+    fn set(&mut self, replica: ReplicaId, seq: u64) {
+        let replica = replica.to_string();
+        self.0.retain(|(known, _)| *known != replica);
+        self.0.push((replica, seq));
+        self.0.drain(..self.0.len().saturating_sub(Self::MOST));
+    }
+}
+
 /// All that a lock file says.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(flatten)]
     engine: &'a RunningEngine,
     last_sync: Option<&'a LastSync>,
+    sent: &'a Sent,
 }
 
 fn well() -> String {
@@ -104,13 +131,22 @@ struct Open {
     file: Option<File>,
     said: RunningEngine,
     last_sync: Option<LastSync>,
+    sent: Sent,
+    /// How many bytes the file has.
+    len: usize,
 }
 
 impl Notice {
     /// Begins a notice in the lock file, which this process holds.
     pub(crate) fn begin(mut file: File) -> Self {
-        let last_sync = last_sync(&read(&mut file));
-        let mut open = Open { file: Some(file), said: RunningEngine::of_this_process(), last_sync };
+        let text = read(&mut file);
+        let (last_sync, sent) = (last_sync(&text), part(&text, "sent").unwrap_or_default());
+        let said = RunningEngine::of_this_process();
+        let len = file.metadata().map_or(0, |metadata| metadata.len());
+        if len > LONGEST {
+            let _ = file.set_len(0); // nothing that we wrote
+        }
+        let mut open = Open { file: Some(file), said, last_sync, sent, len: len.min(LONGEST) as usize };
         open.write();
         Self(Arc::new(Mutex::new(open)))
     }
@@ -129,7 +165,7 @@ impl Notice {
     /// Goes on in another file: somebody removed the one before.
     pub(crate) fn move_to(&self, file: File) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.file = Some(file);
+        (open.file, open.len) = (Some(file), 0);
         open.write();
     }
 
@@ -166,6 +202,20 @@ impl Notice {
         }
     }
 
+    /// How far changesets of a database of this path have been sent.
+    pub(crate) fn sent(&self) -> Sent {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).sent.clone()
+    }
+
+    /// Says that changesets up to this number are about to be sent.
+    pub(crate) fn sends(&self, replica: ReplicaId, seq: u64) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.sent.by(replica) < seq {
+            open.sent.set(replica, seq);
+            open.write();
+        }
+    }
+
     /// Says that it does not sync any more.
     pub(crate) fn no_connection(&self) {
         self.change(|said| said.connection = None);
@@ -195,10 +245,13 @@ impl Notice {
 impl Open {
     fn write(&mut self) {
         let Some(file) = &mut self.file else { return };
-        let line = Line { engine: &self.said, last_sync: self.last_sync.as_ref() };
-        let Ok(text) = serde_json::to_string(&line) else { return };
-        // For whoever looks; nothing depends on it. Cut short first: a reader in between finds nothing, not a mixture.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+        let line = Line { engine: &self.said, last_sync: self.last_sync.as_ref(), sent: &self.sent };
+        let Ok(mut text) = serde_json::to_string(&line) else { return };
+        // In one write, over all that was there: whoever is killed leaves one line or the other, and nobody reads a mixture.
+        text.extend(std::iter::repeat_n(' ', self.len.saturating_sub(text.len())));
+        if file.rewind().and_then(|()| file.write_all(text.as_bytes())).is_ok() {
+            self.len = text.len();
+        }
     }
 }
 
@@ -211,8 +264,12 @@ pub(crate) fn read(file: &mut File) -> String {
 
 /// The relay that the text of a lock file names as the last one.
 pub(crate) fn last_sync(text: &str) -> Option<LastSync> {
+    part(text, "last_sync")
+}
+
+fn part<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Option<T> {
     let line: serde_json::Value = serde_json::from_str(text.trim()).ok()?;
-    serde_json::from_value(line.get("last_sync")?.clone()).ok()
+    serde_json::from_value(line.get(name)?.clone()).ok()
 }
 
 #[cfg(test)]
@@ -266,6 +323,27 @@ mod tests {
         std::fs::write(&path, impossible).expect("written");
         Notice::begin(open()).heard("ws://relay/b");
         assert!(said().is_some_and(|last| last.heard >= heard.heard));
+    }
+
+    #[test]
+    fn how_far_a_database_has_sent_is_known_to_the_next_engine_also_of_what_it_was_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lock");
+        let open = || {
+            let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+            file.expect("a file")
+        };
+        std::fs::write(&path, [0xff; 3000]).expect("written");
+        let (first, second) = (ReplicaId::random(), ReplicaId::random());
+        let notice = Notice::begin(open());
+        notice.health(&Health::Ailing("a long reason ".repeat(200)));
+        notice.sends(first, 7);
+        notice.sends(first, 6);
+        notice.sends(second, 1);
+        notice.health(&Health::Well);
+        notice.end();
+        let next = Notice::begin(open()).sent();
+        assert_eq!([next.by(first), next.by(second), next.by(ReplicaId::random())], [7, 1, 0]);
     }
 
     #[test]

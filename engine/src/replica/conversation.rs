@@ -77,7 +77,7 @@ impl Replica {
     /// Fails with [`Error::WrongSpace`] if the file belongs to another.
     pub(crate) fn welcome(&mut self, own: ReplicaId, welcome: &Welcome, url: &str) -> Result<Verdict> {
         let notes = std::mem::take(&mut self.notes);
-        self.write("joining the space", |tx, found| {
+        let verdict = self.write("joining the space", |tx, found| {
             // What the last relay said was said before this.
             notes.write(tx, found.replica)?;
             let space = identity::space(tx)?;
@@ -116,7 +116,12 @@ impl Replica {
             let lacks_ours = stored + 1 < first;
             let snapshot = lacks_others || lacks_ours;
             Ok(Verdict::Proceed { send_after: stored.min(last), snapshot })
-        })
+        })?;
+        if matches!(verdict, Verdict::Proceed { snapshot: true, .. }) {
+            // The snapshot says that it holds them all.
+            self.notice().sends(own, self.last_seq()?);
+        }
+        Ok(verdict)
     }
 
     /// Becomes a new replica, keeping all unsent work.
@@ -162,6 +167,9 @@ impl Replica {
                 outbox::clear(tx)?;
                 identity::add_repaired(tx, "the outbox was damaged; the relay takes a snapshot instead")
             })?;
+        }
+        if let Some(last) = read.as_ref().ok().and_then(|changesets| changesets.last()) {
+            self.notice().sends(self.replica, last.header.seq.get());
         }
         read
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use tokio::sync::broadcast;
 
 use super::cascade::Cascade;
@@ -22,9 +22,10 @@ use crate::env::{ids, is_virtual, now};
 use crate::error::{Doing, Error, Result};
 use crate::file::draft;
 use crate::file::lock::{self, EngineLock};
+use crate::file::notice::Sent;
 use crate::file::stale_log;
 use crate::schema::settling::Settling;
-use crate::store::{self, identity};
+use crate::store::{self, identity, progress};
 
 /// Whether a file is one that an engine can work on; before the lock leaves its file beside something that is no database.
 pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
@@ -44,8 +45,13 @@ pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
 }
 
 /// Opens a file, making the side tables if they are not there. A copy becomes a new replica; so does a file that is not as
-/// this engine left it, if it had it open before: `known`.
-pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> Result<(Connection, Memory)> {
+/// this engine left it, if it had it open before: `known`; and one that has not captured yet what it has `sent`.
+pub(super) fn open_file(
+    path: &Path,
+    config: &Config,
+    sent: &Sent,
+    known: Option<&Mark>,
+) -> Result<(Connection, Memory)> {
     let mut connection = store::open(path, config.busy_timeout)?;
     if config.refuse_lost && !store::health::any(&connection)? {
         lock::check_never_synced(path)?;
@@ -58,7 +64,7 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     let recorded = identity::inode(&tx)?;
     let is_copy = inode.is_some() && recorded.is_some() && recorded != inode;
     let is_another = known.is_some_and(|known| !matches!(Mark::read(&tx), Ok(Some(mark)) if mark == *known));
-    if is_copy || is_another {
+    if is_copy || is_another || has_sent_more(&tx, sent)? {
         tracing::info!(path = %path.display(), "the file was copied or restored: it becomes a new replica");
         take_new_name(&tx)?;
     }
@@ -75,6 +81,13 @@ pub(super) fn open_file(path: &Path, config: &Config, known: Option<&Mark>) -> R
     let memory =
         Memory { mark, writer: ids::writer(), data_version: 0, side_tables_at: Some(side_tables_at) };
     Ok((connection, memory))
+}
+
+/// Whether more changesets of a file were sent than it has: it was put back to an earlier state. That a relay would tell, unless it
+/// has lost its data.
+fn has_sent_more(tx: &Transaction<'_>, sent: &Sent) -> Result<bool> {
+    let own = identity::replica(tx)?;
+    Ok(progress::of(tx, own)? < sent.by(own))
 }
 
 impl Replica {
@@ -96,7 +109,7 @@ impl Replica {
         }
         check_file(path, &config)?;
         let lock = EngineLock::take(path)?;
-        let (connection, memory) = open_file(path, &config, None)?;
+        let (connection, memory) = open_file(path, &config, &lock.notice().sent(), None)?;
         let feed = broadcast::Sender::new(config.feed_capacity.max(1));
         Ok(Self {
             path: path.to_owned(),

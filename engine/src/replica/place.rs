@@ -306,7 +306,8 @@ impl Replica {
             return Err(lock::tracking_lost(&path));
         }
         self.lock.renew()?;
-        let (connection, memory) = open_file(&path, &self.config, Some(&self.memory.mark))?;
+        let (connection, memory) =
+            open_file(&path, &self.config, &self.notice().sent(), Some(&self.memory.mark))?;
         let readers = self.place.readers.clone();
         self.replica = memory.mark.replica;
         (self.connection, self.memory) = (connection, memory);

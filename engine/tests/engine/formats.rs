@@ -264,6 +264,27 @@ fn a_table_that_is_tracked_with_other_options_is_not_tracked_otherwise() {
     assert!(matches!(tracked, Err(Error::Contradiction { .. })), "the space still says so");
 }
 
+/// Whoever had untracked such a table could not track it again with the others, nor with `--deletes-win` those.
+#[test]
+fn a_table_in_which_deletes_win_stays_so_when_it_is_tracked_again_without_a_word() {
+    let file = File::new("CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE u (k TEXT PRIMARY KEY, v)");
+    let track = |which, options| driftless::track(file.path(), which, options).expect("tracked");
+    track(Selection::Named(&["t"]), TableOptions::default().deletes_win());
+    track(Selection::Named(&["u"]), TableOptions::default());
+    let (plain, deletes_win) = (TableOptions::default(), TableOptions::default().deletes_win());
+    for (which, options) in [
+        (Selection::Named(&["t"][..]), plain.clone()),
+        (Selection::All, plain),
+        (Selection::All, deletes_win),
+    ] {
+        track(which, options.clone());
+        driftless::untrack(file.path(), &["t", "u"]).expect("untracked");
+        track(Selection::Named(&["t", "u"]), TableOptions::default());
+        let options = ["t", "u"].map(|table| file.table_status(table).deletes_win);
+        assert_eq!(options, [true, false], "{which:?}, {options:?}");
+    }
+}
+
 #[test]
 fn a_missing_file_and_a_file_of_another_kind_are_named_and_left_alone() {
     let file = File::new(T);

@@ -70,7 +70,7 @@ pub(super) struct Witnesses {
     before: Option<Shown>,
     pub(super) tokens: BTreeSet<String>,
     /// Tokens that were written without triggers: nobody can tell which of them were one transaction.
-    loose: BTreeSet<String>,
+    pub(super) loose: BTreeSet<String>,
     pub(super) typed: BTreeSet<char>,
     pub(super) deleted: BTreeSet<char>,
     pub(super) sums: BTreeMap<String, i64>,

@@ -25,7 +25,6 @@ pub(super) struct Dice {
     /// The kinds of steps and how often each comes up.
     weights: Vec<(u32, Kind)>,
     most_nodes: usize,
-    same_inode: bool,
     /// Whether there is a form, and apps mostly write into it.
     form: bool,
     number: u32,
@@ -146,7 +145,6 @@ impl Dice {
                 quiet = QUIET;
             }
         }
-        let same_inode = !relay_forgets && relays == 1;
         let most_nodes = nodes.len() + 3;
         // Most runs are short: what goes wrong mostly goes wrong soon, and short ones are easier to understand.
         let left = match rng.u8(..20) {
@@ -157,7 +155,7 @@ impl Dice {
         let left = if form { left + 30 } else { left };
         let scenario =
             Scenario { seed, schema: made.sql, tables: made.tables, nodes, quiet, relays, steps: Vec::new() };
-        (scenario, Self { rng, left, weights, most_nodes, same_inode, form, number: 0, then: None })
+        (scenario, Self { rng, left, weights, most_nodes, form, number: 0, then: None })
     }
 
     /// The next step, unless it was the last.
@@ -300,7 +298,7 @@ impl Dice {
             Kind::Join if world.nodes.len() < self.most_nodes => Step::Join { relay },
             Kind::Copy | Kind::Join => Step::Turn { node },
             Kind::Save => Step::Save { node },
-            Kind::Restore => Step::Restore { node, same_inode: self.same_inode && rng.bool() },
+            Kind::Restore => Step::Restore { node, same_inode: rng.bool() },
             Kind::RelayKill => Step::RelayKill { relay },
             Kind::RelaySave => Step::RelaySave { relay },
             Kind::RelayRestore => Step::RelayRestore { relay },

@@ -11,11 +11,11 @@ use serde_json::json;
 use crate::output;
 
 #[derive(Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["tables", "all"])))]
 pub(crate) struct TrackArgs {
     /// The SQLite database
     pub(crate) file: PathBuf,
     /// The tables to track; or --all
-    #[arg(required_unless_present_any = ["all", "off"], conflicts_with = "all")]
     tables: Vec<String>,
     /// Track every table that can be, and from now on every one that is made later. Those that cannot be are named with
     /// the reason (exit code 9). Left out are what migration tools, sessions and caches keep, and what was untracked by
@@ -83,11 +83,11 @@ fn kind(name: &str) -> Result<ColumnKind, String> {
 }
 
 #[derive(Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["tables", "all"])))]
 pub(crate) struct UntrackArgs {
     /// The SQLite database
     pub(crate) file: PathBuf,
     /// The tables to cease tracking; or --all. `track --all` leaves them out until they are tracked by their names
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
     tables: Vec<String>,
     /// Cease to track every table, those that are made later too
     #[arg(long)]

@@ -133,7 +133,7 @@ pub(crate) fn track_as(
     track_known(tx, &known, &[table], options, false, now).map(|_| ())
 }
 
-/// `keep`: tables that are tracked keep their options, whatever is said of the others.
+/// `keep`: tables that are tracked, or were, keep their options, whatever is said of the others.
 fn track_known(
     tx: &Transaction<'_>,
     known: &Known,
@@ -153,9 +153,11 @@ fn track_known(
     let (mut tracked, mut begun) = (Vec::new(), Vec::new());
     for (name, kinds) in names.iter().zip(stated) {
         let tracked_as = if keep { known.entry(tx, &fold(name))? } else { None }
-            .filter(|entry| entry.state == State::Tracked)
+            .filter(|entry| entry.state != State::Unknown)
             .map(|entry| entry.options);
-        let options = TableOptions { kinds, ..tracked_as.unwrap_or_else(|| options.clone()) };
+        let tracked_as = tracked_as.unwrap_or_else(|| options.clone());
+        let allow_integer_key = tracked_as.allow_integer_key || options.allow_integer_key;
+        let options = TableOptions { kinds, allow_integer_key, ..tracked_as };
         let (spelled, new) = track_one(tx, known, name, &options, now)?;
         tracked.push(spelled);
         begun.extend(new);
@@ -209,7 +211,7 @@ fn track_one(
     let renames = renames_of(&table, known.as_ref(), defined.as_ref());
     table.rename(&renames);
     let stated = stated_kinds(&table, &options).map_err(refuse)?;
-    let kinds = agreed_kinds(&table, known.as_ref(), defined, &options, &stated)?;
+    let agreed = agreed_options(&table, known.as_ref(), defined, &options, &stated)?;
     let mut entry = match known {
         Some(entry) if entry.state == State::Tracked => return Ok((table.spelled, None)),
         Some(entry) => entry,
@@ -218,8 +220,8 @@ fn track_one(
             tables::find(tx, &travels)?.ok_or(Error::NotTracked(name.to_owned()))?
         }
     };
-    let text = kinds::to_text(&kinds);
-    entry.options = TableOptions { kinds, ..options };
+    let text = kinds::to_text(&agreed.kinds);
+    entry.options = TableOptions { allow_integer_key: options.allow_integer_key, ..agreed };
     entry.renames = renames;
     let id = entry.id;
     lifecycle::begin(tx, entry, &table, (!stated.is_empty()).then_some(text), now)?;
@@ -255,26 +257,26 @@ fn renames_of(table: &Table, known: Option<&Entry>, defined: Option<&Definition>
     column_names::rename_apart(table, &retired, known, renames)
 }
 
-/// The kinds of a table's columns: those that it has, or that the space says. Where neither says any, those that are stated
-/// now. Fails if what is asked for contradicts them.
-fn agreed_kinds(
+/// How a table is tracked: as it is already, or as the space says. Where neither says anything, as is stated now. Fails if what is
+/// stated contradicts that; that deletes do not win is said by saying nothing, and contradicts nothing.
+fn agreed_options(
     table: &Table,
     known: Option<&Entry>,
     defined: Option<Definition>,
     asked: &TableOptions,
     stated: &Kinds,
-) -> Result<Kinds> {
+) -> Result<TableOptions> {
     let agreed = match known {
         Some(entry) if entry.state == State::Tracked => Some(entry.options.clone()),
         _ => defined.map(|definition| TableOptions { kinds: definition.kinds(), ..definition.options }),
     };
     if let Some(agreed) = agreed {
         agree(table, &agreed, asked, stated)?;
-        return Ok(agreed.kinds);
+        return Ok(agreed);
     }
     let mut kinds = Kinds::new();
     stated.iter().for_each(|(column, kind)| kinds::set(&mut kinds, column.clone(), *kind));
-    Ok(kinds)
+    Ok(TableOptions { kinds, ..asked.clone() })
 }
 
 /// What is known of a table by what it is called: its entry, the name by which it travels, and the options to track it with.
@@ -341,13 +343,12 @@ fn agree(table: &Table, agreed: &TableOptions, asked: &TableOptions, kinds: &Kin
     let contradiction = |existing: String, asked: String, way_out| {
         Err(Error::Contradiction { table: table.spelled.clone(), existing, asked, way_out })
     };
-    if agreed.deletes_win != asked.deletes_win {
-        let describe = |options: &TableOptions| {
-            let text =
-                if options.deletes_win { "deletes winning over edits" } else { "edits winning over deletes" };
-            text.to_owned()
-        };
-        return contradiction(describe(agreed), describe(asked), "every replica must treat a table alike");
+    if asked.deletes_win && !agreed.deletes_win {
+        return contradiction(
+            "edits winning over deletes".to_owned(),
+            "deletes winning over edits".to_owned(),
+            "every replica must treat a table alike; leave out --deletes-win (`deletes_win`) for it",
+        );
     }
     for (column, kind) in kinds {
         let existing = kinds::of(&agreed.kinds, column);
