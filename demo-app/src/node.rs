@@ -33,7 +33,7 @@ pub(crate) struct Node {
     notes: Mutex<Connection>,
     engine: Engine,
     /// `None` while the person is offline.
-    sync: Mutex<Option<driftless::Sync>>,
+    sync: Mutex<Option<driftless::SyncHandle>>,
     /// Which note is open here, and how many pages listen: when the last one goes, nobody has it open.
     open: Mutex<(Option<String>, usize)>,
 }
@@ -152,7 +152,7 @@ impl Node {
     }
 
     pub(crate) fn status(&self) -> Result<Status> {
-        let state = lock(&self.sync).as_ref().map(driftless::Sync::state);
+        let state = lock(&self.sync).as_ref().map(driftless::SyncHandle::state);
         let (state, why) = match state {
             None | Some(SyncState::Stopped) => ("off", None),
             Some(SyncState::Connecting) => ("connecting", None),

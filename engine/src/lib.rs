@@ -51,7 +51,7 @@ mod store;
 mod sync;
 mod turn;
 
-pub use api::cloning::{Cloned, NOT_ASKED_FOR, clone, clone_asking, space_objects};
+pub use api::cloning::{Cloned, NOT_ASKED_FOR, clone_space, clone_space_with, space_objects};
 pub use api::conflicts::{Conflict, Written, conflicts};
 pub use api::engine::Engine;
 pub use api::parked::{Parked, parked};
@@ -72,5 +72,5 @@ pub use file::state::{Health, SyncState};
 pub use integrity::{Check, Difference, Verification, VerifyOptions, verify, verify_telling};
 pub use replica::status::{Contact, Rebuilt, Status, TableStatus, Unsent, Untracked, Waits, status};
 pub use space_objects::{LeftOut, ObjectKind, RenamedIndex, SpaceObject};
-pub use sync::Sync;
+pub use sync::SyncHandle;
 pub use turn::changes::{ChangeFeed, ChangedRow, Changes, FeedEvent, Origin};

@@ -23,7 +23,7 @@ fn an_app_embeds_it_in_ten_lines() -> Result<(), Box<dyn std::error::Error>> {
     sync.sync_now(PATIENCE)?;
 
     let copy = folder.path().join("copy.db");
-    let tables = driftless::clone(&copy, SyncConfig::new(&url), Config::default(), PATIENCE)?.tables;
+    let tables = driftless::clone_space(&copy, SyncConfig::new(&url), Config::default(), PATIENCE)?.tables;
     assert_eq!(tables, ["notes"]);
     assert_same_tables(&[&path, &copy]);
     sync.stop();

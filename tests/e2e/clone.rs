@@ -44,7 +44,7 @@ impl Desk {
     }
 
     fn try_clone(&self, name: &str, wanted: impl FnMut(&SpaceObject) -> bool) -> Result<Cloned, Error> {
-        driftless::clone_asking(
+        driftless::clone_space_with(
             self.path(name),
             SyncConfig::new(self.url()),
             Config::default(),

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use driftless::{Config, Conflict, Engine, Error, Status, Sync, SyncConfig, TableOptions, VerifyOptions};
+use driftless::{
+    Config, Conflict, Engine, Error, Status, SyncConfig, SyncHandle, TableOptions, VerifyOptions,
+};
 
 use crate::database::{assert_same_tables, create_database, sql, tables};
 use crate::{PATIENCE, eventually};
@@ -13,7 +15,7 @@ pub struct Node {
     path: PathBuf,
     config: Config,
     engine: Option<Engine>,
-    sync: Option<Sync>,
+    sync: Option<SyncHandle>,
 }
 
 impl Node {
@@ -54,7 +56,7 @@ impl Node {
     }
 
     /// The sync. Panics if there is none.
-    pub fn sync(&self) -> &Sync {
+    pub fn sync(&self) -> &SyncHandle {
         self.sync.as_ref().expect("the node syncs")
     }
 

@@ -94,7 +94,8 @@ impl Nodes {
 
     /// Makes a new file of what the space holds.
     pub fn clone_into(&self, path: &Path) -> Cloned {
-        driftless::clone(path, SyncConfig::new(self.url()), Config::default(), PATIENCE).expect("cloned")
+        driftless::clone_space(path, SyncConfig::new(self.url()), Config::default(), PATIENCE)
+            .expect("cloned")
     }
 
     /// All are cut off from the relay. The engines go on capturing.

@@ -32,13 +32,18 @@ pub const NOT_ASKED_FOR: &str = "nobody asked for it";
 /// Makes `path` from the space at `sync.url`: the tables that the space defines, their indexes, and all rows; and sets
 /// `user_version` and `application_id` as the space has them. The file appears when it is complete; a clone that fails leaves
 /// nothing. What cannot be made is left out and listed. Views, triggers and virtual tables are left out: see
-/// [`clone_asking`].
+/// [`clone_space_with`].
 ///
 /// Fails with [`Error::FileExists`], [`Error::LogLeft`], [`Error::NoSuchFolder`], [`Error::ReadOnly`] if the folder cannot be
 /// written, [`Error::BadUrl`], [`Error::Offline`], [`Error::Refused`] if there is no such space, [`Error::TimedOut`], and with
 /// [`Error::NothingCloned`] if the space defines tables of which none can be made.
-pub fn clone(path: impl AsRef<Path>, sync: SyncConfig, config: Config, timeout: Duration) -> Result<Cloned> {
-    clone_asking(path, sync, config, timeout, |_| false)
+pub fn clone_space(
+    path: impl AsRef<Path>,
+    sync: SyncConfig,
+    config: Config,
+    timeout: Duration,
+) -> Result<Cloned> {
+    clone_space_with(path, sync, config, timeout, |_| false)
 }
 
 /// The same, with those views, triggers and virtual tables that `wanted` says yes to. It is asked before any of them is made,
@@ -46,8 +51,8 @@ pub fn clone(path: impl AsRef<Path>, sync: SyncConfig, config: Config, timeout: 
 /// is done to this file with each write from then on. Each statement can make just the object it names. Full-text tables
 /// are filled where another table has their contents.
 ///
-/// Fails as [`clone`] does.
-pub fn clone_asking(
+/// Fails as [`clone_space`] does.
+pub fn clone_space_with(
     path: impl AsRef<Path>,
     sync: SyncConfig,
     config: Config,

@@ -13,7 +13,7 @@ use crate::file::state::Health;
 use crate::replica::status::Status;
 use crate::replica::{LONGEST_WAIT, Replica, SHORTEST_WAIT};
 use crate::sync::worker::Worker;
-use crate::sync::{self, Sync};
+use crate::sync::{self, SyncHandle};
 use crate::turn::changes::ChangeFeed;
 
 /// A database file with its engine running: a thread captures what anybody writes to the tracked tables. Writing goes
@@ -103,13 +103,13 @@ impl Engine {
     /// Starts syncing with the space at `config.url`, making the space if it does not exist. The file belongs to the
     /// space from then on and refuses another. Where the file was synced before, a space is made only under the same name, on
     /// whatever relay, or with [`SyncConfig::new_space`]. Fails with [`Error::BadUrl`]; everything else, of this
-    /// [`Error::OtherSpace`], is reported by [`Sync::state`] and [`Sync::sync_now`].
-    pub fn sync(&self, config: SyncConfig) -> Result<Sync> {
-        Sync::start(self.worker.clone(), config, true)
+    /// [`Error::OtherSpace`], is reported by [`SyncHandle::state`] and [`SyncHandle::sync_now`].
+    pub fn sync(&self, config: SyncConfig) -> Result<SyncHandle> {
+        SyncHandle::start(self.worker.clone(), config, true)
     }
 
-    pub(crate) fn sync_existing(&self, config: SyncConfig) -> Result<Sync> {
-        Sync::start(self.worker.clone(), config, false)
+    pub(crate) fn sync_existing(&self, config: SyncConfig) -> Result<SyncHandle> {
+        SyncHandle::start(self.worker.clone(), config, false)
     }
 
     pub(crate) fn worker(&self) -> &Worker {

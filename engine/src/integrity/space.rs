@@ -26,7 +26,7 @@ use crate::file::draft::Draft;
 use crate::replica::snapshot;
 use crate::store::tables::{self, DEFINITIONS, Entry};
 use crate::store::{self, documents, identity, progress, quarantine, texts, writers};
-use crate::sync::Sync;
+use crate::sync::SyncHandle;
 
 /// How often to look for equal vectors while others write.
 const TRIES: usize = 8;
@@ -131,7 +131,7 @@ fn without_space(path: &Path) -> Result<Option<Check>> {
 /// The space, downloaded into a replica beside the file.
 struct Download {
     // In this order: the sync ends before the engine, and the engine before its file goes.
-    syncing: Sync,
+    syncing: SyncHandle,
     _engine: Engine,
     draft: Draft,
 }

@@ -45,7 +45,7 @@ type Refusal = Arc<Mutex<Option<Error>>>;
 /// A running sync. It goes on in the background, connecting again whenever the connection breaks, until it is stopped
 /// or dropped.
 #[derive(Debug)]
-pub struct Sync {
+pub struct SyncHandle {
     control: mpsc::Sender<Control>,
     state: watch_channel::Receiver<SyncState>,
     own: watch_channel::Sender<Presence>,
@@ -56,7 +56,7 @@ pub struct Sync {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Sync {
+impl SyncHandle {
     /// Starts syncing. `create`: whether a space that does not exist is to be made.
     pub(crate) fn start(worker: Worker, config: SyncConfig, create: bool) -> Result<Self> {
         let address = Address::parse(&config.url)?;
@@ -126,7 +126,7 @@ impl Sync {
         runtime.block_on(self.sync_now_async(timeout))
     }
 
-    /// Like [`Sync::sync_now`], for async callers, on any runtime with tokio's timer. Cancelling it stops only the
+    /// Like [`SyncHandle::sync_now`], for async callers, on any runtime with tokio's timer. Cancelling it stops only the
     /// waiting.
     pub async fn sync_now_async(&self, timeout: Duration) -> Result<()> {
         let (waiter, answer) = oneshot::channel();
@@ -149,7 +149,7 @@ impl Sync {
     /// Lets the others of the space know something of this replica, in place of what it let them know before: who has
     /// which note open, where the cursor is. At most 1024 bytes, whose meaning is the app's; empty for nothing.
     ///
-    /// It is never stored, and lasts as long as the connection: others see it in [`Sync::presence`] until this sync is
+    /// It is never stored, and lasts as long as the connection: others see it in [`SyncHandle::presence`] until this sync is
     /// stopped or cannot be reached any more. It is said again whenever the connection is made anew, under the new name if
     /// the file has taken another. Never blocks, and may be called as often as you like: a relay passes on ten in a row and
     /// then five a second of each replica, and of what comes faster the latest, so that the last always arrives. Of more
@@ -181,7 +181,7 @@ impl Sync {
         self.own.send(presence).map_err(|_| self.ended())
     }
 
-    /// What the others who are connected to the space let know of themselves now with [`Sync::set_presence`], and as it
+    /// What the others who are connected to the space let know of themselves now with [`SyncHandle::set_presence`], and as it
     /// changes. Never this replica, and nobody who says nothing. Empty while there is no connection; what is left of one
     /// that broke is up to the relay to notice, after 45 seconds at the latest. Values are at most 1024 bytes, as the others
     /// sent them: do not trust them.
@@ -218,7 +218,7 @@ impl Sync {
     }
 }
 
-impl Drop for Sync {
+impl Drop for SyncHandle {
     fn drop(&mut self) {
         self.end();
     }

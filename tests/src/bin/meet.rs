@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use driftless::{Config, Conflict, Engine, ReplicaId, Sync, SyncConfig, TableOptions, Written};
+use driftless::{Config, Conflict, Engine, ReplicaId, SyncConfig, SyncHandle, TableOptions, Written};
 use driftless_tests::{TestRelay, tables};
 use rusqlite::Connection;
 
@@ -67,7 +67,7 @@ fn run() -> anyhow::Result<()> {
     anna.start()?;
     anna.engine()?.track(&["tasks"], TableOptions::default())?;
     anna.online()?.sync_now(PATIENCE)?;
-    driftless::clone(&ben.path, SyncConfig::new(&url), Config::default(), PATIENCE)?;
+    driftless::clone_space(&ben.path, SyncConfig::new(&url), Config::default(), PATIENCE)?;
     ben.start()?;
     ensure!(differ(&anna, &ben).is_none(), "the clone is not equal to its original");
     println!("{}\n", paint.bold("Two SQLite files, one relay. Ben's file is a clone of Anna's."));
@@ -119,7 +119,7 @@ fn run() -> anyhow::Result<()> {
 }
 
 /// Syncs both until both have everything: what one sends last the other must still hear.
-fn meet(anna: &Person, ben: &Person, syncs: &[Sync]) -> anyhow::Result<()> {
+fn meet(anna: &Person, ben: &Person, syncs: &[SyncHandle]) -> anyhow::Result<()> {
     for _ in 0..3 {
         for sync in syncs {
             sync.sync_now(PATIENCE)?;
@@ -193,7 +193,7 @@ impl Person {
         self.engine.as_ref().context("the engine is closed")
     }
 
-    fn online(&self) -> anyhow::Result<Sync> {
+    fn online(&self) -> anyhow::Result<SyncHandle> {
         Ok(self.engine()?.sync(SyncConfig::new(&self.url))?)
     }
 

@@ -86,7 +86,7 @@ pub(crate) fn run(args: &CloneArgs) -> anyhow::Result<ExitCode> {
     }
     let Some(file) = &args.file else { anyhow::bail!("name the file to make: driftless clone URL FILE") };
     let is_wanted = |object: &SpaceObject| is_wanted(args, object);
-    let cloned = driftless::clone_asking(file, sync, Config::default(), timeout, is_wanted);
+    let cloned = driftless::clone_space_with(file, sync, Config::default(), timeout, is_wanted);
     drop(progress);
     if let Err(Error::NothingCloned(left_out)) = &cloned {
         tell_left_out(left_out);

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use driftless::{Config, Engine, Error, FeedEvent, Health, Origin, Status, Sync, SyncConfig, SyncState};
+use driftless::{
+    Config, Engine, Error, FeedEvent, Health, Origin, Status, SyncConfig, SyncHandle, SyncState,
+};
 use serde_json::json;
 
 use crate::output;
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<()> {
     if args.once { once(args, engine, sync) } else { until_interrupted(args, engine, sync) }
 }
 
-fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
+fn once(args: &SyncArgs, engine: Engine, sync: SyncHandle) -> anyhow::Result<()> {
     let begun = Instant::now();
     let what = format!("syncing {} with {}", args.file.display(), args.url);
     let progress = output::Progress::begin(what.clone());
@@ -65,7 +67,12 @@ fn once(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
 }
 
 /// Waits until both sides agree. `tell` is told now and then how many rows are here, and how many changesets are to be sent.
-fn agree(args: &SyncArgs, engine: &Engine, sync: &Sync, tell: impl Fn(String, String)) -> anyhow::Result<()> {
+fn agree(
+    args: &SyncArgs,
+    engine: &Engine,
+    sync: &SyncHandle,
+    tell: impl Fn(String, String),
+) -> anyhow::Result<()> {
     let (health, mut busy) = (engine.health(), Busy::default());
     let synced = std::thread::scope(|scope| {
         let syncing = scope.spawn(|| sync.sync_now(Duration::from_secs(args.timeout)));
@@ -136,7 +143,7 @@ fn parked(status: &Status) -> u64 {
     status.tables.iter().map(|table| table.parked).sum()
 }
 
-fn until_interrupted(args: &SyncArgs, engine: Engine, sync: Sync) -> anyhow::Result<()> {
+fn until_interrupted(args: &SyncArgs, engine: Engine, sync: SyncHandle) -> anyhow::Result<()> {
     let mut feed = engine.changes()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = engine.status()?;
