@@ -35,6 +35,19 @@ fn restore(backup: &Path, path: &Path) {
         .expect("the file can be written");
 }
 
+/// Two files that agree, online, the first of them closed; and a copy of that one.
+fn backed_up(folder: &Path, url: &str) -> (Node, Node, PathBuf) {
+    let mut node = Node::create(folder.join("app.db"), NOTES);
+    let mut other = Node::create(folder.join("other.db"), NOTES);
+    node.go_online(url);
+    other.go_online(url);
+    agree(&[&node, &other]);
+    node.close();
+    let backup = folder.join("backup.db");
+    copy(node.path(), &backup, false);
+    (node, other, backup)
+}
+
 fn checkpoint(path: &Path) {
     connect(path).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("a checkpoint");
 }
@@ -157,14 +170,7 @@ fn a_file_restored_in_place_from_an_older_copy_gets_back_what_it_had_sent_and_ke
     let folder = tempfile::tempdir().expect("a folder");
     let relay = TestRelay::in_memory();
     let url = relay.url("notes");
-    let mut node = Node::create(folder.path().join("app.db"), NOTES);
-    let mut other = Node::create(folder.path().join("other.db"), NOTES);
-    node.go_online(&url);
-    other.go_online(&url);
-    agree(&[&node, &other]);
-    node.close();
-    let backup = folder.path().join("backup.db");
-    copy(node.path(), &backup, false);
+    let (mut node, other, backup) = backed_up(folder.path(), &url);
     let first = node.status().replica;
     node.reopen();
     node.go_online(&url);
@@ -199,14 +205,7 @@ fn a_file_restored_in_place_is_noticed_though_the_relay_has_lost_its_data() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut relay = TestRelay::in_memory();
         let url = relay.url("notes");
-        let mut node = Node::create(folder.path().join("app.db"), NOTES);
-        let mut other = Node::create(folder.path().join("other.db"), NOTES);
-        node.go_online(&url);
-        other.go_online(&url);
-        agree(&[&node, &other]);
-        node.close();
-        let backup = folder.path().join("backup.db");
-        copy(node.path(), &backup, false);
+        let (mut node, mut other, backup) = backed_up(folder.path(), &url);
         node.reopen();
         // Twice: the second time the file goes back to what it was called before the first.
         for id in ["1", "2"] {

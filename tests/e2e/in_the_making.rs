@@ -493,7 +493,8 @@ fn a_rename_that_is_told_while_a_table_is_in_the_making_undoes_nothing_that_it_h
     }
 }
 
-/// What the app added was counted against all that others had counted in the new column, or not at all if the sums were the same.
+/// The app's additions were compared with all that others had counted in the new column, so that some were lost, and all of them
+/// if the sums were the same.
 #[test]
 fn what_is_added_to_a_renamed_counter_while_its_table_is_in_the_making_counts_once_beside_what_others_added()
 {

@@ -200,7 +200,7 @@ fn no_column_can_be_told_to_be_one_that_the_space_has_given_up() {
     assert_eq!(replicas.query(0, "SELECT head FROM notes ORDER BY id"), ["'one'", "NULL"]);
 }
 
-/// What the column showed under its old name counted as written when the table was tracked again, and showed instead of later writes.
+/// The value under the old name counted as written when the table was tracked again, and showed instead of later writes.
 #[test]
 fn a_column_that_is_renamed_while_its_table_is_not_tracked_shows_the_later_writes_once_that_is_told() {
     let schema =

@@ -64,17 +64,17 @@ pub(crate) struct LastSync {
     pub(crate) heard: i64,
 }
 
-/// Up to which numbers changesets of a database of this path have left this machine, by the replicas that it was, the last one last.
-/// It stays when the engine ends.
+/// The last number that each replica, which the database of this path has been, has sent; the replica that it was last stands last. It
+/// stays when the engine ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Sent(Vec<(String, u64)>);
 
 impl Sent {
-    /// So many replicas are remembered.
+    /// How many replicas are remembered.
     const MOST: usize = 32;
 
-    /// How far this replica had sent; 0 if that is not known.
+    /// The last number that this replica has sent; 0 if that is not known.
     pub(crate) fn by(&self, replica: ReplicaId) -> u64 {
         let replica = replica.to_string();
         self.0.iter().find(|(known, _)| *known == replica).map_or(0, |(_, seq)| *seq)
@@ -202,7 +202,7 @@ impl Notice {
         }
     }
 
-    /// How far changesets of a database of this path have been sent.
+    /// The last numbers that databases of this path have sent.
     pub(crate) fn sent(&self) -> Sent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).sent.clone()
     }
@@ -275,13 +275,18 @@ fn part<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn open(path: &Path) -> File {
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
+        file.expect("a file")
+    }
 
     #[test]
     fn a_notice_is_read_back_and_garbage_is_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-        let notice = Notice::begin(file.expect("a file"));
+        let notice = Notice::begin(open(&path));
         notice.connection("ws://relay/a", &SyncState::Online);
         notice.health(&Health::Ailing("the disk is full".into()));
         let said = || RunningEngine::parse(&read(&mut File::open(&path).expect("a file"))).expect("a notice");
@@ -301,10 +306,7 @@ mod tests {
     fn the_relay_that_was_heard_last_is_said_after_the_engine_has_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
-        let open = || {
-            let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-            file.expect("a file")
-        };
+        let open = || open(&path);
         let said = || last_sync(&read(&mut open()));
         let notice = Notice::begin(open());
         assert_eq!(said(), None);
@@ -329,10 +331,7 @@ mod tests {
     fn how_far_a_database_has_sent_is_known_to_the_next_engine_also_of_what_it_was_before() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
-        let open = || {
-            let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-            file.expect("a file")
-        };
+        let open = || open(&path);
         std::fs::write(&path, [0xff; 3000]).expect("written");
         let (first, second) = (ReplicaId::random(), ReplicaId::random());
         let notice = Notice::begin(open());

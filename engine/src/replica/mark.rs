@@ -70,26 +70,26 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Compares the file with what is `known` of it, in a transaction that has just begun. `repair`: whether to look at the
-    /// side tables first, and at the schema too.
+    /// Compares the file with what is `known` of it, in a transaction that has just begun. `side_tables`: whether to
+    /// look for lost side tables first, and then whether at the schema too.
     pub(super) fn look(
         tx: &Transaction<'_>,
         path: &Path,
         known: &Mark,
-        repair: Option<bool>,
+        side_tables: Option<bool>,
     ) -> Result<Self> {
         let (writes, schema_version) = (tx.total_changes(), schema_version(tx)?);
         let found = |replica, changed| Self { replica, changed, writes, schema_version };
-        if repair == Some(true) && !health::any(tx)? {
-            // Repairing would make them anew, empty: the file would go on with nothing tracked, and nobody would know.
+        if side_tables == Some(true) && !health::any(tx)? {
+            // A repair would make them anew, empty: the file would go on with nothing tracked, and nobody would know.
             return Err(lock::tracking_lost(path));
         }
         let named = identity::replica_if_known(tx)?;
-        let mut repaired = match repair {
+        let mut repaired = match side_tables {
             Some(whole) => repair::restore_lost(tx, path, whole)?,
             None => false,
         };
-        // What cannot be read is dropped or damaged: repairing tells, and fails if that is not it.
+        // A mark that cannot be read is lost or damaged: a repair finds out which, and fails if it is neither.
         let mut mark = Mark::read(tx).unwrap_or(None);
         if mark.is_none() {
             if !health::any(tx)? {

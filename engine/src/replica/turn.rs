@@ -102,8 +102,8 @@ impl Start {
         let moved = tables_at != Some(schema_version);
         // At the opening they were looked at already.
         let whole = moved && memory.side_tables_at.take() != Some(schema_version);
-        let repair = (moved || others_wrote).then_some(whole);
-        let found = Found::look(tx, path, &memory.mark, repair)?;
+        let side_tables = (moved || others_wrote).then_some(whole);
+        let found = Found::look(tx, path, &memory.mark, side_tables)?;
         // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
         // contents, and Yrs would never bring them together.
         let writer = if found.changed { ids::writer() } else { memory.writer };

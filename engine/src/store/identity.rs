@@ -155,7 +155,7 @@ pub(crate) fn start_over(tx: &Transaction<'_>, path: &Path, format: i64, replica
     }
 }
 
-/// What was repaired in the side tables, in words.
+/// The repairs of the side tables that nobody may have read of yet, in words.
 pub(crate) fn repaired(connection: &Connection) -> Result<Option<String>> {
     get(connection, "repaired")
 }

@@ -239,8 +239,8 @@ impl Always {
         Ok(())
     }
 
-    /// A table is about to be dropped, and to be there again only later: what was written into it and is not captured yet arrives
-    /// then, after the rest of its transaction.
+    /// A table is about to be dropped, to be made again in a later step. Rows that were written into it and are not captured yet arrive
+    /// only then, after the rest of their transactions.
     pub(super) fn drops(&mut self, app: &Connection, table: &str) -> Checked {
         if is_witness(table) {
             let sql = format!(

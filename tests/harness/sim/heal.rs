@@ -200,7 +200,7 @@ impl World {
         let (known, shown) = (&self.always.witnesses, Shown::read(app).map_err(unreadable)?);
         let strangers: Vec<_> = shown.left.difference(&known.tokens).collect();
         let lost: Vec<_> = known.tokens.difference(&shown.left).collect();
-        // What was found without triggers is an edit of its own, and lost with the file that it was in if that is put back.
+        // A row that was written without triggers is no part of its transaction, and is lost if its file is put back before it is found.
         let is_excused = |token: &&String| known.forgetful && known.loose.contains(*token);
         if shown.left.symmetric_difference(&shown.right).any(|token| !is_excused(&token)) {
             return broken(

@@ -46,7 +46,7 @@ impl Replica {
         }
     }
 
-    /// What was repaired in the side tables when the file was opened, or since.
+    /// The repairs of the side tables since the file was last found well, in words.
     pub(crate) fn repaired(&self) -> Result<Option<String>> {
         identity::repaired(&self.connection)
     }

@@ -1,29 +1,27 @@
-//! New counters in rows that do not show yet what others counted in them: what was added here is counted once, however often the row
-//! is written before it shows the rest.
+//! New counters in rows that do not show yet what others counted in them. An addition that is made here counts once, however often
+//! the row is written before it shows the rest.
+//!
+//! To that end the row's base (`store::bases`), with which the next write is compared, has the counter as the row shows it: two writers
+//! that stand for nobody add the difference there.
 
-use driftless_protocol::Value;
-use driftless_protocol::WriterId;
 use driftless_protocol::lane::LaneName;
+use driftless_protocol::{Value, WriterId};
 
-use super::Kind;
-use super::found::{Cause, asked_other};
 use crate::config::ColumnKind;
 use crate::document;
 use crate::document::row::diff::Current;
-use crate::document::row::resolve::{Column as Held, RowState};
-use crate::document::row::{Change, Lanes, RowDocument};
+use crate::document::row::resolve::Column as Held;
+use crate::document::row::{Change, Lanes, RowDocument, RowView};
 use crate::error::Result;
 use crate::schema::Tracked;
-use crate::store::dirty::Why;
 
-/// Who takes back, in the document that says what a table shows of a row, what others counted and the row does not show: no writer
-/// has such an id, and nothing that they write leaves this file. The second adds 1 to each such counter, which tells that what
-/// the first adds is right for it, be that nothing.
+/// The two writers of those differences. No real writer has such an id, and what they write never leaves this file. The first adds
+/// the difference, which may be nothing; the second adds 1, which tells that the counter has been brought to what the row shows.
 fn nobodies() -> (WriterId, WriterId) {
     (WriterId::from_bits(1), WriterId::from_bits(2))
 }
 
-/// Whether a document that says what a table shows of a row has this counter as it is there.
+/// Whether a base has been brought to what the row shows of this counter.
 pub(super) fn is_as_shown(shown: &Lanes<'_>, column: &str) -> bool {
     let marks = shown.get(&LaneName::main(nobodies().1));
     marks.is_some_and(|lane| lane.added(column) != 0)
@@ -41,19 +39,17 @@ pub(super) fn new_counters(tracked: &Tracked, columns: &[Current<'_>]) -> Vec<(S
     columns.iter().filter(is_new).filter_map(shows).collect()
 }
 
-/// A row's document with `counters` as they show in the table: what is written next is compared with that. `None` if it has none
-/// of them, or all are so already.
+/// A row's document, brought to what the row shows of `counters`. `None` if the document has none of them, or shows them so already.
 pub(super) fn as_shown(
     tracked: &Tracked,
     document: &[u8],
     counters: &[(String, i64)],
 ) -> Result<Option<Vec<u8>>> {
-    let state = tracked.view(document)?.state;
-    let shown = RowDocument::read(document, tracked.column_names())?.lanes;
+    let RowView { document: shown, state } = tracked.view(document)?;
     let (mut marks, mut differences) = (Vec::new(), Vec::new());
     for (column, shows) in counters {
         let Some(sum) = state.column(column).and_then(Held::sum) else { continue };
-        let is_marked = is_as_shown(&shown, column);
+        let is_marked = is_as_shown(&shown.lanes, column);
         let by = i128::from(*shows) - sum - i128::from(!is_marked);
         if !is_marked {
             marks.push(Change::Add { column: column.into(), by: 1 });
@@ -71,21 +67,6 @@ pub(super) fn as_shown(
         }
     }
     Ok(with)
-}
-
-/// What a new counter began with in a row that does not show yet what others counted in it: what it showed under its old name, or
-/// else its default. `None` where nobody added to it.
-pub(super) fn start<'s>(
-    tracked: &Tracked,
-    state: &'s RowState<'_>,
-    now: &Current<'s>,
-    cause: Cause<'_>,
-) -> Option<&'s Value<'s>> {
-    match asked_other(tracked, now.column) {
-        Some(other) if cause.kind == Kind::Written || cause.why == Why::Rebuilt => state.value(other),
-        None if cause.kind == Kind::Written => now.implied.filter(|default| **default != now.value),
-        _ => None,
-    }
 }
 
 /// Sets a counter to what others counted plus what was added here, where it began with `start`. Returns whether it did: no

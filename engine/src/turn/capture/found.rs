@@ -32,7 +32,7 @@ pub(super) fn says_all(tracked: &Tracked, state: &RowState<'_>, current: Option<
 pub(super) struct Cause<'a> {
     pub(super) kind: Kind,
     pub(super) why: Why,
-    /// What else is known if its new columns do not show yet what the document holds.
+    /// Set if its new columns do not show yet what the document holds.
     pub(super) unshown: Option<&'a Unshown>,
     /// The document that the row is compared with, unless there is none.
     pub(super) shown: Option<&'a Lanes<'a>>,
@@ -116,7 +116,7 @@ fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: C
         return if is_found { Fate::FoundBeside } else { Fate::Captured };
     };
     if is_unshown && !cause.shown.is_some_and(|shown| counters::is_as_shown(shown, now.column)) {
-        let start = counters::start(tracked, state, now, cause);
+        let start = counter_start(tracked, state, now, cause);
         if counters::count_on(now, held, start) {
             return if held.shows(&now.value) { Fate::Shown } else { Fate::Captured };
         }
@@ -131,7 +131,7 @@ fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: C
         Kind::Written if is_default => Fate::Shown,
         // But what others had written in the column had never shown here, as where all machines run one migration that fills it.
         Kind::Written if is_unshown && is_new_here && now.kind == ColumnKind::Register => {
-            // What the column showed under its old name nobody wrote under the new one.
+            // A value that the column showed under its old name was not written under the new one.
             let before = asked_other(tracked, now.column).and_then(|other| state.value(other));
             if before == Some(&now.value) { Fate::Shown } else { Fate::WrittenBeside }
         }
@@ -144,8 +144,23 @@ fn fate(tracked: &Tracked, state: &RowState<'_>, now: &mut Current<'_>, cause: C
 }
 
 /// The column that a new one may be under a new name.
-pub(super) fn asked_other<'t>(tracked: &'t Tracked, column: &str) -> Option<&'t str> {
+fn asked_other<'t>(tracked: &'t Tracked, column: &str) -> Option<&'t str> {
     tracked.asked.iter().find(|(asked, _)| asked == column).map(|(_, other)| &**other)
+}
+
+/// The value that a new counter began with, in a row that does not show yet what others counted in it: the one that it showed under
+/// its old name, or else its default. `None` where nobody added to it.
+fn counter_start<'s>(
+    tracked: &Tracked,
+    state: &'s RowState<'_>,
+    now: &Current<'s>,
+    cause: Cause<'_>,
+) -> Option<&'s Value<'s>> {
+    match asked_other(tracked, now.column) {
+        Some(other) if cause.kind == Kind::Written || cause.why == Why::Rebuilt => state.value(other),
+        None if cause.kind == Kind::Written => now.implied.filter(|default| **default != now.value),
+        _ => None,
+    }
 }
 
 /// Whether a document has a value under a name by which no column of the table travels.

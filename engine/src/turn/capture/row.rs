@@ -130,7 +130,7 @@ impl Origin {
     }
 }
 
-/// What is known of a row of which new columns do not show yet what the document holds. `None` if all do.
+/// Finds out whether new columns of a row do not show yet what the document holds. `None` if all do.
 fn unshown(
     tx: &Transaction<'_>,
     row: Row<'_>,
@@ -160,7 +160,7 @@ fn unshown(
 /// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
 /// number out again. A row that only stays in this file is in its table.
 fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
-    // What is found in a table that was rebuilt, or not tracked for a while, somebody wrote in it, too.
+    // A row that is found in a table which was rebuilt, or not tracked for a while, was written by the app, too.
     let by_the_app = row.kind == Kind::Written || matches!(row.mark.why, Why::Rebuilt | Why::Again);
     let stage = parked::waits(tx, row.tracked.id, row.key)?.map(|(stage, _)| stage);
     Ok(by_the_app && stage.is_some_and(|stage| stage != Stage::Local as i64))
@@ -307,7 +307,7 @@ pub(super) fn capture_row(
     for (column, text) in set_texts {
         writing.write_text(state.as_ref(), column, text)?;
     }
-    writing.keep_as_shown(unshown.map(|unshown| unshown.counters).unwrap_or_default())?;
+    writing.keep_as_shown(unshown.as_ref().map_or(&[], |unshown| &unshown.counters))?;
     writing.finish(has, is_there, in_conflict, touched)
 }
 

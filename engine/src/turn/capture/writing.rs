@@ -27,7 +27,7 @@ pub(super) struct Writing<'a> {
     shown: Option<RowDocument<'a>>,
     /// The row document as it is by now.
     document: Option<Vec<u8>>,
-    /// What the table shows, where that is not what the document holds, as it is by now.
+    /// The document as the table shows it by now, where that is another.
     base: Option<Vec<u8>>,
     updates: Vec<DocumentUpdate>,
 }
@@ -54,12 +54,16 @@ impl<'a> Writing<'a> {
     /// Writes what columns began with that may be others under new names: what follows is an edit of that. They began with what
     /// the table showed, whatever others have written since.
     pub(super) fn write_begun(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
-        let base = self.base.clone().filter(|base| !base.is_empty());
-        let Some(base) = base else { return self.write_beside(changes) };
-        if let Some(written) = self.found_beside(&base, changes)? {
+        let Some(base) = self.base.as_deref().filter(|base| !base.is_empty()) else {
+            return self.write_beside(changes);
+        };
+        if let Some(written) = self.found_beside(base, changes)? {
             let document = document::row::merge(self.document.as_deref(), &written.update)?;
             self.base = Some(written.document);
-            self.add(Written { document, update: written.update });
+            // Others may have found the same, and the document may have it from them.
+            if self.document.as_ref() != Some(&document) {
+                self.add(Written { document, update: written.update });
+            }
         }
         Ok(())
     }
@@ -119,8 +123,8 @@ impl<'a> Writing<'a> {
 
     /// Writes what was found, beside what the document holds.
     pub(super) fn write_beside(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
-        if let Some(before) = self.document.clone()
-            && let Some(written) = self.found_beside(&before, changes)?
+        if let Some(before) = self.document.as_deref()
+            && let Some(written) = self.found_beside(before, changes)?
         {
             self.add(written);
         }
@@ -175,13 +179,13 @@ impl<'a> Writing<'a> {
     }
 
     /// Keeps what the table shows of new counters, where the row was written before it showed what others counted.
-    pub(super) fn keep_as_shown(&mut self, counters: Vec<(String, i64)>) -> Result<()> {
+    pub(super) fn keep_as_shown(&mut self, counters: &[(String, i64)]) -> Result<()> {
         if counters.is_empty() || self.updates.is_empty() {
             return Ok(());
         }
         let shown = self.base.as_deref().filter(|base| !base.is_empty()).or(self.document.as_deref());
         if let Some(shown) = shown
-            && let Some(base) = super::counters::as_shown(self.row.tracked, shown, &counters)?
+            && let Some(base) = super::counters::as_shown(self.row.tracked, shown, counters)?
         {
             self.base = Some(base);
         }
@@ -203,6 +207,11 @@ impl<'a> Writing<'a> {
         touched: &mut TouchedRows,
     ) -> Result<Vec<DocumentUpdate>> {
         let (tx, tracked, key) = (self.tx, self.row.tracked, self.row.key);
+        if self.base != self.before.base
+            && let Some(base) = &self.base
+        {
+            bases::put(tx, tracked.id, key.as_bytes(), base)?;
+        }
         if self.updates.is_empty() {
             if is_there && has.parked && parked::is_listed(tx, tracked.id, key)? {
                 // Put back just as it was parked, past a constraint that is not enforced there.
@@ -211,11 +220,6 @@ impl<'a> Writing<'a> {
             return Ok(self.updates);
         }
         let Some(document) = self.document.take() else { return Ok(self.updates) };
-        if self.base != self.before.base
-            && let Some(base) = &self.base
-        {
-            bases::put(tx, tracked.id, key.as_bytes(), base)?;
-        }
         let stored = self.before.stored.as_ref();
         documents::put(tx, stored.map(|stored| stored.id), tracked.id, key.as_bytes(), &document)?;
         if in_conflict || self.before.base.is_some() || stored.is_some() && self.row.kind == Kind::Found {
