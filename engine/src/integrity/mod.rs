@@ -26,7 +26,7 @@ use checks::{parked, rows, side, sqlite};
 use report::Findings;
 pub use report::{Check, Difference, Verification};
 
-/// What to verify, and what to do about it.
+/// The extent of a verification, and whether it repairs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VerifyOptions {
@@ -64,7 +64,7 @@ impl VerifyOptions {
 
 /// Verifies a file, and with [`VerifyOptions::repair`] repairs it.
 ///
-/// What the tables say beyond the documents is captured as a write, since somebody wrote it; a row that a document has
+/// Values that a table has beyond its documents are captured as writes, since somebody wrote them; a row that a document has
 /// and its table has not is shown again; documents that are damaged are dropped and made anew from the table and, with a
 /// relay, from what the space holds; what the relay lacks is sent to it.
 ///
@@ -129,7 +129,7 @@ fn own(
     if again {
         tell("repairing");
         verification.repairs.extend(repairs::apply(&mut replica, &found.repairs)?);
-        // What was dropped from the side tables may be missing from the others only now.
+        // Other side tables may lack something only now that these were repaired.
         let mut found = look(path, tell)?;
         parked::check(&mut replica, &mut found)?;
         verification.repairs.extend(repairs::apply(&mut replica, &found.repairs)?);
@@ -150,7 +150,7 @@ fn own(
     }
     verification.tracked_tables = tracked_tables(path)?;
     if verification.all_agree() {
-        // What was said of it in `status` is said no more.
+        // `status` need not tell of repairs any more.
         crate::replica::repair::forget_note(path)?;
     }
     Ok(())
@@ -197,7 +197,7 @@ fn look_with_lock(path: &Path, tell: &mut dyn FnMut(&str)) -> Result<Vec<Check>>
     Ok(found.checks)
 }
 
-/// What is missing from the schema: looked at before the engine, which makes it again.
+/// The same check of the schema as [`side::missing`], of a file that is fit for it.
 fn look_at_schema(path: &Path) -> Result<Check> {
     let connection = store::open_to_read(path, Config::default().busy_timeout)?;
     if !health::any(&connection)? {

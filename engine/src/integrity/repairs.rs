@@ -10,7 +10,7 @@ use crate::replica::repair::{self, Part};
 use crate::store::backlog;
 use crate::store::dirty::Why;
 
-/// What is to be done about a difference.
+/// The repair of a difference.
 #[derive(Debug, Clone)]
 pub(super) enum Repair {
     /// A row of a table says what its document does not: somebody wrote it, so it is captured.
@@ -57,7 +57,7 @@ pub(super) fn apply(replica: &mut Replica, repairs: &[Repair]) -> Result<Vec<Str
 #[derive(Debug, Default)]
 struct Rebuilt<'a> {
     parts: Vec<&'a Part>,
-    /// What was done, and how often.
+    /// The sentences about what was done, and how often each applies.
     done: Vec<(String, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! What the checks found, in words and numbers, and what is to be done about it.
+//! The findings of the checks, in words and numbers, and the repairs that they ask for.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ const SHOWN: usize = 20;
 /// Stands in reports for the name of our own table that holds the space's definitions.
 pub(super) const DEFINITIONS_CALLED: &str = "the space's definitions";
 
-/// What was looked at, what differs, and what was done about it.
+/// The result of a verification: what was checked, what differs, and what was repaired.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
@@ -20,7 +20,7 @@ pub struct Verification {
     pub engine_running: bool,
     /// Each check, as things were found.
     pub checks: Vec<Check>,
-    /// What was done to repair them, a sentence each.
+    /// The repairs that were made, a sentence each.
     pub repairs: Vec<String>,
     /// Each check again, as things are now, if anything was to be repaired.
     pub after: Option<Vec<Check>>,
@@ -57,7 +57,7 @@ pub struct Check {
     pub differences: u64,
     /// The first of them, in words.
     pub shown: Vec<Difference>,
-    /// What else there is to say: why a check was not made, fingerprints that two people can compare.
+    /// Remarks: why a check was not made, fingerprints that two people can compare.
     pub notes: Vec<String>,
 }
 
@@ -70,11 +70,11 @@ pub struct Difference {
     pub table: Option<String>,
     /// The primary key as SQL literals, with commas between.
     pub key: Option<String>,
-    /// What differs, in words.
+    /// The difference, in words.
     pub what: String,
 }
 
-/// What the checks found so far, and the repairs that it takes.
+/// The findings so far, and the repairs that they ask for.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) checks: Vec<Check>,

@@ -37,7 +37,7 @@ const RANGE_ROWS: u64 = 128;
 /// Ranges whose rows are held in memory at once are few: beyond so many rows that differ the rest is only counted.
 const MOST_ROWS: usize = 1 << 20;
 
-/// What came of a comparison that could also repair.
+/// The result of a comparison that could also repair.
 pub(super) struct Met {
     pub(super) found: Check,
     pub(super) repairs: Vec<String>,

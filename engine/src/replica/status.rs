@@ -52,7 +52,7 @@ pub struct Status {
     pub waiting: u64,
     /// Changesets that could not be applied and were set aside. Not zero is a bug of somebody's, or damage.
     pub quarantined: u64,
-    /// What was damaged in the side tables and has been repaired, in words, until [`crate::verify`] finds all well.
+    /// The repairs of damaged side tables, in words, until [`crate::verify`] finds all well.
     pub repaired: Option<String>,
     /// The engine that has the file open now; `None` if there is none.
     pub engine: Option<RunningEngine>,

@@ -264,7 +264,7 @@ fn a_table_that_is_tracked_with_other_options_is_not_tracked_otherwise() {
     assert!(matches!(tracked, Err(Error::Contradiction { .. })), "the space still says so");
 }
 
-/// Whoever had untracked such a table could not track it again with the others, nor with `--deletes-win` those.
+/// After `untrack`, such a table could not be tracked again together with others: either it or they contradicted the options.
 #[test]
 fn a_table_in_which_deletes_win_stays_so_when_it_is_tracked_again_without_a_word() {
     let file = File::new("CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE u (k TEXT PRIMARY KEY, v)");

@@ -36,7 +36,7 @@ pub(in crate::integrity) fn check(connection: &Connection, found: &mut Findings)
     Ok(())
 }
 
-/// What is missing of the side tables themselves: to be asked before the engine opens the file, which makes them again.
+/// Checks that all side tables are there. To be called before the engine opens the file, which makes them again.
 pub(in crate::integrity) fn missing(connection: &Connection) -> Result<Check> {
     let mut check = Check::new("side tables");
     for object in health::missing(connection)? {
