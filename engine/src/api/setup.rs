@@ -70,7 +70,9 @@ fn look_at_tables(tx: &Transaction<'_>, path: &Path) -> Result<()> {
 /// [`Error::ReadOnly`], [`Error::NewerFormat`]; nothing is changed then.
 pub fn track(path: impl AsRef<Path>, tables: Selection<'_>, options: TableOptions) -> Result<Tracked> {
     let path = path.as_ref();
-    let switched_to_wal = !store::is_wal(&store::open_to_read(path, Config::default().busy_timeout)?)?;
+    let looked_at = store::open_to_read(path, Config::default().busy_timeout)?;
+    let switched_to_wal = !driftless_wal::keeps_log(&looked_at).doing("reading the database")?;
+    drop(looked_at);
     change(path, store::open(path, Config::default().busy_timeout)?, |tx| {
         Ok(match tables {
             Selection::Named(names) => {

@@ -38,7 +38,10 @@ pub(super) fn check_file(path: &Path, config: &Config) -> Result<()> {
     let looked_at = store::open_to_read(path, config.busy_timeout)?;
     // A file in WAL is asked once it is open for writing, which reads the schema anyway; any other would be switched to WAL
     // by that, before it is refused.
-    if config.refuse_lost && !store::is_wal(&looked_at)? && !store::health::any(&looked_at)? {
+    if config.refuse_lost
+        && !driftless_wal::keeps_log(&looked_at).doing("reading the database")?
+        && !store::health::any(&looked_at)?
+    {
         lock::check_never_synced(path)?;
     }
     Ok(())

@@ -115,14 +115,6 @@ pub(crate) fn open_to_read(path: &Path, busy_timeout: Duration) -> Result<Connec
     Ok(connection)
 }
 
-/// Whether a database keeps a write-ahead log.
-pub(crate) fn is_wal(connection: &Connection) -> Result<bool> {
-    let mode: String = connection
-        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-        .doing("reading the journal mode")?;
-    Ok(mode.eq_ignore_ascii_case("wal"))
-}
-
 fn open_file(path: &Path, mode: OpenFlags) -> Result<Connection> {
     if !path.is_file() {
         return Err(Error::NoSuchFile(path.to_owned()));

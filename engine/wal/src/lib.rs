@@ -68,6 +68,42 @@ pub fn sync(connection: &Connection) -> rusqlite::Result<()> {
     check(unsafe { sync(log, ffi::SQLITE_SYNC_NORMAL) })
 }
 
+/// Whether a database file keeps a write-ahead log, by the two numbers for that in its header
+/// (<https://sqlite.org/fileformat.html#file_format_version_numbers>). `PRAGMA journal_mode` would tell too, but reads the whole
+/// schema first.
+///
+/// `false` for a file that is empty, and for a database without a file. Read through the descriptor that SQLite has: another one
+/// would, when closed, drop all locks that this process has on the file.
+///
+/// Fails if the file cannot be read.
+pub fn keeps_log(connection: &Connection) -> rusqlite::Result<bool> {
+    const VERSIONS_AT: ffi::sqlite3_int64 = 18;
+    const LOG: u8 = 2;
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle and the name are as above. This operation writes one pointer, to the connection's own file, which lives
+    // as long as the connection.
+    let code = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            ptr::null(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            ptr::from_mut(&mut file).cast(),
+        )
+    };
+    check(code)?;
+    // SAFETY: see above. A file that is not open has no methods.
+    let methods = unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()) };
+    let Some(read) = methods.and_then(|methods| methods.xRead) else { return Ok(false) };
+    let mut versions = [0u8; 2];
+    // SAFETY: the file is open, and nobody else uses it: the connection is borrowed and not Sync. The buffer is as long as is
+    // said.
+    let code = unsafe { read(file, versions.as_mut_ptr().cast(), versions.len() as c_int, VERSIONS_AT) };
+    match code {
+        ffi::SQLITE_IOERR_SHORT_READ => Ok(false),
+        code => check(code).map(|()| versions == [LOG; 2]),
+    }
+}
+
 fn check(code: c_int) -> rusqlite::Result<()> {
     match code {
         ffi::SQLITE_OK => Ok(()),
@@ -108,6 +144,23 @@ mod tests {
         std::io::stdout().flush().expect("somebody listens");
         // Still connected: to have the file open is no transaction.
         std::thread::park();
+    }
+
+    #[test]
+    fn the_header_says_whether_a_file_keeps_a_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.db");
+        let connection = Connection::open(&path).expect("it opens");
+        assert!(!keeps_log(&connection).expect("an answer"), "it is empty");
+        connection.execute_batch("CREATE TABLE t (x)").expect("made");
+        assert!(!keeps_log(&connection).expect("an answer"));
+        for (mode, keeps) in [("WAL", true), ("DELETE", false), ("WAL", true)] {
+            connection.pragma_update(None, "journal_mode", mode).expect("switched");
+            assert_eq!(keeps_log(&connection).expect("an answer"), keeps, "{mode}");
+            let another = Connection::open(&path).expect("it opens");
+            assert_eq!(keeps_log(&another).expect("an answer"), keeps, "{mode}, before anything is read");
+        }
+        assert!(!keeps_log(&Connection::open_in_memory().expect("it opens")).expect("an answer"));
     }
 
     #[test]
