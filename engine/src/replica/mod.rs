@@ -38,6 +38,7 @@ use crate::file::notice::Notice;
 use crate::schema::settling::Settling;
 use crate::schema::tracking;
 use crate::schema::tracking::look;
+use crate::store::sql;
 #[cfg(feature = "sim")]
 use crate::store::{self, backlog, identity, tables};
 use crate::turn::changes::{ChangeFeed, Changes};
@@ -235,9 +236,9 @@ impl Replica {
 }
 
 fn schema_version(connection: &Connection) -> Result<i64> {
-    connection.query_row("PRAGMA schema_version", [], |row| row.get(0)).doing("reading the schema version")
+    sql::one(connection, "reading the schema version", "PRAGMA schema_version", [], sql::first)
 }
 
 fn data_version(connection: &Connection) -> Result<i64> {
-    connection.query_row("PRAGMA data_version", [], |row| row.get(0)).doing("reading the data version")
+    sql::one(connection, "reading the data version", "PRAGMA data_version", [], sql::first)
 }

@@ -190,7 +190,7 @@ mod tests {
         let mut touched = TouchedRows::default();
         for part in &parts {
             let body = part.body().expect("opens");
-            apply::body(&tx, &mut TableNumbers::default(), &body, &mut touched).expect("applies");
+            apply::body(&tx, &mut TableNumbers::default(), &body, &mut touched, None).expect("applies");
         }
         let table = tables::find(&tx, "notes").expect("reads").expect("is there").id;
         for (column, text) in [("a", &long[..]), ("b", &long), ("body", "one three")] {

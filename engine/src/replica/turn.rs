@@ -22,6 +22,7 @@ use crate::store::tables::Unjudged;
 use crate::store::{backlog, bases, columns, tables};
 use crate::turn::capture::{self, Author, Limits};
 use crate::turn::changes::{ChangedRow, Changes, Origin};
+use crate::turn::give_way::{GiveWay, gave_way};
 use crate::turn::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::turn::merge::{Flow, Incoming, Merge};
 
@@ -76,7 +77,7 @@ enum Undone {
 
 impl From<Error> for Undone {
     fn from(error: Error) -> Self {
-        Self::Failed(error)
+        if gave_way(&error) { Self::Met } else { Self::Failed(error) }
     }
 }
 
@@ -194,10 +195,13 @@ impl Replica {
         let tx = begin(&mut self.connection)?;
         let begun = Instant::now();
         let retreats = std::mem::take(&mut self.retreats);
-        give_way(&tx, retreats)?;
+        let way = GiveWay::new(&tx, retreats);
+        way.check()?;
         let start = Start::look(&tx, &self.path, &mut self.memory, self.user_tables.schema_version)?;
         let found = start.found;
         self.shunned.follow_schema(found.schema_version);
+
+        way.check()?;
 
         // 1 reconcile
         let reconciled = self.user_tables.reconcile(&tx, &found)?;
@@ -206,23 +210,26 @@ impl Replica {
         let pragmas = self.user_tables.follow_pragmas(&tx, reconciled.moved || start.others_wrote)?;
 
         // 2 capture
-        // Longer work than that is not done twice.
-        let gives_way = retreats && !reconciled.has_looked() && self.cascade.is_over();
-        give_way(&tx, gives_way)?;
-        let limits = Limits { rows: self.pace.rows_to_capture(), bytes: self.config.changeset_bytes };
+        if reconciled.has_looked() || !self.cascade.is_over() {
+            way.goes_through();
+        }
+        let (rows, bytes) = (self.pace.rows_to_capture(), self.config.changeset_bytes);
+        let limits = Limits { rows, bytes, way: &way };
         let captured = capture::run(&tx, &self.user_tables.catalog, start.author, limits, now())?;
         let settles_in = self.user_tables.written(&captured.written);
-        give_way(&tx, gives_way)?;
+        way.check()?;
 
         // 3 apply and 4 materialize, never over an edit that is not captured yet
         let room = Room::new(&self.config, self.pace.rows, begun);
         let half = SecondHalf { cascade: &self.cascade, captured_all: captured.drained, room };
         let (catalog, shunned) = (&self.user_tables.catalog, self.shunned.rows());
-        let materializer = Materializer::new(&tx, catalog, shunned, half.limit(), self.config.row_time)?;
+        let mut materializer = Materializer::new(&tx, catalog, shunned, half.limit(), self.config.row_time)?;
+        materializer.way = Some(&way);
         let mut merge = Merge::new(&tx, captured.touched, materializer)?;
         let (flow, progress) = half.run(&mut merge, incoming)?;
         let Materializer { changed, definitions, left_some, .. } = merge.materializer;
         go_on(flow, found.schema_version)?;
+        way.check()?;
         let follows = definitions || captured.drained && self.user_tables.can_join(&tx)?;
         if follows {
             self.user_tables.follow_space(&tx)?;
@@ -238,7 +245,9 @@ impl Replica {
         }
         let mark = found.leave_mark(&tx, &self.memory.mark)?;
         self.place.check_before_commit(&self.path)?;
-        give_way(&tx, gives_way && wrote && !renewed)?;
+        if wrote && !renewed {
+            way.clear_for_commit()?;
+        }
         let met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
         tx.commit().doing("committing a turn")?;
         let goes_on = left_some || matches!(progress, Progress::Parked(..) | Progress::Checked(_));
@@ -354,34 +363,18 @@ fn forget_what_is_shown(tx: &Transaction<'_>, captured_all: bool) -> Result<bool
     if !captured_all || !backlog::refresh_is_empty(tx)? {
         return Ok(false);
     }
+    if !bases::is_empty(tx)? {
+        bases::forget_shown(tx)?;
+    }
+    if !columns::any_is_new(tx)? {
+        return Ok(false);
+    }
     let had_fresh = columns::clear_fresh(tx)?;
     let joining = columns::begin_joining(tx)?;
     for table in &joining {
         backlog::refresh_table(tx, *table)?;
     }
-    if !bases::is_empty(tx)? {
-        bases::forget_shown(tx)?;
-    }
     Ok(had_fresh || !joining.is_empty())
-}
-
-/// Ends a turn that `gives_way` where another process has a transaction open.
-fn give_way(tx: &Transaction<'_>, gives_way: bool) -> std::result::Result<(), Undone> {
-    if gives_way && meets_transaction(tx) { Err(Undone::Met) } else { Ok(()) }
-}
-
-/// Whether another process has a transaction open, and for longer than a query takes: an app that asks often would be met again
-/// and again, and whoever only reads is not harmed by a commit.
-fn meets_transaction(tx: &Transaction<'_>) -> bool {
-    const QUERY: Duration = Duration::from_micros(60);
-    let begun = Instant::now();
-    while driftless_wal::has_external_transaction(tx).unwrap_or(false) {
-        if begun.elapsed() >= QUERY {
-            return true;
-        }
-        std::hint::spin_loop();
-    }
-    false
 }
 
 /// How many of those that came in one turn takes, about `most` bytes of them but at least one, and how many bytes they are.

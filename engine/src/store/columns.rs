@@ -169,6 +169,12 @@ pub(crate) fn put(tx: &Transaction<'_>, table: i64, columns: &Columns) -> Result
     Ok(())
 }
 
+/// Whether there is anything for [`clear_fresh`] or [`begin_joining`] to do, or soon will be.
+pub(crate) fn any_is_new(connection: &Connection) -> Result<bool> {
+    let query = "SELECT 1 FROM _driftless_columns WHERE fresh <> 0 OR was = name";
+    sql::exists(connection, "reading _driftless_columns", query, [])
+}
+
 /// Every table but those that were rebuilt and are not compared yet shows what its documents hold: no column of theirs has
 /// just appeared any more. Returns whether one had.
 pub(crate) fn clear_fresh(tx: &Transaction<'_>) -> Result<bool> {

@@ -1,11 +1,12 @@
 //! `_driftless_dirty`: which rows were written since their last capture. Appended to by triggers in the writer's
 //! own transaction, drained by capture. The mark says only which row and when: capture reads the row as it is.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use driftless_protocol::Value;
-use rusqlite::{Connection, Transaction};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, Statement, Transaction};
 
 use super::{Bind, sql, value};
 use crate::error::{Doing, Result};
@@ -96,33 +97,82 @@ pub(crate) fn key_list(columns: usize) -> String {
     (0..columns).map(|n| format!("k{n}")).collect::<Vec<_>>().join(", ")
 }
 
+const READ: &str = "SELECT id, tbl, at, 0, * FROM _driftless_dirty ORDER BY id LIMIT ?1";
+
 /// The oldest `limit` marks.
 pub(crate) fn read(connection: &Connection, limit: usize) -> Result<Vec<Mark>> {
-    read_log(connection, "SELECT id, tbl, at, 0, * FROM _driftless_dirty ORDER BY id LIMIT ?1", limit)
+    read_log(connection, READ, limit)
 }
 
-/// The oldest marks of `rows` different rows, and whether those are all marks. A row that is written again and again is
-/// captured once: of marks that name no further row there may be many more.
-pub(crate) fn read_rows(connection: &Connection, rows: usize) -> Result<(Vec<Mark>, bool)> {
-    /// So many marks a row at most, which bounds the memory that they take.
+/// The oldest marks of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Oldest {
+    /// Each row once, at its first mark's place and with the time of its last.
+    pub(crate) marks: Vec<Mark>,
+    /// How many marks of the log these are.
+    pub(crate) count: usize,
+    /// The last of them.
+    pub(crate) last: i64,
+    /// Whether the log has no others.
+    pub(crate) all: bool,
+}
+
+/// The oldest marks of `rows` different rows. A row that is written again and again is captured once: of marks that name no
+/// further row there may be many more.
+pub(crate) fn read_rows(connection: &Connection, rows: usize) -> Result<Oldest> {
+    /// So many marks a row at most, which bounds how long it takes to read them.
     const MARKS_PER_ROW: usize = 32;
+    let doing = "reading the dirty log";
     let most = rows.saturating_mul(MARKS_PER_ROW).min(usize::MAX >> 1);
-    let mut marks = read(connection, most)?;
-    let mut all = marks.len() < most;
-    let mut different = HashSet::new();
-    let end = marks.iter().position(|mark| {
+    let mut statement = connection.prepare_cached(READ).doing(doing)?;
+    let mut found = statement.query([sql::limit(most)]).doing(doing)?;
+    let mut keys = Vec::new();
+    let mut oldest = Oldest::default();
+    let mut known: HashMap<u64, usize> = HashMap::new();
+    while let Some(row) = found.next().doing(doing)? {
+        if oldest.count == 0 {
+            // Only now: columns may have been added since the statement was prepared.
+            keys = key_places(row.as_ref());
+        }
+        let (id, table, at) = named(row).doing(doing)?;
         let mut hasher = DefaultHasher::new();
-        mark.table.hash(&mut hasher);
-        mark.key.iter().for_each(|value| value.to_bytes().hash(&mut hasher));
-        // Two rows of one hash count as one, which changes nothing but how many are taken.
-        different.insert(hasher.finish());
-        different.len() > rows
-    });
-    if let Some(end) = end {
-        marks.truncate(end);
-        all = false;
+        table.hash(&mut hasher);
+        for place in &keys {
+            hash_value(row.get_ref(*place).doing(doing)?, &mut hasher);
+        }
+        let different = oldest.marks.len();
+        let place = *known.entry(hasher.finish()).or_insert(different);
+        match oldest.marks.get_mut(place) {
+            Some(mark) if mark.table == table && is_key(&mark.key, row, &keys).doing(doing)? => {
+                mark.at = mark.at.max(at);
+            }
+            _ if different == rows => return Ok(oldest),
+            // Of two rows with one hash the second is listed as often as it is marked, which does no harm.
+            _ => oldest.marks.push(read_mark(row, &keys).doing(doing)?),
+        }
+        (oldest.last, oldest.count) = (id, oldest.count + 1);
     }
-    Ok((marks, all))
+    oldest.all = oldest.count < most;
+    Ok(oldest)
+}
+
+/// Equal for equal values, as [`is_key`] compares them.
+fn hash_value(value: ValueRef<'_>, hasher: &mut DefaultHasher) {
+    match value {
+        ValueRef::Null => hasher.write_u8(0),
+        ValueRef::Integer(n) => n.hash(hasher),
+        ValueRef::Real(n) => n.to_bits().hash(hasher),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.hash(hasher),
+    }
+}
+
+fn is_key(key: &[Value<'_>], row: &Row<'_>, places: &[usize]) -> rusqlite::Result<bool> {
+    for (known, place) in key.iter().zip(places) {
+        if value(row.get_ref(*place)?) != *known {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The oldest `limit` entries of the backlog.
@@ -134,21 +184,30 @@ fn read_log(connection: &Connection, sql: &str, limit: usize) -> Result<Vec<Mark
     let doing = "reading the dirty log";
     // Not cached: `*` must see the columns that were added since.
     let mut statement = connection.prepare(sql).doing(doing)?;
-    let names = statement.column_names().enumerate();
-    let keys: Vec<usize> = names.filter(|(_, name)| is_key_column(name)).map(|(at, _)| at).collect();
+    let keys = key_places(&statement);
     let mut rows = statement.query([sql::limit(limit)]).doing(doing)?;
     let mut marks = Vec::new();
     while let Some(row) = rows.next().doing(doing)? {
-        let key = keys.iter().map(|at| row.get_ref(*at).map(|v| value(v).into_owned()));
-        marks.push(Mark {
-            id: row.get(0).doing(doing)?,
-            table: row.get(1).doing(doing)?,
-            at: row.get(2).doing(doing)?,
-            why: Why::parse(row.get(3).doing(doing)?),
-            key: key.collect::<rusqlite::Result<_>>().doing(doing)?,
-        });
+        marks.push(read_mark(row, &keys).doing(doing)?);
     }
     Ok(marks)
+}
+
+/// Which columns of the result are the key's.
+fn key_places(statement: &Statement<'_>) -> Vec<usize> {
+    let names = statement.column_names().enumerate();
+    names.filter(|(_, name)| is_key_column(name)).map(|(at, _)| at).collect()
+}
+
+/// A mark's number, table and time.
+fn named(row: &Row<'_>) -> rusqlite::Result<(i64, i64, i64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn read_mark(row: &Row<'_>, keys: &[usize]) -> rusqlite::Result<Mark> {
+    let (id, table, at) = named(row)?;
+    let key = keys.iter().map(|place| row.get_ref(*place).map(|v| value(v).into_owned()));
+    Ok(Mark { id, table, at, why: Why::parse(row.get(3)?), key: key.collect::<rusqlite::Result<_>>()? })
 }
 
 /// When the oldest write was made that is marked, in milliseconds since 1970; `None` if none is.
@@ -159,6 +218,13 @@ pub(crate) fn oldest(connection: &Connection) -> Result<Option<i64>> {
 /// Forgets all marks up to `id`.
 pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
     sql::exec(tx, "draining the dirty log", "DELETE FROM _driftless_dirty WHERE id <= ?1", [id])?;
+    Ok(())
+}
+
+/// Forgets all marks. Without a condition SQLite need not look at each
+/// (<https://sqlite.org/lang_delete.html#the_truncate_optimization>).
+pub(crate) fn forget_all(tx: &Transaction<'_>) -> Result<()> {
+    sql::exec(tx, "draining the dirty log", "DELETE FROM _driftless_dirty", [])?;
     Ok(())
 }
 
@@ -190,6 +256,20 @@ pub(crate) fn mark(tx: &Transaction<'_>, table: i64, at: i64, key: &str) -> Resu
 mod tests {
     use super::*;
 
+    /// Numbers and texts are different keys, and a row's time is that of its last mark.
+    #[test]
+    fn marks_of_one_row_are_joined_and_those_of_others_are_not() {
+        let connection = Connection::open_in_memory().expect("it opens");
+        let log = "CREATE TABLE _driftless_dirty (id INTEGER PRIMARY KEY, tbl, at, k0, k1);
+            INSERT INTO _driftless_dirty (tbl, at, k0, k1) VALUES
+              (1, 5, 'a', 1), (1, 3, 'a', '1'), (1, 9, 'a', 1), (2, 1, 'a', 1), (1, 2, 'a', NULL),
+              (1, 7, 'a', 1), (1, 4, x'61', 1), (1, 8, 'a', NULL), (1, 6, 'a', 1.0)";
+        connection.execute_batch(log).expect("made");
+        let marks = read_rows(&connection, 10).expect("read").marks;
+        let times: Vec<(i64, i64, i64)> = marks.iter().map(|mark| (mark.id, mark.table, mark.at)).collect();
+        assert_eq!(times, [(1, 1, 9), (2, 1, 3), (4, 2, 1), (5, 1, 8), (7, 1, 4), (9, 1, 6)]);
+    }
+
     /// Beside an app that writes the same rows again and again, a limit of marks made one turn into many, each of which captured
     /// nearly the same rows.
     #[test]
@@ -207,14 +287,14 @@ mod tests {
             mark("b");
         }
         let taken = |rows| {
-            let (marks, all) = read_rows(&connection, rows).expect("read");
-            (marks.len(), all)
+            let Oldest { marks, count, last, all } = read_rows(&connection, rows).expect("read");
+            (marks.len(), count, last, all)
         };
-        assert_eq!(taken(2), (40, true));
-        assert_eq!(taken(1), (1, false));
+        assert_eq!(taken(2), (2, 40, 40, true));
+        assert_eq!(taken(1), (1, 1, 1, false));
         mark("c");
         mark("a");
-        assert_eq!(taken(2), (40, false), "up to the first mark of a third row");
-        assert_eq!(taken(3), (42, true));
+        assert_eq!(taken(2), (2, 40, 40, false), "up to the first mark of a third row");
+        assert_eq!(taken(3), (3, 42, 42, true));
     }
 }

@@ -125,6 +125,19 @@ pub(crate) fn has_rows(connection: &Connection, table: &str) -> Result<bool> {
     sql::exists(connection, "looking at the side tables", &format!("SELECT 1 FROM {}", quote(table)), [])
 }
 
+/// Of each table whether it has any row.
+pub(crate) fn have_rows<const N: usize>(connection: &Connection, tables: [&str; N]) -> Result<[bool; N]> {
+    let each = tables.map(|table| format!("EXISTS (SELECT 1 FROM {})", quote(table)));
+    let query = format!("SELECT {}", each.join(", "));
+    sql::one(connection, "looking at the side tables", &query, [], |row| {
+        let mut have = [false; N];
+        for (place, has) in have.iter_mut().enumerate() {
+            *has = row.get(place)?;
+        }
+        Ok(have)
+    })
+}
+
 /// How many rows of a side table are about each table, by the table's number.
 pub(crate) fn rows_by_table(connection: &Connection, table: &str) -> Result<HashMap<i64, u64>> {
     let query = format!("SELECT tbl, count(*) FROM {} GROUP BY tbl", quote(table));

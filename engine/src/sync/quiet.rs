@@ -48,11 +48,7 @@ const EARLY: Duration = Duration::from_millis(5);
 /// A rest is long if it is that much longer than a quiet moment and two turns. Then each one has room for a turn.
 const MARGIN: Duration = Duration::from_millis(2);
 /// How far apart turns are in the rests of an app whose rests are short: some meet its next transaction.
-const SELDOM: Duration = Duration::from_millis(100);
-/// How much longer such a turn waits for the next rest to begin.
-const GRACE: Duration = Duration::from_millis(20);
-/// How often one turn may give the lock back because somebody began to read just before it was taken, or while it was held.
-const RETREATS: u32 = 3;
+const SELDOM: Duration = Duration::from_millis(250);
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +89,6 @@ pub(crate) struct Quiet {
     rests: [Option<Duration>; RESTS],
     /// Since when a turn is due.
     due: Option<Instant>,
-    retreats: u32,
     /// How long a turn holds the lock.
     held: Duration,
     /// Whether the last turns met a transaction of another process, the oldest first.
@@ -116,7 +111,7 @@ impl Quiet {
 
     /// A turn was taken that held the lock for so long. `met`: whether another process had a transaction open at its end.
     pub(crate) fn turned(&mut self, held: Duration, met: bool) {
-        (self.due, self.retreats) = (None, 0);
+        self.due = None;
         self.met.rotate_left(1);
         self.met[TURNS - 1] = Some(met);
         // Falls slowly: one short turn does not say that the next is short.
@@ -125,12 +120,7 @@ impl Quiet {
 
     /// There is nothing to do.
     pub(crate) fn nothing_is_due(&mut self) {
-        (self.due, self.retreats) = (None, 0);
-    }
-
-    /// The lock was given back.
-    pub(crate) fn retreated(&mut self) {
-        self.retreats += 1;
+        self.due = None;
     }
 
     /// Whether the app has committed a moment ago.
@@ -148,13 +138,9 @@ impl Quiet {
         let most = self.most(what, is_at_work);
         if waited >= most {
             self.read_for_long |= others;
-            if what == Due::Work && is_at_work && self.rests() == Rests::Short {
-                if !others && since.is_some_and(|since| since >= QUIET) {
-                    return Step::Go { retreat: self.retreats < RETREATS };
-                }
-                if waited < most + GRACE {
-                    return Step::Wait(LOOK);
-                }
+            if what == Due::Work && is_at_work && self.rests() == Rests::Short && waited < self.rarely() {
+                let rests = !others && since.is_some_and(|since| since >= QUIET);
+                return if rests { Step::Go { retreat: true } } else { Step::Wait(LOOK) };
             }
             return Step::Go { retreat: false };
         }
@@ -163,7 +149,7 @@ impl Quiet {
             _ if others => Step::Wait(LOOK),
             _ if is_at_work && self.rests() != Rests::Long => Step::Wait(LOOK),
             Some(since) if self.expects_another(since) && waited < REST => Step::Wait(LOOK),
-            _ => Step::Go { retreat: self.retreats < RETREATS },
+            _ => Step::Go { retreat: true },
         }
     }
 
@@ -172,13 +158,15 @@ impl Quiet {
         match what {
             Due::Rest => READERS.min(self.held * 4),
             Due::Work if is_at_work && self.rests() == Rests::Short => SELDOM,
-            Due::Work if is_at_work && self.breaks_transactions() => {
-                (self.held * RARELY).clamp(RARELY_AT_LEAST, RARELY_AT_MOST)
-            }
+            Due::Work if is_at_work && self.breaks_transactions() => self.rarely(),
             Due::Work if is_at_work => (self.held * OFTEN).clamp(OFTEN_AT_LEAST, RARELY_AT_MOST),
             Due::Work if self.read_for_long => LONG_READERS,
             Due::Work => READERS.max(REST),
         }
+    }
+
+    fn rarely(&self) -> Duration {
+        (self.held * RARELY).clamp(RARELY_AT_LEAST, RARELY_AT_MOST)
     }
 
     /// Whether our turns are to be expected to make transactions of the app's fail.
@@ -301,7 +289,12 @@ mod tests {
         assert_eq!(quiet.step(at, Due::Work, false), Step::Wait(LOOK), "it has just committed");
         assert_eq!(quiet.step(at + ms(2), Due::Work, true), Step::Wait(LOOK), "it has a transaction open");
         assert_eq!(quiet.step(at + ms(2), Due::Work, false), GO);
-        assert_eq!(quiet.step(at + ms(2) + GRACE, Due::Work, true), AT_ALL_COSTS, "no rest begins");
+        while at + ms(5) < due + RARELY_AT_LEAST {
+            assert_eq!(quiet.step(at + ms(2), Due::Work, true), Step::Wait(LOOK));
+            at += ms(3);
+            quiet.committed(at);
+        }
+        assert_eq!(quiet.step(at + ms(5), Due::Work, true), AT_ALL_COSTS, "no rest begins");
     }
 
     #[test]
@@ -438,12 +431,12 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_gives_the_lock_back_three_times_at_most() {
+    fn a_turn_gives_the_lock_back_as_often_as_it_meets_somebody_until_the_bound_has_passed() {
         let (mut quiet, now) = (Quiet::default(), Instant::now());
-        for _ in 0..RETREATS {
-            assert_eq!(quiet.step(now, Due::Work, false), GO);
-            quiet.retreated();
+        let most = READERS.max(REST);
+        for n in 0..20 {
+            assert_eq!(quiet.step(now + most * n / 20, Due::Work, false), GO);
         }
-        assert_eq!(quiet.step(now, Due::Work, false), AT_ALL_COSTS);
+        assert_eq!(quiet.step(now + most, Due::Work, false), AT_ALL_COSTS);
     }
 }

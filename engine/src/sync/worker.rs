@@ -352,7 +352,7 @@ impl Thread {
     /// Takes a turn, and notes what became of it. Fails with a reason if it makes no sense to go on.
     fn turn(&mut self) -> std::result::Result<(), Fatal> {
         match self.take_turn() {
-            Ok(turn) if turn.retreated => self.quiet.retreated(),
+            Ok(turn) if turn.retreated => {} // it is still due
             Ok(turn) => {
                 tracing::debug!(marks = turn.marks, held = ?turn.held, met = turn.met_another, more = turn.more, "turn");
                 self.quiet.turned(turn.held, turn.met_another);

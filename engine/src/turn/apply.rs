@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::store::tables::{self, State};
 use crate::store::texts::{self, Stored};
 use crate::store::{bases, documents, writers};
+use crate::turn::give_way::GiveWay;
 
 /// How much memory the documents of touched rows may take, in bytes; beyond, they are read again.
 const DOCUMENT_BYTES: usize = 32 << 20;
@@ -121,6 +122,7 @@ pub(crate) fn body(
     numbers: &mut TableNumbers,
     body: &Body,
     touched: &mut TouchedRows,
+    way: Option<&GiveWay<'_>>,
 ) -> Result<()> {
     let (authors, rows) = body.open()?;
     // Our own too: a file that was restored does not know of those that wrote after it was laid aside.
@@ -129,6 +131,9 @@ pub(crate) fn body(
     }
     for row in rows {
         let row = row?;
+        if let Some(way) = way {
+            way.check()?;
+        }
         let Number { id: table, behind } = numbers.get(tx, row.table)?;
         if let Document::Text(column) = row.document {
             if text(tx, table, &row.key, column, row.update, behind)? {
@@ -219,7 +224,7 @@ mod tests {
     /// Applies a body; the rows that it touched.
     fn apply(tx: &Transaction<'_>, body: &Body) -> Result<Vec<RowKey>> {
         let mut touched = TouchedRows::default();
-        super::body(tx, &mut TableNumbers::default(), body, &mut touched)?;
+        super::body(tx, &mut TableNumbers::default(), body, &mut touched, None)?;
         Ok(touched.take().into_iter().map(|row| row.key).collect())
     }
 

@@ -169,7 +169,7 @@ impl Merge<'_> {
     }
 
     fn apply_body(&mut self, body: &Body) -> Result<()> {
-        apply::body(self.tx, &mut self.numbers, body, &mut self.touched)
+        apply::body(self.tx, &mut self.numbers, body, &mut self.touched, self.materializer.way)
     }
 
     /// Runs `work` under a savepoint. If it fails because of the bytes that came in, it is undone, and the inner

@@ -108,21 +108,25 @@ fn lost(tx: &Transaction<'_>) -> Result<Option<&'static str>> {
     if tables::find(tx, "_driftless_definitions")?.is_none() {
         return Ok(Some("the list of tables was lost"));
     }
-    let (rows, documents) =
-        (health::has_rows(tx, "_driftless_rows")?, health::has_rows(tx, "_driftless_documents")?);
+    let [rows, documents, texts, text_updates, progress] = health::have_rows(
+        tx,
+        [
+            "_driftless_rows",
+            "_driftless_documents",
+            "_driftless_texts",
+            "_driftless_text_updates",
+            "_driftless_progress",
+        ],
+    )?;
     let captured = progress::of(tx, own)?;
     if rows != documents || !documents && captured > 0 {
         return Ok(Some("the row documents were lost"));
     }
-    let has_texts = health::has_rows(tx, "_driftless_texts")?;
-    if has_texts != health::has_rows(tx, "_driftless_text_updates")? || !has_texts && identity::had_texts(tx)?
-    {
+    if texts != text_updates || !texts && identity::had_texts(tx)? {
         return Ok(Some("the text documents were lost"));
     }
     // Every document came with a number, and none that a relay acknowledged was not ours.
-    if documents && !health::has_rows(tx, "_driftless_progress")?
-        || identity::acked(tx)?.max(outbox::last(tx)?) > captured
-    {
+    if documents && !progress || identity::acked(tx)?.max(outbox::last(tx)?) > captured {
         return Ok(Some("the state vector was lost"));
     }
     Ok(None)

@@ -20,12 +20,13 @@ use rusqlite::Transaction;
 
 use crate::error::{Error, Result};
 use crate::schema::{Catalog, Tracked, rebuilt};
-use crate::store::dirty::{self, Mark, Why};
+use crate::store::dirty::{self, Mark, Oldest, Why};
 use crate::store::parked::Reason;
 use crate::store::tables::{self, DEFINITIONS, Rebuilt};
 use crate::store::{Bind, backlog, bases, documents, identity, parked, settled, sql, writers};
 use crate::turn::apply::TouchedRows;
 use crate::turn::changes::ChangedRow;
+use crate::turn::give_way::GiveWay;
 use row::{DocumentUpdate, Row};
 pub(crate) use seal::publish;
 use seal::seal;
@@ -37,13 +38,14 @@ pub(crate) struct Author {
     pub(crate) writer: WriterId,
 }
 
-/// How much one turn takes on.
+/// How much one turn takes on, and what ends it early.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct Limits<'a> {
     /// Rows, each of which may have many marks.
     pub(crate) rows: usize,
     /// About how large a body grows, in bytes.
     pub(crate) bytes: usize,
+    pub(crate) way: &'a GiveWay<'a>,
 }
 
 /// What one turn captured.
@@ -66,7 +68,7 @@ pub(crate) fn run(
     tx: &Transaction<'_>,
     catalog: &Catalog,
     author: Author,
-    limits: Limits,
+    limits: Limits<'_>,
     now: i64,
 ) -> Result<Captured> {
     let mut capture = Capture { tx, catalog, author, limits, now, captured: Captured::default() };
@@ -125,7 +127,7 @@ struct Capture<'a> {
     tx: &'a Transaction<'a>,
     catalog: &'a Catalog,
     author: Author,
-    limits: Limits,
+    limits: Limits<'a>,
     /// Milliseconds since 1970.
     now: i64,
     captured: Captured,
@@ -134,12 +136,13 @@ struct Capture<'a> {
 impl Capture<'_> {
     /// Captures what is marked in the log. Returns whether that is all of it.
     fn written(&mut self) -> Result<bool> {
-        let (marks, drained) = dirty::read_rows(self.tx, self.limits.rows)?;
-        if let Some(last) = marks.last().map(|mark| mark.id) {
-            self.captured.marks = marks.len();
+        let Oldest { marks, count, last, all: drained } = dirty::read_rows(self.tx, self.limits.rows)?;
+        if count > 0 {
+            self.captured.marks = count;
             self.captured.written = marks.iter().map(|mark| mark.table.abs()).collect();
             let bodies = self.capture(Marked::new(marks, Kind::Written))?;
-            dirty::forget(self.tx, last)?;
+            self.limits.way.check()?;
+            if drained { dirty::forget_all(self.tx) } else { dirty::forget(self.tx, last) }?;
             seal(self.tx, self.author, bodies, drained, self.now)?;
         } else if identity::group_open(self.tx)? {
             seal(self.tx, self.author, Vec::new(), true, self.now)?;
@@ -189,6 +192,7 @@ impl Capture<'_> {
         let (mut bodies, mut body) = (Vec::new(), BodyBuilder::new());
         for ((table, key), mark) in rows {
             let Some(tracked) = self.catalog.get(table) else { continue };
+            self.limits.way.check()?;
             let settled = settled.get(&(table, key.clone())).map_or(&[][..], Vec::as_slice);
             let row = Row { tracked, key: &key, mark: &mark, kind, lost: has.lost, settled };
             let updates = self.capture_row(row, has)?;

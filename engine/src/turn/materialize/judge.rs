@@ -27,6 +27,9 @@ pub(super) struct Wanted<'a> {
 impl Materializer<'_> {
     /// One row through the first two stages. Rows that this concerns are added to `queue`.
     pub(super) fn judge(&mut self, tracked: &Tracked, row: Touched, queue: &mut Queue) -> Step<()> {
+        if let Some(way) = self.way {
+            way.check()?;
+        }
         let (table, key) = (row.table, row.key.clone());
         match self.judge_one(tracked, row, queue) {
             // Between the writes something of the table's was evaluated, and took too long.

@@ -40,6 +40,7 @@ use crate::store::tables::DEFINITIONS;
 use crate::store::{applying, bases, claims, conflicts, parked};
 use crate::turn::apply::Touched;
 use crate::turn::changes::ChangedRow;
+use crate::turn::give_way::GiveWay;
 pub(crate) use ahead::Ahead;
 pub(crate) use doomed::{Unit, all_that_go, refers_to_any};
 pub(crate) use limit::Limit;
@@ -92,6 +93,8 @@ pub(crate) struct Materializer<'a> {
     /// Rows to be parked unseen.
     shunned: &'a HashSet<RolledBack>,
     row_time: Duration,
+    /// What ends the turn early.
+    pub(crate) way: Option<&'a GiveWay<'a>>,
     has_conflicts: bool,
     has_parked: bool,
     has_claims: bool,
@@ -135,6 +138,7 @@ impl<'a> Materializer<'a> {
             catalog,
             shunned,
             row_time,
+            way: None,
             shadows: Shadows::default(),
             pending: Pending::default(),
             limit,
