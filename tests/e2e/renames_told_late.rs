@@ -1,5 +1,5 @@
-//! A column that a migration renames while it makes the table anew, of which somebody tells later: what nobody wrote apart is no
-//! conflict then, and nothing is lost.
+//! A migration renames a column while it makes the table anew, and somebody tells of the rename only later. Values
+//! that nobody wrote concurrently are no conflict then, and nothing is lost.
 
 use driftless::TableOptions;
 use driftless_tests::{Replicas, later};

@@ -1,8 +1,9 @@
 //! A TCP proxy between engine and relay that does to connections what networks do, drawn from a seed: it delays and
-//! splits, cuts off, closes one direction while the other goes on, swallows everything, resets, refuses, and flips a bit.
-//! Below TLS no checksum sees a flipped bit but TCP's, which misses some.
+//! splits, cuts off, closes one direction while the other goes on, swallows everything, resets, refuses, and flips a
+//! bit. Without TLS only TCP's checksum can notice a flipped bit, and it misses some.
 //!
-//! The seed fixes what befalls the connection of each number, not which engine has which number, nor when.
+//! The seed decides what happens to the first connection, the second, and so on. It does not decide which engine
+//! makes which of them, nor when.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -162,7 +162,7 @@ pub struct Cell<'a> {
     pub seen: Vec<Seen>,
 }
 
-/// Nothing that this lane's owner knew of in lane `writer`/`column` stands, up to write `number`.
+/// A note about another lane: of the writes in it that the writer of this note knew of, none up to `number` stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Floor<'a> {
     /// The lane it speaks of.

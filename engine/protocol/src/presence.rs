@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-/// The most that a presence may have, in bytes.
+/// The largest presence, in bytes.
 pub const MAX_PRESENCE_BYTES: usize = 1024;
 
 /// The most presences that a space has at a time. Relay and engine pass over what comes beyond.

@@ -193,7 +193,7 @@ impl Notice {
     pub(crate) fn heard(&self, url: &str) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let heard = now();
-        // Either way: the clock may have been set back, and the file may say anything.
+        // The difference in either direction: the clock may have been set back, and the file may contain any number.
         let apart = |last: &LastSync| heard.saturating_sub(last.heard).saturating_abs();
         let is_news = |last: &LastSync| last.url != url || apart(last) >= HEARD_EVERY;
         if open.last_sync.as_ref().is_none_or(is_news) {

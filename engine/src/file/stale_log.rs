@@ -104,8 +104,8 @@ fn maps_removed(path: &Path) -> bool {
         .is_ok_and(|maps| maps.lines().any(|line| line.ends_with(&removed)))
 }
 
-/// Whether another process holds SQLite's lock on a database or the index of its log, as every connection does that has
-/// read from it in WAL mode. `None` where the system does not tell.
+/// Whether another process holds SQLite's lock on a database, or on the index of its log. Every connection that has
+/// read from the file in WAL mode holds one. `None` where the system does not tell.
 pub(crate) fn is_used_by_others(file: FileId) -> Option<bool> {
     let own = std::process::id().to_string();
     let inode = format!(":{}", file.inode);

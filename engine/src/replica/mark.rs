@@ -1,6 +1,7 @@
-//! Whether the file is still as this engine left it. It is not after `.restore`, the backup API, or another file's bytes
-//! written over it: these keep the inode, and the file goes on from an earlier state. If the engine went on under its
-//! name, it would give numbers to changesets that a relay holds already with other content.
+//! Whether the file is still as this engine left it. It is not if it was restored in place while the engine ran: by
+//! `.restore`, by the backup API, or by another file's bytes written over it. These keep the inode, and the file goes
+//! on from an earlier state. If the engine went on under its replica id, it would give numbers to changesets that a
+//! relay already holds with other content.
 //!
 //! So every commit of an engine leaves a new random number in the file, the *nonce*, and every transaction that writes
 //! begins by comparing it, the replica id and the last own seq with what this engine remembers of its last commit. If
@@ -62,7 +63,7 @@ pub(super) struct Memory {
 pub(super) struct Found {
     /// The file's id, which the transaction writes under.
     pub(super) replica: ReplicaId,
-    /// Whether it is not as this engine left it, or was repaired: then nothing that is remembered of it holds.
+    /// Whether the file is not as this engine left it, or was repaired. Then nothing that is remembered of it holds.
     pub(super) changed: bool,
     /// SQLite's `schema_version`.
     pub(super) schema_version: i64,
@@ -70,8 +71,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Compares the file with what is `known` of it, in a transaction that has just begun. `side_tables`: whether to
-    /// look for lost side tables first, and then whether at the schema too.
+    /// Compares the file with what is `known` of it, in a transaction that has just begun. `side_tables`: with `None`
+    /// no lost side tables are looked for, with `Some(false)` only those that were emptied, with `Some(true)` also
+    /// those that were dropped.
     pub(super) fn look(
         tx: &Transaction<'_>,
         path: &Path,
@@ -81,7 +83,8 @@ impl Found {
         let (writes, schema_version) = (tx.total_changes(), schema_version(tx)?);
         let found = |replica, changed| Self { replica, changed, writes, schema_version };
         if side_tables == Some(true) && !health::any(tx)? {
-            // A repair would make them anew, empty: the file would go on with nothing tracked, and nobody would know.
+            // No side table is left. A repair would make them again, empty: the file would go on with nothing
+            // tracked, unnoticed.
             return Err(lock::tracking_lost(path));
         }
         let named = identity::replica_if_known(tx)?;
@@ -102,7 +105,7 @@ impl Found {
             return Ok(found(known.replica, repaired));
         }
         match mark {
-            // It has just started over: nobody else has this name.
+            // The repair has just given the file a new id, which nobody else has.
             Some(mark) if repaired && named != Some(mark.replica) => Ok(found(mark.replica, true)),
             _ => {
                 let replica = take_new_name(tx)?;
@@ -131,8 +134,8 @@ impl Found {
 }
 
 impl Replica {
-    /// Does `work` in a transaction of its own, on the file as this engine left it, or under the new name that it takes
-    /// if it is not: `work` is told what was found.
+    /// Runs `work` in a transaction of its own. If the file is not as this engine left it, it takes a new replica id
+    /// first. `work` is told what was found.
     pub(super) fn write<T>(
         &mut self,
         doing: &'static str,

@@ -75,7 +75,7 @@ pub(crate) struct Replica {
     user_tables: UserTables,
     pace: Pace,
     /// Whether the next turn gives the lock back if another process has a transaction open.
-    retreats: bool,
+    gives_way: bool,
     /// Whether an app is at work, so that turns are to be short.
     beside_app: bool,
     notes: Notes,
@@ -198,11 +198,11 @@ impl Replica {
         driftless_wal::has_external_transaction(&self.connection).unwrap_or(false)
     }
 
-    /// For the next turn: whether it gives the lock back, and does nothing, if another process has a transaction open
+    /// Says of the next turn whether it gives the lock back, and does nothing, if another process has a transaction open
     /// when it has the lock, or begins one before the turn commits: its first write would fail. And whether the turn is to
     /// be short, for an app that is at work.
-    pub(crate) fn retreats(&mut self, retreats: bool, beside_app: bool) {
-        (self.retreats, self.beside_app) = (retreats, beside_app);
+    pub(crate) fn prepare_turn(&mut self, gives_way: bool, beside_app: bool) {
+        (self.gives_way, self.beside_app) = (gives_way, beside_app);
     }
 
     /// Captures everything that is committed now, but for what was done to a table that was made, or made anew, and is not

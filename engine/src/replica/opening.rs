@@ -122,7 +122,7 @@ impl Replica {
             rest: Rest::new(),
             user_tables: UserTables::new(Settling::new(config.rebuild_quiet, last_write)),
             pace: Pace::new(&config),
-            retreats: false,
+            gives_way: false,
             beside_app: false,
             notes: Notes::default(),
             durability: Durability::new(),

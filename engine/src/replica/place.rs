@@ -373,7 +373,7 @@ fn set_aside(log: &Path) {
     match std::fs::rename(log, &to) {
         Ok(()) => tracing::warn!(
             log = %log.display(), to = %to.display(),
-            "the database was replaced and its log left behind; SQLite would damage the new file with it: moved away"
+            "the database was replaced, but its old log was left behind; SQLite would have damaged the new file with it, so it was moved away"
         ),
         Err(error) => {
             tracing::error!(log = %log.display(), %error, "the log of a replaced file cannot be moved")

@@ -26,7 +26,8 @@ use crate::turn::give_way::{GiveWay, gave_way};
 use crate::turn::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::turn::merge::{Flow, Incoming, Merge};
 
-/// So many rows of others leave their tables, or return to them, because of what one turn wrote; more take several turns.
+/// At most this many other rows leave their tables, or return to them, because of what one turn wrote. More take
+/// several turns.
 const MOST_SETTLED: usize = 500;
 
 /// What a turn did.
@@ -36,21 +37,21 @@ pub(crate) struct Turn {
     pub(crate) marks: usize,
     /// Whether there is more to do right now.
     pub(crate) more: bool,
-    /// In how long a table that was rebuilt may be compared with its documents; `None` if none waits.
+    /// After how long a rebuilt table may be compared with its documents; `None` if no table waits for that.
     pub(crate) settles_in: Option<Duration>,
-    /// Whether nothing was done because another process had a transaction open; see [`Replica::retreats`].
-    pub(crate) retreated: bool,
+    /// Whether nothing was done because another process had a transaction open; see [`Replica::prepare_turn`].
+    pub(crate) gave_way: bool,
     /// How long the write lock was held.
     pub(crate) held: Duration,
     /// Whether another process had a transaction open at the end, which fails if it goes on to write.
     pub(crate) met_another: bool,
-    /// Whether that is the rest of one piece of work, which could have been done at once.
+    /// Whether what is left to do is the rest of one piece of work that was divided among several turns.
     goes_on: bool,
 }
 
 impl Turn {
-    fn retreated() -> Self {
-        Self { more: true, retreated: true, ..Self::default() }
+    fn gave_way() -> Self {
+        Self { more: true, gave_way: true, ..Self::default() }
     }
 }
 
@@ -63,15 +64,16 @@ struct Done {
     remote: Vec<ChangedRow>,
 }
 
-/// Why nothing has happened in a turn.
+/// Why a turn was undone.
 enum Undone {
     /// It failed.
     Failed(Error),
     /// A trigger of the user's rolled it back.
     RolledBack(RolledBack),
-    /// These rows lose their parents, and more with them than one turn takes out. With SQLite's `schema_version`.
+    /// These rows lose their parents, and more rows go with them than one turn takes out. With SQLite's
+    /// `schema_version`.
     TooMany(Vec<Orphan>, i64),
-    /// Another process has a transaction open; see [`Replica::retreats`].
+    /// Another process has a transaction open; see [`Replica::prepare_turn`].
     Met,
 }
 
@@ -86,7 +88,7 @@ struct Start {
     found: Found,
     /// Who captures in this turn.
     author: Author,
-    /// Read under the lock: a commit that comes after ours must be seen as one.
+    /// SQLite's `data_version`, read under the lock: a commit of others right after ours must not be taken for ours.
     data_version: i64,
     /// Whether others have committed since the last turn.
     others_wrote: bool,
@@ -99,14 +101,15 @@ impl Start {
         let data_version = data_version(tx)?;
         let others_wrote = data_version != memory.data_version;
         let schema_version = schema_version(tx)?;
-        // Are the side tables all there? Asked where somebody else may have touched them. And is it the file that we left?
+        // Are the side tables all there? That is asked only if somebody else may have touched them. And is the file
+        // as we left it?
         let moved = tables_at != Some(schema_version);
-        // At the opening they were looked at already.
+        // They need not be looked at again if that was done under this schema when the file was opened.
         let whole = moved && memory.side_tables_at.take() != Some(schema_version);
         let side_tables = (moved || others_wrote).then_some(whole);
         let found = Found::look(tx, path, &memory.mark, side_tables)?;
-        // Documents may be gone that this writer wrote: were they made anew under its id, its first clocks would name two
-        // contents, and Yrs would never bring them together.
+        // Documents that this writer wrote may be gone. If they were made again under the same writer id, its first
+        // clocks would stand for two different contents, and Yrs would never bring them together.
         let writer = if found.changed { ids::writer() } else { memory.writer };
         let author = Author { replica: found.replica, writer };
         Ok(Self { found, author, data_version, others_wrote })
@@ -127,9 +130,9 @@ struct Left {
 }
 
 impl Replica {
-    /// One turn. Takes what it has time for from the front of `incoming`: applied, or kept in the inbox. When the turn
-    /// fails nothing has happened and `incoming` is as it was; but when the disk fails after its commit, what it took is
-    /// done, and nothing is sent before a later turn has brought it to the disk.
+    /// One turn. Takes as much from the front of `incoming` as it has time for, and applies it or keeps it in the
+    /// inbox. If the turn fails, nothing has happened and `incoming` is as it was. But if the disk fails after the
+    /// commit, what was taken is done, and nothing is sent until a later turn has brought it to the disk.
     pub(crate) fn turn(&mut self, incoming: &mut VecDeque<Incoming>) -> Result<Turn> {
         self.check_place()?;
         lock_wait::set_longest(self.config.busy_timeout);
@@ -139,7 +142,7 @@ impl Replica {
         self.durability.relax(&self.connection)?;
         let done = self.try_until_done(batch);
         self.durability.restore(&self.connection)?;
-        let Some(Done { mut turn, local, remote }) = done? else { return Ok(Turn::retreated()) };
+        let Some(Done { mut turn, local, remote }) = done? else { return Ok(Turn::gave_way()) };
         incoming.drain(..count);
         turn.more |= !incoming.is_empty();
         let contended = std::mem::take(&mut self.beside_app) || before != self.memory.data_version;
@@ -148,13 +151,13 @@ impl Replica {
         self.announce(Origin::Remote, remote);
         self.durability.wait(&self.connection)?;
         if turn.goes_on && !is_virtual() {
-            // Others write between the turns of one long piece of work.
+            // So that others can write between the turns of one long piece of work.
             std::thread::sleep(self.config.turn_gap);
         }
         Ok(turn)
     }
 
-    /// Tries again until nothing undoes the turn any more. Returns `None` if it gave way to another process.
+    /// Tries the turn again until nothing undoes it. Returns `None` if it gave way to another process.
     fn try_until_done(&mut self, batch: &[Incoming]) -> Result<Option<Done>> {
         loop {
             self.plan_cascade()?;
@@ -194,8 +197,7 @@ impl Replica {
     fn try_turn(&mut self, incoming: &[Incoming]) -> std::result::Result<Done, Undone> {
         let tx = begin(&mut self.connection)?;
         let begun = Instant::now();
-        let retreats = std::mem::take(&mut self.retreats);
-        let way = GiveWay::new(&tx, retreats);
+        let way = GiveWay::new(&tx, std::mem::take(&mut self.gives_way));
         way.check()?;
         let start = Start::look(&tx, &self.path, &mut self.memory, self.user_tables.schema_version)?;
         let found = start.found;
@@ -255,11 +257,11 @@ impl Replica {
         self.remember(&start, left, progress);
         let more = more || !self.cascade.is_over();
         let (marks, held) = (captured.marks, begun.elapsed());
-        let turn = Turn { marks, more, settles_in, retreated: false, held, met_another, goes_on };
+        let turn = Turn { marks, more, settles_in, gave_way: false, held, met_another, goes_on };
         Ok(Done { turn, local: captured.changed, remote: changed })
     }
 
-    /// A turn has committed, and left the file so.
+    /// Remembers how a turn that has committed left the file.
     fn remember(&mut self, start: &Start, left: Left, progress: Progress) {
         let has_written = left.mark != self.memory.mark;
         if has_written {
@@ -279,12 +281,12 @@ impl Replica {
     }
 }
 
-/// How much of what came in, and of what it brings about, one turn does.
+/// How much one turn does: of what came in, and of what follows from that.
 struct Room {
-    /// Rows that are shown anew, and until when to begin with more of them.
+    /// How many rows are shown again, and until when more of them may be begun.
     rows: usize,
     until: Option<Instant>,
-    /// Rows of others that leave their tables or return to them.
+    /// How many other rows leave their tables or return to them.
     settled: Limit,
 }
 
@@ -310,14 +312,14 @@ struct SecondHalf<'a> {
 }
 
 impl<'a> SecondHalf<'a> {
-    /// Whether rows are parked ahead, and nothing is applied yet.
+    /// Whether this turn only parks rows ahead, and applies nothing yet.
     fn is_ahead(&self) -> bool {
         self.captured_all && self.cascade.is_parking()
     }
 
     /// How much the materializer settles.
     fn limit(&self) -> Limit {
-        // Parking ahead keeps to the room by itself, and what comes after that must not stop again.
+        // Parking ahead has the limit passed to it. The turn that then applies what came in must not stop again.
         if self.is_ahead() || self.cascade.is_due() { Limit::NONE } else { self.room.settled }
     }
 
@@ -357,8 +359,9 @@ fn go_on(flow: Flow, schema_version: i64) -> std::result::Result<(), Undone> {
     }
 }
 
-/// Forgets which columns have just appeared, and what tables showed when they were given up, once all of it is captured and
-/// shown; and lets renamed columns join what others wrote under their new names. Returns whether there were any such columns.
+/// Once everything is captured and shown: forgets which columns had just appeared, and what tables showed when they
+/// were given up, and lets renamed columns join what others wrote under their new names. Returns whether there were
+/// any such columns.
 fn forget_what_is_shown(tx: &Transaction<'_>, captured_all: bool) -> Result<bool> {
     if !captured_all || !backlog::refresh_is_empty(tx)? {
         return Ok(false);
@@ -377,7 +380,7 @@ fn forget_what_is_shown(tx: &Transaction<'_>, captured_all: bool) -> Result<bool
     Ok(had_fresh || !joining.is_empty())
 }
 
-/// How many of those that came in one turn takes, about `most` bytes of them but at least one, and how many bytes they are.
+/// How many entries of `incoming` one turn takes (about `most` bytes, but at least one), and how many bytes they are.
 fn front(incoming: &VecDeque<Incoming>, most: usize) -> (usize, usize) {
     let (mut count, mut bytes) = (0, 0);
     while let Some(next) = incoming.get(count)

@@ -46,7 +46,7 @@ fn adopt_table(tx: &Transaction<'_>, mut entry: Entry, definition: &Definition, 
     adopt_deletes(tx, &mut entry, definition)?;
     let said = Said::read(tx, &entry, definition)?;
     if definition.kinds.is_some() && entry.options.kinds != said.kinds {
-        tracing::info!(table = %entry.spelled, "the space has other kinds for columns of this table");
+        tracing::info!(table = %entry.spelled, "the space has different kinds for columns of this table");
         entry.options.kinds.clone_from(&said.kinds);
         tables::update(tx, &entry)?;
     }

@@ -119,7 +119,7 @@ fn is_dropped(now: &[String], listed: &[Listed], one: &Listed) -> bool {
     there.is_some_and(|there| !std::ptr::eq(there, one))
 }
 
-/// Those of the renames that do not wait for what the table shows.
+/// The renames, without those whose columns still wait to join what others wrote under their new names.
 pub(super) fn without_waiting(entry: &Entry, mut renames: Renames) -> Renames {
     let waits = |now: &String| entry.columns.iter().any(|known| known.name == *now && known.waits_to_join());
     renames.retain(|(now, _)| !waits(now));

@@ -174,7 +174,7 @@ fn read_indexes(object: &Object, table: &mut Table) -> std::result::Result<(), R
     Ok(())
 }
 
-/// The values of DEFAULTs that were met, by their text: many columns have the same.
+/// The values of the DEFAULTs seen so far, by their text: many columns have the same one.
 #[derive(Default)]
 struct Constants(HashMap<String, Option<Value<'static>>>);
 

@@ -49,7 +49,8 @@ pub(super) fn is_taken_over(entry: &Entry, one: &Move) -> bool {
 /// Records that columns were renamed together since the last look: each goes on travelling under the name that it had.
 pub(super) fn record(entry: &mut Entry, moves: &[Move]) {
     set_renames(entry, moves);
-    // Those that are gone and had one of these names are not told apart from the ones that have it now.
+    // Forgets columns that are gone and had one of these names: they could not be told apart from the columns that
+    // have the name now.
     entry.columns.retain(|known| known.place.is_some() || moves.iter().all(|one| one.new != known.name));
     for known in entry.columns.iter_mut().filter(|known| known.place.is_some()) {
         if let Some(one) = moves.iter().find(|one| one.old == known.name) {

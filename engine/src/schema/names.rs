@@ -250,7 +250,7 @@ fn why_not_reused(
     let in_key = |at: usize| table.key.iter().any(|key| key.at == at);
     if came(new) <= came(old) {
         Some(format!(
-            "the table has both columns, and '{new}' did not come later than '{old}', so it is another column"
+            "the table has both columns, and '{new}' was not added after '{old}', so it is a different column"
         ))
     } else if in_key(older) || in_key(newer) {
         Some("the table has both columns, and one is in its primary key".to_owned())

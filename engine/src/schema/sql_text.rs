@@ -1,8 +1,9 @@
-//! The little of SQL's grammar that must be read as text: SQLite tells an index's columns by pragma, but an expression
-//! or a WHERE only as the statement that the user wrote. See <https://sqlite.org/lang_createindex.html>.
+//! The little of SQL's grammar that must be read as text. SQLite has a pragma for the columns of an index, but an
+//! expression or a WHERE is only in the statement that the user wrote. See
+//! <https://sqlite.org/lang_createindex.html>.
 //!
-//! SQLite has parsed these statements before and stores them with the name of the table as the third word, so this need
-//! not cope with anything that is no CREATE statement; where it does not understand, it says `None`.
+//! SQLite has parsed these statements before, and stores them with the name of the table as the third word. So this
+//! code handles CREATE statements only, and returns `None` where it does not understand one.
 
 /// What follows `CREATE TABLE <name>`, for a table called `new`, which needs no quotes: a CHECK may name its columns with
 /// the table's name before them.

@@ -5,20 +5,21 @@
 //!
 //! - A conflict clause of the outer statement (`INSERT OR IGNORE`) takes the place of any in a trigger. Ours has none
 //!   and needs none: appending under a fresh rowid meets no constraint.
-//! - An append was measured at 1.2 to 1.4 times a bare insert, a set kept with `INSERT OR IGNORE` at up to 2.7.
+//! - An insert takes 1.2 to 1.4 times as long with an append, and up to 2.7 times with a set kept by `INSERT OR
+//!   IGNORE` (measured).
 //! - `REPLACE` removes rows that stand in its way without firing a DELETE trigger. A row under the same key is
 //!   marked by the INSERT itself; one under another key, reached through a UNIQUE column, by a BEFORE trigger.
-//! - A table whose key is no alias of the rowid has a hidden one, which a statement may name: REPLACE evicts through it
-//!   too. Its own BEFORE triggers fire only where a rowid is given or moved.
-//! - Only the triggers for UNIQUE columns name the table in their bodies: where `legacy_alter_table` is on, `RENAME TABLE`
-//!   leaves that name as it was, and every write fails until the engine has looked.
-//! - An UPDATE of the key marks the old key and the new; the old only if it differs, which `IS NOT` decides with the
-//!   column's own collation.
+//! - A table whose key is not an alias of the rowid has a hidden rowid, which a statement may name: REPLACE can evict
+//!   a row through that, too. It has BEFORE triggers of its own, which fire only if a rowid is given or changed.
+//! - Only the triggers for UNIQUE columns name the table in their bodies. Where `legacy_alter_table` is on, `RENAME
+//!   TABLE` does not change that name, and every write fails until the engine has made the triggers anew.
+//! - An UPDATE marks the new key, and the old one if it differs; `IS NOT` compares them with the column's own
+//!   collation.
 //! - BEFORE triggers do not see defaults of the rowid, so keys are marked AFTER.
-//! - A trigger of the app's that fails may keep the row and end the statement (`RAISE(FAIL)`, or any error under `OR FAIL`), and
-//!   triggers that would have come after it do not run. SQLite runs the one that was made last first, so ours are made anew
-//!   when the app makes one. SQLite promises no order; the test
-//!   `a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured` watches that it stays so.
+//! - If a trigger of the app's fails, the row may stay although the statement ends (`RAISE(FAIL)`, or any error under
+//!   `OR FAIL`), and triggers that would have run after it do not run. SQLite runs the trigger that was made last
+//!   first, so ours are made anew when the app makes one. SQLite does not promise this order; the test
+//!   `a_row_that_stays_though_a_later_trigger_of_the_app_fails_is_captured` notices if it changes.
 //! - One trigger never runs. It lists the table's columns, and SQLite renames a column there, too: see [`super::column_list`].
 //! - The time is the write's, not the capture's, which may be hours later. `julianday` is as old as SQLite 3.
 
@@ -33,8 +34,9 @@ use crate::error::Result;
 use crate::store::dirty::key_list;
 use crate::store::{PREFIX, fold, quote, sql};
 
-/// Milliseconds since 1970, in any SQLite. Rounded, because a day's fraction is a little more or less than the millisecond
-/// that it was made from: cut off, two that follow each other could become one, and chance would decide which write wins.
+/// Milliseconds since 1970, in any SQLite. Rounded, not cut off: the fraction of a day is slightly more or less than
+/// the millisecond that it stands for, so cutting off could make one number of two consecutive milliseconds, and
+/// chance would decide which write wins.
 const NOW: &str = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)";
 
 /// A trigger's name and the statement that makes it.
@@ -44,12 +46,12 @@ pub(crate) struct Trigger {
     pub(crate) sql: String,
 }
 
-/// What every trigger of table number `id` is named by.
+/// The prefix of the names of all triggers of table number `id`.
 pub(crate) fn name_prefix(id: i64) -> String {
     format!("_driftless_{id}_")
 }
 
-/// On which tables ours stand: the number that they were made for, and the table as it is called now.
+/// The tables that our triggers stand on: the number that they were made for, and the table's name now.
 pub(crate) fn places(connection: &Connection) -> Result<Vec<(i64, String)>> {
     let doing = "reading the triggers";
     let rows = sql::list::<_, Vec<_>>(
@@ -63,8 +65,8 @@ pub(crate) fn places(connection: &Connection) -> Result<Vec<(i64, String)>> {
     Ok(rows.into_iter().filter_map(|(name, table)| Some((number(&name)?, table))).collect())
 }
 
-/// The triggers that watch `table`, which has number `id`. With `watched` they mark even while the engine writes: the
-/// user's own triggers on other tables write into this one then, and that is to be undone.
+/// The triggers that watch `table`, which has number `id`. With `watched` they mark rows even while the engine
+/// writes, because triggers of the user's on other tables then write into this table, and that has to be undone.
 pub(crate) fn all(id: i64, table: &Table, watched: bool) -> Vec<Trigger> {
     let unless = if watched { "1" } else { "NOT EXISTS (SELECT 1 FROM _driftless_applying)" };
     let trigger = |kind: &str, event: &str, when: &str, body: &str| {
@@ -106,7 +108,7 @@ fn mark(id: i64, table: &Table, from: &str) -> String {
     format!("INSERT INTO _driftless_dirty (tbl, at, {columns}) VALUES ({id}, {NOW}, {key});")
 }
 
-/// Marks a row that goes. That it went is of use where its table goes too: see [`super::rebuilt`].
+/// Marks a deleted row. That it was deleted matters if its table is dropped later: see [`super::rebuilt`].
 fn mark_gone(id: i64, table: &Table) -> String {
     let (columns, key) = (key_list(table.key.len()), key_of(table, "OLD"));
     format!("INSERT INTO _driftless_dirty (tbl, at, gone, {columns}) VALUES ({id}, {NOW}, 1, {key});")
@@ -124,10 +126,11 @@ fn mark_if_moved(id: i64, table: &Table) -> String {
     )
 }
 
-/// Marks the rows that hold the new values of a UNIQUE index, were they to be evicted. Marking too many is harmless, so
-/// partial indexes are treated as whole; marking too few loses a delete, so the terms compare as the index does. A NULL
-/// that REPLACE will turn into the column's DEFAULT is still a NULL here, and so is what a generated column is computed
-/// from: all rows are marked then.
+/// Marks the rows that hold the new row's values in a UNIQUE index, since REPLACE may evict them. Marking too many is
+/// harmless, so partial indexes are treated as if they covered all rows. Marking too few loses a delete, so the terms
+/// are compared as the index compares them. If REPLACE is going to turn a NULL into the column's DEFAULT, a trigger
+/// still sees the NULL: the DEFAULT is compared in its place. But a generated column that is computed from it is not
+/// known here, and then all rows are marked.
 fn mark_evicted(id: i64, table: &Table, unique: &Unique) -> String {
     let new = |column: &str| match table.fallbacks.iter().find(|(known, _)| known == column) {
         Some((_, fallback)) => format!("coalesce(NEW.{}, {fallback})", quote(column)),
@@ -140,7 +143,8 @@ fn mark_evicted(id: i64, table: &Table, unique: &Unique) -> String {
         };
         let equal = match &term.column {
             Some(column) => format!("{} = {}", term.sql, new(column)),
-            // The expression over the new row: its columns under their own names. No others, or none could be dropped.
+            // The expression over the new row, whose columns keep their names. Only the columns that it names: a
+            // column that a trigger names cannot be dropped.
             None => {
                 let from: Vec<String> =
                     named.iter().map(|column| format!("{} AS {}", new(column), quote(column))).collect();
@@ -166,14 +170,14 @@ fn named<'a>(table: &'a Table, expression: &str) -> impl Iterator<Item = &'a str
     table.all_columns.iter().map(String::as_str).filter(move |column| mentions(expression, column))
 }
 
-/// The columns with a DEFAULT for a NULL that generated ones among `columns` are computed from.
+/// The columns that have a DEFAULT for a NULL, and from which generated columns among `columns` are computed.
 fn computed_from_fallbacks<'a>(table: &'a Table, columns: &[&'a str]) -> BTreeSet<&'a str> {
     let is_generated = |column: &str| table.generated.contains(&fold(column));
     let mut found = BTreeSet::new();
     let mut generated: Vec<&str> = columns.iter().copied().filter(|column| is_generated(column)).collect();
     let mut seen: BTreeSet<&str> = generated.iter().copied().collect();
     while let Some(column) = generated.pop() {
-        // Where the definition is not found, it may be any.
+        // If the definition is not found, the column may be computed from any column.
         let definition = column_definition(&table.sql, column).unwrap_or(&table.sql);
         for named in named(table, definition) {
             if is_generated(named) {
@@ -188,10 +192,11 @@ fn computed_from_fallbacks<'a>(table: &'a Table, columns: &[&'a str]) -> BTreeSe
     found
 }
 
-/// Marks that a row may be evicted which sits at the new rowid, without saying which: to look for it would take a query that
-/// names the table, and a SQLite with `legacy_alter_table` on, as macOS has it, does not rename the table in a trigger, so
-/// that the next write would fail. The engine looks for the row instead. Before an insert that names no rowid `NEW.rowid`
-/// is -1; a row that really is inserted at -1 evicts at most the one there, and is not looked for.
+/// Marks that the row at the new rowid may be evicted, without saying which row that is. To find it here would take a
+/// query that names the table, and where `legacy_alter_table` is on, as on macOS, SQLite does not rename the table
+/// inside a trigger: after a rename the next write would fail. So the engine looks for the row. Before an insert that
+/// gives no rowid, `NEW.rowid` is -1; a row that really is inserted at -1 can evict only the row there, and that one
+/// is not looked for.
 fn mark_rowid(id: i64) -> String {
     format!("INSERT INTO _driftless_dirty (tbl, at) VALUES (-{id}, {NOW});")
 }

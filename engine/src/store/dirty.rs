@@ -131,7 +131,7 @@ pub(crate) fn read_rows(connection: &Connection, rows: usize) -> Result<Oldest> 
     let mut known: HashMap<u64, usize> = HashMap::new();
     while let Some(row) = found.next().doing(doing)? {
         if oldest.count == 0 {
-            // Only now: columns may have been added since the statement was prepared.
+            // Looked up only after the first step: columns may have been added since the statement was prepared.
             keys = key_places(row.as_ref());
         }
         let (id, table, at) = named(row).doing(doing)?;

@@ -51,7 +51,8 @@ pub(crate) const PREFIX: &str = "_driftless_";
 
 /// Room for the pages that random keys scatter writes over; SQLite's default of 2 MB reads them again and again.
 const CACHE_KIB: u32 = 32 << 10;
-/// In bulk the same pages are written turn after turn: copying them back less often saves work. 16 MB of log.
+/// When there is much to write, turn after turn writes the same pages: copying them from the log into the database
+/// less often saves work. This is 16 MB of log.
 const CHECKPOINT_PAGES: u32 = 4000;
 
 /// The time between two attempts to switch a database to WAL.

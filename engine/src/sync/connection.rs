@@ -451,8 +451,8 @@ impl Connection {
     }
 }
 
-/// Has something done on the engine's thread, again for as long as it fails because the write lock cannot be had. Each
-/// attempt waits for the lock as the configuration says.
+/// Has `work` done on the engine's thread, again and again as long as it fails because somebody else holds the write
+/// lock. Each attempt waits for the lock as long as the configuration says.
 pub(super) async fn again_while_busy<T: Send + 'static>(
     worker: Worker,
     work: impl Fn(&mut Replica) -> Result<T> + Send + Sync + 'static,

@@ -15,7 +15,8 @@ use super::session::{Action, Delivery, Session};
 use crate::replica::Verdict;
 use crate::turn::merge::Incoming;
 
-/// The size in bytes of changesets that came in and are not applied, from which on the driver reads nothing more from the relay.
+/// Once changesets of this size, in bytes, have come in and are not applied, the driver reads nothing more from the
+/// relay.
 const UNAPPLIED_BYTES: usize = 8 << 20;
 /// How much is applied at a time, in bytes: other work for the file waits meanwhile.
 const BATCH_BYTES: usize = 1 << 20;
@@ -25,9 +26,9 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(crate) struct Note {
     /// The relay has stored own changesets up to this seq; 0 if it has not said so.
     pub(crate) acknowledged: u64,
-    /// The relay holds this, later than what it acknowledged.
+    /// The relay holds this, by a vector that it sent after its acknowledgements.
     pub(crate) confirmed: Option<StateVector>,
-    /// The note that contains all that was said so far has this number.
+    /// The number of the note that contains all that was said so far.
     number: u64,
 }
 
@@ -45,7 +46,7 @@ pub(crate) enum Task {
     Apply(VecDeque<Incoming>),
     /// Note this: [`Link::noted`].
     Note(Note),
-    /// Both sides agree, as somebody asked: write down what is noted, and tell whoever asked this question.
+    /// Both sides agree. Write what is noted to the file, and answer the question with this number.
     Answer(u64),
     /// Take another name: [`Link::renamed`].
     Rename,
@@ -56,7 +57,7 @@ pub(crate) enum Task {
 pub(crate) enum Over {
     /// The file has another name now: it has to begin again.
     Renamed,
-    /// The other side broke the protocol, or the file cannot go on from where it is. Another connection may.
+    /// The other side broke the protocol, or the file cannot go on from where it is. Another connection may succeed.
     Broken(String),
 }
 
@@ -73,10 +74,10 @@ pub(crate) struct Link {
     /// Statements of the relay that are in no note yet.
     unnoted: Note,
     noting: Option<u64>,
-    /// Up to which number notes are in the file.
+    /// Notes up to this number are in the file.
     noted: u64,
     making_snapshot: bool,
-    /// Questions that are settled, and the note after which they may be answered.
+    /// Settled questions, each after the number of the note that must be in the file before the question is answered.
     settled: VecDeque<(u64, u64)>,
     renaming: bool,
     over: Option<Over>,
@@ -134,7 +135,8 @@ impl Link {
         self.unapplied_bytes < UNAPPLIED_BYTES && !self.renaming
     }
 
-    /// Whether nothing of what the relay sent or asked for is still to be begun. What was begun the driver knows.
+    /// Whether all work that the relay's messages require has at least begun. The driver knows what has begun and is
+    /// not done.
     pub(crate) fn is_idle(&self) -> bool {
         self.can_read() && self.tasks.is_empty() && self.unapplied.is_empty() && !self.has_unnoted()
     }
@@ -250,7 +252,7 @@ impl Link {
         self.end(Over::Renamed);
     }
 
-    /// The file has captured, or applied, by itself: it has this name and holds this.
+    /// The file has captured or applied without this connection: it has this name and holds this.
     pub(crate) fn progressed(&mut self, name: ReplicaId, held: StateVector) {
         if self.is_under(name) {
             let actions = self.session.progressed(held);
@@ -258,7 +260,8 @@ impl Link {
         }
     }
 
-    /// All that was committed when somebody asked a question is captured: under this name, up to this seq.
+    /// Everything that was committed when somebody asked a question is captured now, under this name and up to this
+    /// seq.
     pub(crate) fn captured(&mut self, question: u64, name: ReplicaId, last: u64) {
         // Under another name the question is asked again.
         if self.is_under(name) {
@@ -267,7 +270,7 @@ impl Link {
         }
     }
 
-    /// Others are to be let know this of the replica.
+    /// Sets the presence that others are told of this replica.
     pub(crate) fn say(&mut self, presence: Presence) {
         let actions = self.session.say(presence);
         self.run(actions);
@@ -279,7 +282,8 @@ impl Link {
         self.run(actions);
     }
 
-    /// Somebody else writes under this file's name: it takes another, keeping its unsent work, and comes back.
+    /// Somebody else writes under this file's name: the file takes another one, keeps its unsent work, and connects
+    /// again.
     pub(crate) fn rename(&mut self) {
         if !std::mem::replace(&mut self.renaming, true) {
             // What came in under our own name would count as written here.
@@ -289,8 +293,8 @@ impl Link {
         }
     }
 
-    /// Whether this is the name under which the conversation is held. If not, the file started over, and what it sends now it
-    /// sends under another name: the conversation is over.
+    /// Whether the conversation is held under this name. If not, the file has started over and sends under another
+    /// name now: the conversation is over.
     fn is_under(&mut self, name: ReplicaId) -> bool {
         let is_same = name == self.session.replica();
         if !is_same {
@@ -368,7 +372,7 @@ mod tests {
         RelayMessage::Heads { nonce: 0, heads }
     }
 
-    /// Each vector of the relay's was a piece of work of its own for the engine's thread, and waited in memory for it.
+    /// Each vector from the relay used to be a task of its own for the engine's thread, and waited for it in memory.
     #[test]
     fn however_many_vectors_a_relay_sends_one_note_is_written_and_one_waits() {
         let mut link = live();

@@ -54,7 +54,7 @@ const SELDOM: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// The last turn left something to do. It must not wait for long: work that comes faster than it is done piles up.
-    Rest,
+    Leftover,
     /// Commits of the app to capture, or what others wrote to apply.
     Work,
 }
@@ -62,9 +62,9 @@ pub(crate) enum Due {
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Take a turn. With `retreat`, give the lock back if another process has a transaction open when it is taken, or begins
+    /// Take a turn. If it `gives_way`, it is to give the lock back if another process has a transaction open when it is taken, or begins
     /// one before the turn commits.
-    Go { retreat: bool },
+    Go { gives_way: bool },
     /// Look again after this.
     Wait(Duration),
 }
@@ -140,23 +140,23 @@ impl Quiet {
             self.read_for_long |= others;
             if what == Due::Work && is_at_work && self.rests() == Rests::Short && waited < self.rarely() {
                 let rests = !others && since.is_some_and(|since| since >= QUIET);
-                return if rests { Step::Go { retreat: true } } else { Step::Wait(LOOK) };
+                return if rests { Step::Go { gives_way: true } } else { Step::Wait(LOOK) };
             }
-            return Step::Go { retreat: false };
+            return Step::Go { gives_way: false };
         }
         match since {
             Some(since) if since < QUIET => Step::Wait((QUIET - since).min(LOOK)),
             _ if others => Step::Wait(LOOK),
             _ if is_at_work && self.rests() != Rests::Long => Step::Wait(LOOK),
             Some(since) if self.expects_another(since) && waited < REST => Step::Wait(LOOK),
-            _ => Step::Go { retreat: true },
+            _ => Step::Go { gives_way: true },
         }
     }
 
     /// The longest that a turn waits. `is_at_work`: whether the app has committed a moment ago.
     fn most(&self, what: Due, is_at_work: bool) -> Duration {
         match what {
-            Due::Rest => READERS.min(self.held * 4),
+            Due::Leftover => READERS.min(self.held * 4),
             Due::Work if is_at_work && self.rests() == Rests::Short => SELDOM,
             Due::Work if is_at_work && self.breaks_transactions() => self.rarely(),
             Due::Work if is_at_work => (self.held * OFTEN).clamp(OFTEN_AT_LEAST, RARELY_AT_MOST),
@@ -209,8 +209,8 @@ impl Quiet {
 mod tests {
     use super::*;
 
-    const GO: Step = Step::Go { retreat: true };
-    const AT_ALL_COSTS: Step = Step::Go { retreat: false };
+    const GO: Step = Step::Go { gives_way: true };
+    const AT_ALL_COSTS: Step = Step::Go { gives_way: false };
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -425,7 +425,7 @@ mod tests {
         let (mut quiet, begun) = (Quiet::default(), Instant::now());
         quiet.turned(ms(10), true);
         quiet.committed(begun);
-        let (waited, step) = turn(&mut quiet, begun, Due::Rest, |_| true);
+        let (waited, step) = turn(&mut quiet, begun, Due::Leftover, |_| true);
         assert!(waited <= ms(40) + LOOK, "{waited:?}");
         assert_eq!(step, AT_ALL_COSTS);
     }

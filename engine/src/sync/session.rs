@@ -23,7 +23,7 @@ pub(crate) const WINDOW_BYTES: usize = 8 << 20;
 pub(crate) enum Action {
     /// Send this.
     Send(ClientMessage),
-    /// Ask the replica what it makes of this; answer with [`Session::proceed`], or end.
+    /// Ask the replica to judge this welcome; answer with [`Session::proceed`], or end.
     Judge(Welcome),
     /// Read own changesets after this seq; answer with [`Session::outgoing`].
     ReadOutbox { after: u64 },
@@ -33,15 +33,16 @@ pub(crate) enum Action {
     Deliver(Delivery),
     /// Note that the relay stored everything of ours up to this seq.
     Acknowledged(u64),
-    /// Note that the relay holds this, later than what it acknowledged.
+    /// Note that the relay holds this, by a vector that it sent after its acknowledgements.
     Confirmed(StateVector),
     /// The question with this number is settled.
     Settled(u64),
-    /// Another replica lets this be known of itself; empty if it does no longer, or is gone.
+    /// The presence of another replica; empty if the replica has withdrawn it, or is gone.
     Present(ReplicaId, Presence),
-    /// Take another name and come back: somebody else writes under this one.
+    /// Take another name and connect again: somebody else writes under this one.
     Rename,
-    /// Close, saying this; the other side broke the protocol.
+    /// Close with this code and reason: the other side broke the protocol, or the file cannot go on with this
+    /// conversation.
     Break(CloseCode, &'static str),
 }
 
@@ -86,13 +87,14 @@ pub(crate) struct Session {
     in_flight: VecDeque<(u64, usize)>,
     in_flight_bytes: usize,
     reading: bool,
-    /// The seq up to which a later vector than the acknowledgement has confirmed.
+    /// Own changesets up to this seq are confirmed: the relay counted them in a vector that it sent after
+    /// acknowledging them.
     confirmed: u64,
-    /// What the file has: in the tables, or waiting for what nobody has sent yet.
+    /// What the file has: in the tables, or in the inbox, waiting for something that has not come yet.
     held: StateVector,
     questions: Vec<Question>,
     last_nonce: u64,
-    /// What others are to be let know of this replica, until it is said.
+    /// The presence that others are to be told, until it is sent.
     unsaid: Option<Presence>,
 }
 
@@ -129,14 +131,14 @@ impl Session {
         self.phase == Phase::Live
     }
 
-    /// Whether the welcome has been judged, so that what is delivered may be applied. Before, this file may be a copy that
-    /// does not know it yet: what others wrote after having seen the original's changesets would then seem to follow from
-    /// changesets of the same numbers here.
+    /// Whether the welcome has been judged, so that what is delivered may be applied. Before that, this file may be a
+    /// copy that does not know it yet: changesets that build on the original's changesets would then seem to build on
+    /// this file's changesets with the same numbers.
     pub(crate) fn is_judged(&self) -> bool {
         matches!(self.phase, Phase::Filling | Phase::Live)
     }
 
-    /// Under which name this conversation is held.
+    /// The name (replica id) under which this conversation is held.
     pub(crate) fn replica(&self) -> ReplicaId {
         self.replica
     }
@@ -152,7 +154,7 @@ impl Session {
             (RelayMessage::Welcome(_), _) => vec![broken("a second welcome")],
             (_, Phase::Greeting) => vec![broken("something before the welcome")],
             (RelayMessage::Stored(seq), _) => self.on_stored(seq),
-            // An earlier connection of our own, which the relay has not noticed the end of.
+            // From an earlier connection of our own, whose end the relay has not noticed yet.
             (RelayMessage::Presence { replica, .. }, _) if replica == self.replica => Vec::new(),
             (RelayMessage::Presence { replica, presence }, _) => vec![Action::Present(replica, presence)],
             (RelayMessage::SnapshotStored(_), Phase::Filling) => {
@@ -215,7 +217,8 @@ impl Session {
                 return actions;
             }
             if seq != self.sent + 1 {
-                // The outbox begins later than what the relay has: it takes another welcome to find out.
+                // The outbox begins after what the relay has. It takes another welcome to find out what the relay
+                // lacks.
                 actions.push(Action::Break(CloseCode::Gap, "the outbox has a gap"));
                 return actions;
             }
@@ -234,7 +237,8 @@ impl Session {
         self.settle()
     }
 
-    /// The file has got this far by itself: it captured, and it may have applied what had waited there.
+    /// The file went on without this connection: it captured, and may have applied what had waited in it. `held`:
+    /// what it holds now.
     pub(crate) fn progressed(&mut self, held: StateVector) -> Vec<Action> {
         let last = held.get(self.replica);
         self.held.merge(&held);
@@ -249,13 +253,14 @@ impl Session {
         self.go_on()
     }
 
-    /// Others are to be let know this of the replica, in place of what it said before: as soon as the conversation is live.
+    /// Sets the presence that others are told of this replica, in place of the last one. It is sent as soon as the
+    /// conversation is live.
     pub(crate) fn say(&mut self, presence: Presence) -> Vec<Action> {
         self.unsaid = Some(presence);
         self.go_on()
     }
 
-    /// Now and then: asks for a vector that confirms what was only acknowledged.
+    /// To be called now and then: asks for a vector that confirms what has only been acknowledged so far.
     pub(crate) fn tick(&mut self) -> Vec<Action> {
         if !self.is_live() || self.stored <= self.confirmed {
             return Vec::new();
@@ -264,7 +269,7 @@ impl Session {
         vec![Action::Send(ClientMessage::AskHeads(nonce))]
     }
 
-    /// Whether something that was said waits for what the relay says to it, or a question for what the relay holds.
+    /// Whether the relay still has to answer something that was sent, or a question is open.
     pub(crate) fn waits(&self) -> bool {
         matches!(self.phase, Phase::Greeting | Phase::Filling)
             || !self.in_flight.is_empty()
@@ -311,7 +316,8 @@ impl Session {
         actions
     }
 
-    /// Whatever can be done now: read more to send, ask what was not asked, settle what can be.
+    /// Does all that can be done now: reads more to send, asks the questions that were not asked, settles those that
+    /// can be settled.
     fn go_on(&mut self) -> Vec<Action> {
         if !self.is_live() {
             return Vec::new();
@@ -336,7 +342,7 @@ impl Session {
     }
 
     fn settle(&mut self) -> Vec<Action> {
-        // What is captured here is in the tables here, although no turn that applies something says so.
+        // What was captured here is in the tables here, although it is never reported as applied.
         if let Some(own) = Seq::new(self.captured) {
             self.held.raise(self.replica, own);
         }
@@ -397,9 +403,9 @@ mod tests {
         assert!(matches!(sent[..], [Action::Send(_), Action::Send(_), Action::ReadOutbox { after: 3 }]));
     }
 
-    /// A file that was restored from an older copy, and had captured something since, was sent what others wrote after
-    /// having seen its later changesets. It took them for ready before it had noticed that it was a copy, could not apply
-    /// them, and set them aside for good.
+    /// A file that was restored from an older copy, and had captured something since, was sent changesets that build
+    /// on its later ones, which it had lost. It took them for ready before it had noticed that it was a copy, could
+    /// not apply them, and set them aside for good.
     #[test]
     fn what_is_delivered_is_not_to_be_applied_before_the_welcome_is_judged() {
         let mut session = session(&[(1, 3)]);
@@ -442,8 +448,8 @@ mod tests {
         assert!(matches!(session.on_message(heads)[..], [Action::Confirmed(_), Action::Settled(3)]));
     }
 
-    /// What had waited in the file and was applied by a turn of the file's own was never counted, so that whoever asked
-    /// was told nothing until something else came.
+    /// What had waited in the file, and was applied by one of the file's own turns, was never counted. So whoever had
+    /// asked was told nothing until something else came.
     #[test]
     fn a_question_is_settled_by_what_the_file_applies_by_itself() {
         let mut session = session(&[]);

@@ -244,7 +244,7 @@ struct Thread {
     waiting: Vec<oneshot::Sender<Result<StateVector>>>,
     /// When a commit was last seen or made.
     written_at: Instant,
-    /// Since when the write lock cannot be had.
+    /// Since when somebody else has been holding the write lock.
     busy_since: Option<Instant>,
 }
 
@@ -333,26 +333,26 @@ impl Thread {
         }
         if self.replica.is_elsewhere() {
             // There is no app on the file that this engine has open; and it takes several turns to open the other.
-            self.replica.retreats(false, false);
+            self.replica.prepare_turn(false, false);
             return self.turn();
         }
         let others = self.replica.others_have_transactions();
-        let what = if self.behind { Due::Rest } else { Due::Work };
-        let retreat = match self.quiet.step(Instant::now(), what, others) {
+        let what = if self.behind { Due::Leftover } else { Due::Work };
+        let gives_way = match self.quiet.step(Instant::now(), what, others) {
             Step::Wait(wait) => {
                 std::thread::sleep(wait);
                 return Ok(());
             }
-            Step::Go { retreat } => retreat,
+            Step::Go { gives_way } => gives_way,
         };
-        self.replica.retreats(retreat, self.quiet.is_at_work(Instant::now()));
+        self.replica.prepare_turn(gives_way, self.quiet.is_at_work(Instant::now()));
         self.turn()
     }
 
     /// Takes a turn, and notes what became of it. Fails with a reason if it makes no sense to go on.
     fn turn(&mut self) -> std::result::Result<(), Fatal> {
         match self.take_turn() {
-            Ok(turn) if turn.retreated => {} // it is still due
+            Ok(turn) if turn.gave_way => {} // it is still due
             Ok(turn) => {
                 tracing::debug!(marks = turn.marks, held = ?turn.held, met = turn.met_another, more = turn.more, "turn");
                 self.quiet.turned(turn.held, turn.met_another);

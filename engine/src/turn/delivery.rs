@@ -1,4 +1,4 @@
-//! In which order what came in is applied: causally, and transactions whole.
+//! The order in which what came in is applied: causal order, and whole transactions only.
 //!
 //! A changeset is applied when everything that its author had applied before it is applied here, and when all
 //! parts of its transaction are here. What comes early waits in the inbox.
@@ -31,7 +31,8 @@ pub(crate) fn held(vector: &StateVector, waiting: &[(ReplicaId, Seq, Part)]) -> 
 /// A transaction in the inbox that can be applied: the seqs of its parts.
 pub(crate) type Ready = (ReplicaId, Vec<Seq>);
 
-/// What in the inbox can be applied, in an order in which it can be. One pass over the list, however much waits.
+/// The transactions in the inbox that can be applied, in an order in which they can be. Goes through the list once,
+/// however much waits.
 pub(crate) fn ready(tx: &Transaction<'_>, vector: &StateVector) -> Result<Vec<Ready>> {
     if inbox::is_empty(tx)? {
         return Ok(Vec::new());
@@ -73,7 +74,7 @@ fn first_transaction(
     run: &VecDeque<(Seq, Part)>,
     vector: &StateVector,
 ) -> Result<Option<Vec<Seq>>> {
-    // A `Last` without a beginning is whole: its author became another replica in between.
+    // A `Last` without earlier parts is a whole transaction: its author took a new replica id in between.
     let Some(end) = run.iter().position(|(_, part)| *part != Part::More) else { return Ok(None) };
     let mut seqs = Vec::with_capacity(end + 1);
     for &(seq, _) in run.iter().take(end + 1) {

@@ -1,7 +1,7 @@
 //! The second half of a turn: what came in is applied in causal order, and what that touched is written to the tables.
 //!
-//! What cannot be applied because of its own bytes is undone to a savepoint and set aside; it counts as held, so that it
-//! holds nothing else up.
+//! A changeset that cannot be applied because of its own bytes is rolled back to a savepoint and set aside. It still
+//! counts as held, so that it holds no others up.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ const TOUCHED_BYTES: usize = 16 << 20;
 pub(crate) enum Incoming {
     Changeset(Changeset),
     SnapshotPart(SnapshotPart),
-    /// One that was set aside, under this number: it is counted already, and is tried again.
+    /// A changeset that was set aside under this number and is tried again. The state vector counts it already.
     Again(i64, Changeset),
 }
 
@@ -68,8 +68,8 @@ impl<'a> Merge<'a> {
 }
 
 impl Merge<'_> {
-    /// Applies and materializes: what came in, what is to be materialized anew (about `limit` rows of it, fewer once it is
-    /// `until`), and what the user's own writes do to the rows of others.
+    /// Applies what came in, and materializes three things: that, the rows on the list to be shown again (about
+    /// `limit` of them, or fewer if `until` passes), and what the user's own writes do to other rows.
     pub(crate) fn all(
         &mut self,
         incoming: &[Incoming],
@@ -98,7 +98,7 @@ impl Merge<'_> {
             match one {
                 Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
                 Incoming::SnapshotPart(part) => inbox::keep_part(self.tx, part)?,
-                // It stays where it is.
+                // It stays in the quarantine.
                 Incoming::Again(..) => {}
             }
         }
@@ -120,7 +120,8 @@ impl Merge<'_> {
                     if let Flow::RolledBack(row) = self.apply(std::slice::from_ref(changeset))? {
                         return Ok(Flow::RolledBack(row));
                     }
-                    // The same may have come before, too early, and wait: nobody would look at it again.
+                    // The same changeset may have come before, too early, and still wait in the inbox: nobody would
+                    // look at it again.
                     inbox::forget(self.tx, changeset.header.replica, changeset.header.seq.get())?;
                 }
                 Incoming::Changeset(changeset) => self.keep_changeset(changeset)?,
@@ -177,7 +178,8 @@ impl Merge<'_> {
     fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<Result<()>> {
         let doing = "applying changesets";
         self.tx.execute_batch("SAVEPOINT _driftless_apply").doing(doing)?;
-        // Written already or not touched by what is undone: never both.
+        // What was touched before is put aside: if `work` is undone, that is kept, and what `work` touched is
+        // dropped.
         let touched = std::mem::take(&mut self.touched);
         let result = work(self);
         match result {
@@ -241,13 +243,13 @@ impl Merge<'_> {
         flow(self.materializer.rows(touched))
     }
 
-    /// Judges what refers to what, when all is written.
+    /// Judges the references, once everything is written.
     fn settle(&mut self) -> Result<Flow> {
         flow(self.materializer.settle())
     }
 
-    /// Parks rows that lose their places when what came in is applied, before that is done. `changed`: others may refer to
-    /// them by now.
+    /// Parks, before what came in is applied, the rows that will have to leave their tables then. `changed`: other
+    /// rows may refer to them by now.
     pub(crate) fn park_ahead(
         &mut self,
         units: &[Unit],

@@ -219,7 +219,10 @@ fn a_damaged_outbox_is_emptied_for_a_snapshot_to_take_its_place() {
     for (sql, words) in [
         ("UPDATE _driftless_outbox SET changeset = x'00' WHERE seq = 2", "changeset 2 in the outbox: "),
         ("UPDATE _driftless_outbox SET seq = 5 WHERE seq = 3", "the outbox lacks changesets before 5"),
-        ("DELETE FROM _driftless_outbox WHERE seq = 3", "the outbox ends at 2, and 3 were captured"),
+        (
+            "DELETE FROM _driftless_outbox WHERE seq = 3",
+            "the outbox ends at changeset 2, but 3 changesets were captured",
+        ),
     ] {
         let file = file();
         file.run("UPDATE notes SET n = 9");

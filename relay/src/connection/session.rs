@@ -1,8 +1,7 @@
 //! The conversation with one engine, without I/O: events in, actions out. The mirror of the engine's session.
 //!
-//! Whoever drives it (the [socket loop](super), a simulator) hands it what happened with [`Session::handle`] and
-//! does what it answers. Two kinds of requests to the log come out of it, each with at most one under way.
-//!
+//! Whoever drives it (the [socket loop](super), a simulator) tells it what happened with [`Session::handle`] and does
+//! what that returns. Two kinds of requests to the log come out of it, each with at most one under way.
 //!
 //! - [`Action::Store`], one at a time: hello, changesets, snapshots and questions of the engine, strictly in the order in which
 //!   they came. Frames that come meanwhile wait here, in at most [`Limits::input`] bytes and one frame;
@@ -31,7 +30,8 @@ use crate::log::{Appended, Item, LogError, Page, Parts, SnapshotRef, Start};
 /// What bounds a session.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Frames that wait to be stored, in bytes. Above it the session wants no input; one frame may exceed it.
+    /// How many bytes of frames may wait to be stored. Above that the session wants no input; one frame may exceed
+    /// it.
     pub input: usize,
 }
 
@@ -69,7 +69,7 @@ pub enum Action {
     Reply(Bytes),
     /// Send something from the log, in order.
     Deliver(Bytes),
-    /// Let the others of the space know this of the engine, in place of what it said before.
+    /// Tell the others of the space this presence of the engine, in place of its last one.
     Presence(Presence),
     /// Send what was replied, then close. Nothing follows.
     Close(CloseCode, String),
@@ -150,7 +150,7 @@ pub struct Session {
     draining: bool,
     work: VecDeque<Work>,
     work_bytes: usize,
-    /// What is in the store, and its part of `work_bytes`.
+    /// The request that the store is working on, and its share of `work_bytes`.
     in_store: Option<(InStore, usize)>,
     have: StateVector,
     reader: Reader,
@@ -162,7 +162,8 @@ pub struct Session {
 enum Phase {
     /// Nothing was said yet.
     New,
-    /// Said hello; frames are taken in. Whether the space is open the queue of work knows.
+    /// Hello was said, and frames are taken in. The space may not be open yet: [`Work::Open`] is the first in the
+    /// queue.
     Greeted(ReplicaId),
     Closed,
 }
@@ -175,7 +176,7 @@ enum Work {
     Heads(u64),
 }
 
-/// What the request in the store needs when it is answered.
+/// What is kept of the request that the store is working on, for when it is answered.
 #[derive(Debug)]
 enum InStore {
     Open,
@@ -251,7 +252,8 @@ impl Session {
         Some(request)
     }
 
-    /// Takes in what happened; what is to be done, in order. After [`Action::Close`] it answers nothing more.
+    /// Takes in what happened and returns what is to be done, in order. After [`Action::Close`] it returns nothing
+    /// more.
     pub fn handle(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.phase == Phase::Closed {
@@ -306,7 +308,7 @@ impl Session {
             (ClientMessage::Presence(_), _) if matches!(self.reader, Reader::Waiting) => {
                 return malformed("a presence before the welcome");
             }
-            // Not stored, so it waits for nothing that is.
+            // A presence is not stored, so it does not wait for the things that are.
             (ClientMessage::Presence(presence), _) => {
                 actions.push(Action::Presence(presence));
                 return Ok(());
@@ -316,8 +318,9 @@ impl Session {
                 if changeset.header.replica != replica {
                     return malformed("a changeset of another replica than the one that said hello");
                 }
-                // Counted as held now, so that it is not sent back. A seq out of turn counts nothing: it is a
-                // duplicate, or the store refuses it, or others wrote under this name and the engine must see it.
+                // Counted as held now, so that it is not sent back. A seq that is not the next one is not counted: it
+                // is a duplicate, or the store refuses it, or others wrote under this name and the engine must be
+                // sent what they wrote.
                 let _out_of_turn = self.have.advance(replica, changeset.header.seq);
                 Work::Append(changeset)
             }
@@ -460,7 +463,7 @@ impl Session {
     }
 }
 
-/// What the smallest frame counts as, in bytes: about the memory that it takes here.
+/// The least that a frame counts as, in bytes: about the memory that even the smallest one takes here.
 const LEAST: usize = 256;
 
 impl Work {

@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let mut config = WebSocketConfig::default();
         config.read_buffer_size = buffer;
         config.write_buffer_size = buffer;
-        // Frames go in only when the buffer has gone out, so it holds one frame more at most.
+        // A frame goes in only when the buffer has been written out, so the buffer holds at most one frame more.
         config.max_write_buffer_size = MAX_FRAME_BYTES + 4 * buffer;
         config.max_message_size = Some(MAX_FRAME_BYTES);
         config.max_frame_size = Some(MAX_FRAME_BYTES);

@@ -1,8 +1,8 @@
 //! The log: what a relay knows, durably, and the contract that every store of it keeps.
 //!
 //! Per space a log holds changesets in the order of their *offsets*, the number under which each was stored, and
-//! any number of *active snapshots*. What the space holds is the union of both: its head of a replica is the
-//! greater of the last changeset in the log and what the snapshots' vectors count.
+//! any number of *active snapshots*. What the space holds is the union of both. Its head of a replica is the greater
+//! of two numbers: the seq of the replica's last changeset in the log, and what the snapshots' vectors count.
 //!
 //! # The contract
 //!
@@ -13,12 +13,12 @@
 //! - A changeset is accepted when its seq is the head plus one. At or below the head it is a duplicate, and fine,
 //!   unless the log holds another checksum under its number ([`LogError::Forked`]). Above, it is a
 //!   [`LogError::Gap`].
-//! - Offsets of one space ascend in the order in which things were stored. They mean something only as long as
-//!   the store stays open: whoever comes back starts from their vector.
+//! - Offsets of one space ascend in the order in which things were stored. They mean something only as long as the
+//!   store stays open: a reader that comes back later starts from its vector.
 //! - Whatever was answered `Ok` before a read began is seen by that read.
-//! - A replica's changesets have ascending offsets, and from `log_from`, a number kept for each replica, up to the
-//!   head the log has every one. What lies below only snapshots have. So whether a reader needs the snapshots is
-//!   one comparison for each replica, and costs nothing that grows with the log.
+//! - A replica's changesets have ascending offsets. A number `log_from` is kept for each replica: the log has every
+//!   changeset from there up to the head, and only snapshots have what lies below. So whether a reader needs the
+//!   snapshots is one comparison for each replica, and costs nothing that grows with the log.
 //! - Bodies are never opened.
 
 pub mod memory;
@@ -139,8 +139,8 @@ pub struct Parts {
 /// answer does not undo the request. The memory store answers at the first poll, so that a simulator can drive it
 /// without a runtime.
 pub trait LogStore: Send + Sync + std::fmt::Debug {
-    /// The id of a space. Creates it, with the id `known` or else `propose`, where it does not exist and no space of another
-    /// name has the id `known`.
+    /// The id of a space. If the space does not exist, and no space of another name has the id `known`, it is created
+    /// with the id `known` or else `propose`.
     ///
     /// Fails with [`LogError::NoSuchSpace`] when it does not exist and both are `None`, with
     /// [`LogError::WrongSpace`] when it has another id than `known`, with [`LogError::OtherName`] when it does not exist and
@@ -177,12 +177,13 @@ pub trait LogStore: Send + Sync + std::fmt::Debug {
     /// Where a reader begins that holds `have`.
     fn start(&self, space: &SpaceName, have: StateVector) -> Answer<'_, Start>;
 
-    /// What lies after the offset `after` and `have` does not count, about `limit` bytes of it, at least one item
-    /// if there is any.
+    /// What lies after the offset `after` and is not counted by `have`: about `limit` bytes, but at least one item if
+    /// there is any.
     fn read(&self, space: &SpaceName, after: u64, have: StateVector, limit: usize) -> Answer<'_, Page>;
 
     /// Parts of an active snapshot from the index `from` on, about `limit` bytes, at least one.
-    /// `None` when the snapshot is there no longer: another one covers it, begin again from the vector.
+    /// `None` when the snapshot is no longer there: another one covers it, and the reader begins again from its
+    /// vector.
     fn parts(&self, space: &SpaceName, snapshot: u64, from: u32, limit: usize) -> Answer<'_, Option<Parts>>;
 
     /// The greatest offset of the space, and every later one as soon as it is on disk.

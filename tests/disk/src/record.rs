@@ -239,7 +239,7 @@ fn write(file: &mut Vec<u8>, offset: u64, data: &[u8], fate: Fate, rng: &mut Rng
     }
 }
 
-/// Cuts a file, or grows it by what happens to lie on the platter there: nothing, or anything.
+/// Cuts a file, or grows it. The new part is what happens to lie on the disk there: zeros, or anything.
 fn resize(file: &mut Vec<u8>, size: u64, rng: &mut Rng) {
     let from = file.len();
     file.resize(size as usize, 0);

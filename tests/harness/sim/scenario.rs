@@ -101,7 +101,7 @@ pub struct NodeSpec {
     pub durable: bool,
 }
 
-/// Something that happens. What cannot happen, as when somebody else is gone, does nothing.
+/// Something that happens. A step that cannot happen, for instance because another node is gone, does nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "what they do is said, and who does it")]
 pub enum Step {
@@ -245,7 +245,7 @@ impl Step {
         }
     }
 
-    /// The same, to leave some out.
+    /// The same statements, so that some of them can be left out.
     pub(super) fn statements_mut(&mut self) -> Option<&mut Vec<String>> {
         match self {
             Self::Write { sql, .. } | Self::Rebuild { sql, .. } | Self::DropTriggers { sql, .. } => Some(sql),

@@ -11,7 +11,8 @@ pub(super) struct Seen {
     pub(super) name: String,
     /// Name, declared type, whether it is part of the key.
     pub(super) columns: Vec<(String, String, bool)>,
-    /// Whether what becomes of its rows by a foreign key's action can come back to it.
+    /// Whether its foreign keys form a circle, so that a foreign key's action on its rows can come back to this
+    /// table.
     in_circle: bool,
 }
 

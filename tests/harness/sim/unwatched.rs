@@ -220,7 +220,8 @@ impl World {
         self.without_triggers(n, table, loss, &statements, sql)
     }
 
-    /// Runs `statements`, which take triggers away, all or none; then `sql`, in the same transaction if there is one.
+    /// Runs `statements`, which take triggers away. If all of them succeed, runs `sql`, in the transaction that
+    /// `statements` began if they did; otherwise that transaction is rolled back.
     fn without_triggers(
         &mut self,
         n: usize,

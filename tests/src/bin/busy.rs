@@ -247,7 +247,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `apps`: how many write; without one there is no sidecar either, and one app alone.
+/// `apps`: how many apps write. With 0, one app writes and no sidecar runs.
 fn failures(name: &str, begin: Begin, pace: Pace, apps: usize, arguments: &Arguments) -> anyhow::Result<()> {
     let mut pair = Pair::new(arguments.folder.as_deref())?;
     if apps == 0 {

@@ -123,7 +123,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// How often progress is told where there is no terminal to draw on.
+/// How often progress is printed if stderr is not a terminal.
 pub(crate) const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether progress is drawn as it goes on, on a terminal.

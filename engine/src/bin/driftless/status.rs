@@ -315,7 +315,7 @@ fn trouble_lines(status: &Status) -> Vec<String> {
         ));
     }
     if let Some(repaired) = &status.repaired {
-        lines.push(format!("repaired      {repaired}; see that all is well with `driftless verify`"));
+        lines.push(format!("repaired      {repaired}; check that all is well with `driftless verify`"));
     }
     lines
 }
@@ -421,8 +421,8 @@ fn rebuilt(table: &TableStatus) -> Option<String> {
     let name = output::name(&table.table);
     if table.settling {
         return Some(format!(
-            "table {name} was rebuilt, or lost its triggers; `driftless sync` compares it with what was known of it once it has \
-             been left alone"
+            "table {name} was rebuilt, or lost its triggers; `driftless sync` will compare it with its last known rows once \
+             nobody has written to it for a few seconds"
         ));
     }
     let found = table.rebuilt?;

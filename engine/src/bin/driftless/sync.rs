@@ -242,7 +242,7 @@ fn tell(url: &str, state: &SyncState) -> bool {
 /// Whether the file is busy, so that it is said when that begins, each time it has lasted twice as long, and when it ends.
 #[derive(Default)]
 struct Busy {
-    /// For how long it was when that was last said.
+    /// How long the file had been busy when that was last said.
     said: Option<Duration>,
 }
 

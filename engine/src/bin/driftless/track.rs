@@ -70,7 +70,7 @@ pub(crate) struct RenameColumnArgs {
     old: String,
     /// Its name from now on
     new: String,
-    /// Answer the question that `status` asks with no: it is another column. Nothing else changes
+    /// Answer "no" to the question that `status` asks: it is a different column. Nothing else changes
     #[arg(long)]
     no: bool,
     /// Print JSON
@@ -183,7 +183,7 @@ fn warn(args: &TrackArgs, tracked: &Tracked) {
         eprintln!("driftless: left out {line}");
     }
     for line in output::by_reason(tracked.doubtful.iter().map(|(table, why)| (&**table, why.to_string()))) {
-        eprintln!("driftless: tracked as you asked, though perhaps not to be: {line}");
+        eprintln!("driftless: tracked as you asked, but it may be better not to: {line}");
     }
     if tracked.switched_to_wal {
         eprintln!(

@@ -1,11 +1,11 @@
 //! What the cells of the lanes of a row mean to each other: which stand, which are superseded, when a lane goes.
 //!
-//! A cell is superseded when a present cell of the same column has seen it, or when a present lane has a floor at
-//! or above it. Who writes a column names, in `seen`, every other present cell of it; so no clock, however wrong,
-//! undoes a later write. A lane of which nothing stands any more is removed by whoever makes it so, who notes a
-//! *floor*: were the lane's writer to write at the same time, its new lane survives the removal, and what it
-//! carried over from before lies under the floor. Without floors one history in three brings superseded values
-//! back; a property test holds this to the causal truth.
+//! A cell is superseded when a present cell of the same column has seen it, or when a present lane has a floor at or
+//! above it. A writer that writes a column names every other present cell of it in `seen`, so no clock, however
+//! wrong, undoes a later write. The writer whose write leaves nothing standing in a lane removes that lane and notes
+//! a *floor*. If the lane's own writer writes at the same time, its new lane survives the removal, and the older
+//! cells in it lie under the floor. Without floors, superseded values came back in one history in three. A property
+//! test compares all this with a model that knows what each writer had seen.
 //!
 //! What a lane has *added* to a counter is never superseded, so a lane that has added something stays. It gets its
 //! floor all the same once nothing else of it stands, and what lies under a floor need not be named in `seen` again:
@@ -21,7 +21,7 @@ use driftless_protocol::{Value, WriterId};
 /// Values above this many bytes take a lane of their own, so that a small change does not send them again.
 pub(crate) const LARGE_VALUE_BYTES: usize = 512;
 
-/// What is written of one column. The column is folded to ASCII lower case; [`LIFE`] for the life register.
+/// A change of one column. The column is folded to ASCII lower case; [`LIFE`] for the life register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change<'a> {
     /// It becomes a value, beside whatever was added to it.
@@ -56,9 +56,10 @@ impl<'a> Change<'a> {
 /// Whether a write replaces what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sight<'s> {
-    /// Its author had seen the document, but for what these writers wrote: it supersedes what it overwrites of the others.
+    /// The author had seen the document, except what these writers wrote. The write supersedes what it overwrites of
+    /// all others.
     AllBut(&'s [WriterId]),
-    /// Its author had not: it stands beside what is there, as a write of somebody far away would.
+    /// The author had not seen it. The write stands beside what is there, as a concurrent write would.
     Blind,
 }
 
@@ -94,7 +95,7 @@ impl Floors<'_> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lanes<'a> {
     present: Vec<(LaneName<'a>, Lane<'a>)>,
-    /// Columns that may be others under new names: each, and the other.
+    /// Columns that may be other columns under new names: (column, the other one).
     asked: Vec<(String, String)>,
 }
 
@@ -104,10 +105,11 @@ impl<'a> Lanes<'a> {
         Self { present, asked: Vec::new() }
     }
 
-    /// The same with renamed columns (name now, name under which the column travels) under the names that they travel by:
-    /// somebody may have written them under the new names before the rename was told. Of two cells that a writer has in one
-    /// column then, the later stays and has seen what the other had: nobody writes beside oneself. What was found under a
-    /// new name, and names as seen what it is a copy of, is nobody's write: it says nothing beside those of the first name.
+    /// The same lanes, with renamed columns (name now, name under which the column travels) under the names by which
+    /// they travel: somebody may have written them under the new names before the rename was told. If a writer then
+    /// has two cells in one column, the later one stays, and counts as having seen what the other had seen: a writer
+    /// does not write beside itself. A cell that was found under a new name, and names as seen what it is a copy of,
+    /// is nobody's write: it is dropped if there are cells under the first name.
     pub(crate) fn renamed(mut self, renames: &[(String, String)]) -> Self {
         let travels =
             |name: &str| renames.iter().find(|(now, _)| now == name).map(|(_, travels)| travels.clone());
@@ -159,17 +161,20 @@ impl<'a> Lanes<'a> {
         self
     }
 
-    /// The same, of columns that may be others under new names (each, and the other): what is written in them names as seen
-    /// what the other had when the name was new, so that it replaces that once somebody tells.
+    /// The same lanes, for a table with columns that may be other columns under new names: (column, the other one).
+    /// What is written in such a column names as seen what the other one had when the name was new, so that it
+    /// replaces that once somebody says that the two are one.
     pub(crate) fn asking(mut self, asked: &[(String, String)]) -> Self {
         self.asked = asked.to_vec();
         self
     }
 
-    /// `column` may be another column under a new name. A cell of `column` with that content names these cells of the other one as
-    /// seen: those whose value it or a cell that it replaces has, since its author saw that value; and those that the replaced cells
-    /// named. Later writes in the other column never showed in `column`, so they are not named. `own`: the lane that is written.
-    /// `replaces`: whether it replaces cells of that writer; what is written beside others' replaces none of theirs.
+    /// If `column` may be another column under a new name: the cells of the other one that a cell of `column` with
+    /// this content names as seen. These are the cells that have the value of the new cell, or the value of a cell
+    /// that it replaces, since its author saw that value; and the cells that the replaced cells named. Later writes
+    /// in the other column never showed in `column`, so they are not named. `own`: the lane that is written.
+    /// `replaces`: whether the new cell replaces cells of that writer; a cell written beside those of others replaces
+    /// none of them.
     pub(crate) fn seen_elsewhere(
         &self,
         own: &Lane<'_>,
@@ -226,7 +231,7 @@ impl<'a> Lanes<'a> {
         self.present.binary_search_by(|(known, _)| known.cmp(name))
     }
 
-    /// Who wrote what stands of a column, equal values included.
+    /// The cells of a column that stand: who wrote each, and what. Equal values are all listed.
     pub(crate) fn standing(&self, column: &str) -> Vec<(WriterId, &Content<'a>)> {
         let floors = self.floors();
         let stands = |(name, lane): &'_ (LaneName<'a>, Lane<'a>)| {
@@ -236,7 +241,7 @@ impl<'a> Lanes<'a> {
         standing.filter_map(|(name, lane)| Some((name.writer, &lane.cell(column)?.content))).collect()
     }
 
-    /// Up to which write nothing of a lane stands, by what the others say.
+    /// For each lane, the number of the last write that does not stand any more, as the floors in other lanes say.
     pub(crate) fn floors(&self) -> Floors<'_> {
         let mut floors = Floors::default();
         for (name, lane) in &self.present {
@@ -265,7 +270,7 @@ impl<'a> Lanes<'a> {
 
     /// What all lanes together have added to a column.
     pub(crate) fn added(&self, column: &str) -> i128 {
-        // Of lanes that come from outside there could be more than anybody makes, but not so many that this overflows.
+        // There could be more lanes from outside than any engine makes, but not so many that this overflows.
         self.present.iter().map(|(_, lane)| lane.added(column)).fold(0, i128::saturating_add)
     }
 
@@ -280,8 +285,8 @@ impl<'a> Lanes<'a> {
     ) -> Plan<'a> {
         let mut plan = Plan { written: Vec::with_capacity(1), removed: Vec::new() };
         let (mut large, small): (Vec<_>, Vec<_>) = changes.into_iter().partition(Change::is_large);
-        // By name, whatever the order of the table's columns: a row that is found in two copies of a file, whose
-        // columns may be ordered otherwise, must make the same document in both.
+        // Sorted by name, not by the order of the table's columns: two copies of a file may order their columns
+        // differently, and a row that is found in both must make the same document.
         large.sort_by(|a, b| a.column().cmp(b.column()));
         if !small.is_empty() {
             self.write_lane(LaneName::main(writer), time, small, sight, &mut plan);
@@ -318,7 +323,8 @@ impl<'a> Lanes<'a> {
                     continue;
                 }
             };
-            // Every other lane's cell of this column, superseded or not, unless a floor lies over it: floors stay.
+            // Every other lane's cell of this column, superseded or not, unless a floor lies over it: a floor is
+            // never taken away.
             let mut seen: Vec<Seen> = self
                 .present
                 .iter()
@@ -365,7 +371,8 @@ impl<'a> Lanes<'a> {
         own.chain(floors).chain(seen).max().unwrap_or(0)
     }
 
-    /// Removes the other lanes of which nothing stands, and takes over into lane `name` what they knew.
+    /// Removes the other lanes in which nothing stands. Lane `name` takes over their floors, and gets a floor for
+    /// each of them.
     fn remove_fallen(&mut self, name: &LaneName<'a>, plan: &mut Plan<'a>) {
         let fallen = |lanes: &Self| {
             let floors = lanes.floors();
@@ -390,8 +397,8 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// Notes a floor, in lane `name`, for every other lane that stays only for what it has added. Then its cells need
-    /// not name what lies under the floors.
+    /// Notes a floor in lane `name` for every other lane that stays only because of what it has added. The cells of
+    /// `name` then need not name what lies under these floors.
     fn floor_spent(&mut self, name: &LaneName<'a>) {
         let floors = self.floors();
         let mut spent: Vec<Floor<'a>> = Vec::new();
@@ -426,7 +433,7 @@ impl<'a> Lanes<'a> {
     }
 }
 
-/// Adds to a counter of a lane. Stops at what others still accept: only forged numbers go beyond.
+/// Adds to a counter of a lane, up to the limit that others accept: only forged numbers go beyond it.
 fn add<'a>(counters: &mut Vec<Counter<'a>>, column: Cow<'a, str>, by: i128) {
     let at = counters.binary_search_by(|counter| counter.column.cmp(&column));
     let before = at.map_or(0, |at| counters[at].added);
@@ -441,7 +448,7 @@ fn add<'a>(counters: &mut Vec<Counter<'a>>, column: Cow<'a, str>, by: i128) {
     }
 }
 
-/// Brings what a cell has seen into its order. Of a lane the last number counts.
+/// Sorts what a cell has seen. Of several numbers for one lane, only the highest is kept.
 fn in_order(seen: &mut Vec<Seen>) {
     seen.sort_unstable_by_key(|seen| (seen.writer, seen.large, Reverse(seen.number)));
     seen.dedup_by_key(|seen| (seen.writer, seen.large));

@@ -1,7 +1,7 @@
 //! From standing cells to what a user sees: the value shown, the values kept beside it, alive or not.
 //!
-//! What was added to a column counts where its value is an INTEGER, whatever kind of column anybody takes it for: so
-//! replicas that disagree about that for a while still show the same.
+//! What was added to a column counts whenever its value is an INTEGER, no matter which kind of column anybody takes
+//! it for: so replicas that disagree about the kind for a while still show the same.
 
 use std::borrow::Cow;
 
@@ -13,9 +13,9 @@ use super::Lanes;
 /// A value that stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing<'a> {
-    /// With what was added, where it is an INTEGER; the nearest INTEGER where that is none.
+    /// If it is an INTEGER, what was added is counted in. If no INTEGER holds the sum, it is the nearest one.
     pub(crate) value: Value<'a>,
-    /// Whether the value is what the column's text document holds. NULL until [`RowState::fill_text`] says what.
+    /// Whether the value is what the column's text document holds. It is NULL until [`RowState::fill_text`] sets it.
     pub(crate) in_text: bool,
     pub(crate) time: i64,
     pub(crate) writer: WriterId,
@@ -32,7 +32,7 @@ pub(crate) struct Column<'a> {
     pub(crate) kept: Vec<Standing<'a>>,
     /// What was added to it, all in all; it counts while the value is an INTEGER.
     pub(crate) added: i128,
-    /// What the column adds up to, where no INTEGER of SQLite holds that.
+    /// The column's sum, if no INTEGER of SQLite holds it.
     pub(crate) overflow: Option<i128>,
 }
 
@@ -54,8 +54,8 @@ impl Column<'_> {
 
 /// A merged row.
 ///
-/// Columns whose value stands in their text document have to be [filled](Self::fill_text) from there before anything
-/// else is asked of the row: [`texts`](Self::texts) names them.
+/// If a column's value stands in its text document, it must be [filled](Self::fill_text) from there before anything
+/// else is asked of the row: [`texts`](Self::texts) names these columns.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RowState<'a> {
     pub(crate) alive: bool,
@@ -80,17 +80,17 @@ impl<'a> RowState<'a> {
         self.columns.iter().any(|column| !column.kept.is_empty())
     }
 
-    /// When the latest of what shows was written.
+    /// The time of the latest write among the values that show.
     pub(crate) fn latest(&self) -> i64 {
         self.columns.iter().map(|column| column.shown.time).max().unwrap_or(0)
     }
 
-    /// A column that adds up to what no INTEGER holds, and the sum. A row that has one cannot be shown.
+    /// A column whose sum no INTEGER holds, and the sum. A row with such a column cannot be shown.
     pub(crate) fn overflow(&self) -> Option<(&str, i128)> {
         self.columns.iter().find_map(|column| Some((&*column.name, column.overflow?)))
     }
 
-    /// The columns of which a value stands in their text document, shown or kept.
+    /// The columns that have a value, shown or kept, in their text document.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         let in_text =
             |column: &&Column<'_>| column.shown.in_text || column.kept.iter().any(|kept| kept.in_text);
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(state.texts().collect::<Vec<_>>(), ["n"]);
         state.fill_text("n", "hello".into());
         assert_eq!(state.value("n"), Some(&Value::text("hello")));
-        // A plain value written apart is kept, or keeps the text.
+        // A plain value that was written concurrently is kept beside the text, or shows and the text is kept.
         let (_, plain) = written(Some(&start), 4, 9, set(Value::text("plain")));
         let all = merge(Some(&both), &plain).expect("merged");
         let parsed = lanes(&all).expect("lanes");

@@ -71,7 +71,7 @@ fn catalog(connection: &Connection, found: &mut Findings) -> Result<Catalog> {
             let check = found.check("tables");
             check.waiting += documents as u64;
             check.notes.push(format!(
-                "table {} was rebuilt just now, and the running engine has not compared it with what was known of it yet: \
+                "table {} was rebuilt just now, and the running engine has not compared it with its last known rows yet: \
                  its rows were left out; run `driftless verify` again in a few seconds",
                 entry.spelled
             ));

@@ -95,7 +95,11 @@ fn own_changesets(connection: &Connection, found: &mut Findings) -> Result<()> {
     let end = previous.map_or(last, |seq| u64::try_from(seq).unwrap_or(0));
     if end < last {
         sound = false;
-        check.differs(None, None, format!("the outbox ends at {end}, and {last} were captured"));
+        check.differs(
+            None,
+            None,
+            format!("the outbox ends at changeset {end}, but {last} changesets were captured"),
+        );
     }
     if end > last || acked > last {
         check.differs(

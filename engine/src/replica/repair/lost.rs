@@ -132,8 +132,8 @@ fn lost(tx: &Transaction<'_>) -> Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// Begins again as a new replica that holds nothing: every row is found anew, and those that were written and not sent
-/// count as written now. The space stays the same.
+/// Begins again as a new replica that holds nothing. Every row is found anew, and rows whose changesets were not sent
+/// yet count as written now. The space stays the same.
 pub(super) fn start_over(tx: &Transaction<'_>, path: &Path) -> Result<()> {
     regain_tables(tx)?;
     let unsent = unsent_rows(tx)?;

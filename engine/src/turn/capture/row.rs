@@ -23,7 +23,7 @@ use crate::store::parked::{Reason, Stage};
 use crate::store::{Bind, backlog, bases, documents, identity, parked, writers};
 use crate::turn::apply::TouchedRows;
 
-/// Rows larger than this, keys and all, stay local: a changeset holds one row at least.
+/// Rows larger than this, in bytes and with their keys, stay in this file: a changeset holds one whole row at least.
 const MAX_ROW_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
 
 #[derive(Clone, Copy)]
@@ -32,9 +32,11 @@ pub(super) struct Row<'a> {
     pub(super) key: &'a RowKey,
     pub(super) mark: &'a Mark,
     pub(super) kind: Kind,
-    /// Whether it may have had a document, which was lost: others may hold what it says, and it is not to count twice.
+    /// Whether the row may have had a document that was lost. Others may then hold what the row shows, and that must
+    /// not count twice.
     pub(super) lost: bool,
-    /// Columns of which what they show is to stand, though it shows already.
+    /// Columns whose shown value is to win over the values kept beside it. It is written again, although it shows
+    /// already.
     pub(super) settled: &'a [String],
 }
 
@@ -44,7 +46,7 @@ pub(super) enum DocumentUpdate {
     Row(Vec<u8>),
     /// Of a column's text document.
     Text { column: String, update: Vec<u8> },
-    /// Another writer of ours than this opening's has a part in it.
+    /// Some of the updates are by this writer of ours, which is not the writer of this opening.
     By(WriterId),
 }
 
@@ -75,7 +77,7 @@ pub(super) fn anew(
     capture_row(tx, Row { lost: true, ..row }, author, has, touched)
 }
 
-/// What says once more what some columns show, where other values stand beside it.
+/// The changes that write again what the `settled` columns show, if other values stand beside it.
 fn restated<'a>(
     settled: &[String],
     state: Option<&RowState<'_>>,
@@ -94,9 +96,9 @@ fn restated<'a>(
 enum Against {
     /// What the table showed of the row; nothing if it was not there.
     Shown,
-    /// A document of others that the table never showed: the row was found apart from it.
+    /// A document of others that the table never showed: the row was found independently of it.
     Apart,
-    /// The row that is parked under its key, in no table, which the app need not have known of.
+    /// The row that is parked under the same key. It is in no table, so the app need not have known of it.
     Parked,
 }
 
@@ -130,7 +132,7 @@ impl Origin {
     }
 }
 
-/// Finds out whether new columns of a row do not show yet what the document holds. `None` if all do.
+/// Finds out whether the row has new columns that do not show yet what the document holds. `None` if it has none.
 fn unshown(
     tx: &Transaction<'_>,
     row: Row<'_>,
@@ -142,7 +144,8 @@ fn unshown(
     if tracked.fresh.is_empty() {
         return Ok(None);
     }
-    // In a table that was rebuilt nothing is shown. But where rows wait to be shown from before that, the others have been.
+    // A rebuilt table shows nothing of what others wrote until it is compared. But if some of its rows have been
+    // waiting to be shown since before it was rebuilt, then all the other rows have been shown.
     let shows_nothing = tracked.settling && !backlog::is_any_to_refresh(tx, tracked.id)?;
     if !shows_nothing && !backlog::is_to_refresh(tx, tracked.id, row.key.as_bytes())? {
         return Ok(None);
@@ -157,10 +160,12 @@ fn unshown(
     Ok(Some(Unshown { own, counters }))
 }
 
-/// Whether a row was inserted where another is parked under the same key: in no table, so that SQLite may have given its
-/// number out again. A row that only stays in this file is in its table.
+/// Whether a row was inserted under the key of a parked row. A parked row is in no table, so SQLite may have given
+/// its rowid to the new row. A row that is listed only because it cannot leave this file is in its table, and does
+/// not count.
 fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
-    // A row that is found in a table which was rebuilt, or not tracked for a while, was written by the app, too.
+    // Rows that were found in a rebuilt table, or in one that was not tracked for a while, were written by the app as
+    // well.
     let by_the_app = row.kind == Kind::Written || matches!(row.mark.why, Why::Rebuilt | Why::Again);
     let stage = parked::waits(tx, row.tracked.id, row.key)?.map(|(stage, _)| stage);
     Ok(by_the_app && stage.is_some_and(|stage| stage != Stage::Local as i64))
@@ -169,13 +174,14 @@ fn is_over_parked(tx: &Transaction<'_>, row: Row<'_>) -> Result<bool> {
 /// What is to be written into a row's document.
 #[derive(Default)]
 struct Plan<'a> {
-    /// Before all else, what columns began with that may be others under new names.
+    /// Written before all else: the values with which columns began that may be other columns under new names.
     begun: Vec<document::row::Change<'a>>,
-    /// By somebody who saw what the table showed.
+    /// Changes by somebody who had seen what the table showed.
     seeing: Vec<document::row::Change<'a>>,
-    /// By somebody who did not.
+    /// Changes by somebody who had not.
     beside: Vec<document::row::Change<'a>>,
-    /// By somebody who saw what the table showed, in columns that it did not have yet.
+    /// Changes by somebody who had seen what the table showed, in columns that the table did not have yet when it
+    /// showed that.
     unseeing: Unseeing<'a>,
 }
 
@@ -194,8 +200,9 @@ impl<'a> Plan<'a> {
                 set_fresh_apart(tracked, state, &mut current, cause);
                 Self { beside: diff::inserted_over(state, current), ..Self::default() }
             }
-            // As though it had been tracked before it met the others: the same document as anybody who found this row.
-            // Unless the document says it all, as it does when the row was captured a moment ago.
+            // The row is written as if it had been tracked before this file met the others, so that everybody who
+            // finds this row makes the same document. Nothing is written if the document says all of it already, as
+            // when the row was captured a moment ago.
             (Against::Apart, Some(state)) if says_all(tracked, state, current.as_deref()) => Self::default(),
             (Against::Apart, _) => Self { beside: diff::changes(None, current, true), ..Self::default() },
             (Against::Shown | Against::Parked, state) => {
@@ -207,11 +214,12 @@ impl<'a> Plan<'a> {
                     _ => Default::default(),
                 };
                 if origin == Origin::WrittenAnew {
-                    // What a counter shows others may hold, too: written at no known time, it gives way to that.
+                    // Others may hold what a counter shows, too. So it is written with no known time, and gives way
+                    // to theirs.
                     beside.extend(counters::take(&mut current));
                 }
                 let mut seeing = diff::changes(state, current, origin != Origin::Written);
-                // What a migration put into a new column does not say that the row is to stay.
+                // A value that a migration put into a new column does not mean that anybody wants the row to stay.
                 let is_written =
                     row.kind == Kind::Written || renamed.edits.iter().any(document::row::Change::is_addition);
                 let is_edited = !renamed.edits.is_empty() || !unseeing.changes.is_empty();
@@ -224,7 +232,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Writes some columns once more as they show, unless they are written anyway.
+    /// Writes some columns again with the values that they show, except those that are written anyway.
     fn restate(&mut self, restated: Vec<document::row::Change<'a>>) {
         let written: Vec<_> = self.seeing.iter().map(|change| change.column().clone()).collect();
         for change in restated {
@@ -237,7 +245,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Whether columns may have other values beside what they show once it is done, or had before.
+    /// Whether columns had other values beside the shown one before this plan is carried out, or may have them after
+    /// it.
     fn may_leave_conflicts(&self, state: Option<&RowState<'_>>) -> bool {
         !self.unseeing.changes.is_empty() || state.is_some_and(RowState::is_in_conflict)
     }

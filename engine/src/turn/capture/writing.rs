@@ -23,11 +23,11 @@ pub(super) struct Writing<'a> {
     before: &'a Before,
     /// The texts that the row has now and its documents do not show.
     new_texts: &'a [(String, String)],
-    /// The document that the table showed, until something is written.
+    /// The document that the table showed, parsed. Only the first write uses it.
     shown: Option<RowDocument<'a>>,
     /// The row document as it is by now.
     document: Option<Vec<u8>>,
-    /// The document as the table shows it by now, where that is another.
+    /// The document as the table shows it by now, if that differs from `document`.
     base: Option<Vec<u8>>,
     updates: Vec<DocumentUpdate>,
 }
@@ -45,14 +45,14 @@ impl<'a> Writing<'a> {
         Self { tx, row, author, before, new_texts, shown, document, base, updates: Vec::new() }
     }
 
-    /// When something was found that has no time of its own. What may have had a document elsewhere gives way even to what
-    /// was found there.
+    /// The time to give to what was found, which has no time of its own. A row that may have had a document elsewhere
+    /// gives way even to what was found there.
     fn found_at(&self) -> i64 {
         if self.row.lost { -1 } else { 0 }
     }
 
-    /// Writes what columns began with that may be others under new names: what follows is an edit of that. They began with what
-    /// the table showed, whatever others have written since.
+    /// Writes the values with which columns began that may be other columns under new names; what is written after
+    /// this edits those values. The columns began with what the table showed, whatever others have written since.
     pub(super) fn write_begun(&mut self, changes: Vec<Change<'_>>) -> Result<()> {
         let Some(base) = self.base.as_deref().filter(|base| !base.is_empty()) else {
             return self.write_beside(changes);
@@ -68,7 +68,8 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// The base with an update of this row, if there is one and the table shows anything of the row.
+    /// The base with this update merged into it. No base if there is none; the empty base if the table shows nothing
+    /// of the row.
     fn base_with(&self, update: &[u8]) -> Result<Option<Vec<u8>>> {
         match &self.base {
             Some(base) if !base.is_empty() => Ok(Some(document::row::merge(Some(base), update)?)),
@@ -102,14 +103,14 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         let document = document::row::merge(self.document.as_deref(), &written.update)?;
-        // Until the row is shown, which may be turns later, what the user writes next goes on from this. What others
-        // wrote meanwhile the user has not seen.
+        // What the user writes next is an edit of this until the row is shown, which may be some turns later: the
+        // user has not seen what others wrote meanwhile.
         self.base = Some(written.document);
         self.add(Written { document, update: written.update });
         Ok(())
     }
 
-    /// Writes columns beside what others wrote there unseen.
+    /// Writes columns beside what others wrote in them, which the author had not seen.
     pub(super) fn write_unseeing(&mut self, Unseeing { changes, writers }: Unseeing<'_>) -> Result<()> {
         if let Some(before) = self.document.as_deref().filter(|_| !changes.is_empty()) {
             let before = RowDocument::read(before, self.row.tracked.column_names())?;
@@ -131,7 +132,8 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// A document with what was found beside what it holds. `None` if there is nothing to write, or it was written before.
+    /// The document with the found changes beside what it holds. `None` if there is nothing to write, or if this was
+    /// written before.
     fn found_beside(&self, document: &[u8], changes: Vec<Change<'_>>) -> Result<Option<Written>> {
         if changes.is_empty() {
             return Ok(None);
@@ -143,13 +145,14 @@ impl<'a> Writing<'a> {
         Ok(document::row::write_beside(before, finder, self.found_at(), changes)?)
     }
 
-    /// Writes what was inserted where another row is parked, which was last written at `latest`.
+    /// Writes a row that was inserted under the key of a parked row. `latest`: when the parked row was last written.
     pub(super) fn write_over_parked(&mut self, changes: Vec<Change<'_>>, latest: i64) -> Result<()> {
         let Some(before) = self.document.as_deref().filter(|_| !changes.is_empty()) else { return Ok(()) };
-        // This opening's own writer may have written what is parked, and nobody writes beside oneself.
+        // The parked row may have been written by this opening's writer, and a writer cannot write beside what it
+        // wrote itself. So this is done by a new writer.
         let writer = ids::writer();
         writers::remember(self.tx, writer, self.author.replica)?;
-        // Of the two the new one is to show, whatever the clocks say: it is known to be the later.
+        // The new row is to show, whatever the clocks say: it is known to be the later one.
         let time = self.row.mark.at.max(latest.saturating_add(1));
         let before = RowDocument::read(before, self.row.tracked.column_names())?;
         let written = document::row::write_beside(before, writer, time, changes)?;
@@ -178,7 +181,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Keeps what the table shows of new counters, where the row was written before it showed what others counted.
+    /// Keeps what the table shows of new counters, if the row was written before it showed what others had counted.
     pub(super) fn keep_as_shown(&mut self, counters: &[(String, i64)]) -> Result<()> {
         if counters.is_empty() || self.updates.is_empty() {
             return Ok(());
@@ -197,8 +200,8 @@ impl<'a> Writing<'a> {
         self.updates.push(DocumentUpdate::Row(written.update));
     }
 
-    /// Stores what was written and returns the updates. `in_conflict`: whether columns may have other values beside what they
-    /// show, or had.
+    /// Stores what was written and returns the updates. `in_conflict`: whether columns may have other values beside
+    /// the shown one, or had them before.
     pub(super) fn finish(
         mut self,
         has: Has,
@@ -214,7 +217,8 @@ impl<'a> Writing<'a> {
         }
         if self.updates.is_empty() {
             if is_there && has.parked && parked::is_listed(tx, tracked.id, key)? {
-                // Put back just as it was parked, past a constraint that is not enforced there.
+                // The app put the row back exactly as it was parked, on a connection that does not enforce the
+                // constraint.
                 touched.push(Touched { local: true, ..Touched::again(tracked.id, key.clone()) });
             }
             return Ok(self.updates);
@@ -226,7 +230,7 @@ impl<'a> Writing<'a> {
             self.list_conflicts(&document)?;
         }
         if has.parked && parked::remove(tx, tracked.id, key)? {
-            // It holds what it holds in its table now.
+            // The row is in its table now and holds its UNIQUE values there: it needs no claims.
             claims::remove(tx, tracked.id, key)?;
         }
         if tracked.is_bound() || has.parked && !tracked.table.unique.is_empty() {

@@ -25,14 +25,16 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Materializer<'_> {
-    /// One row through the first two stages. Rows that this concerns are added to `queue`.
+    /// Takes one row through the first two stages. Adds to `queue` the other rows of the table that must be judged
+    /// because of it.
     pub(super) fn judge(&mut self, tracked: &Tracked, row: Touched, queue: &mut Queue) -> Step<()> {
         if let Some(way) = self.way {
             way.check()?;
         }
         let (table, key) = (row.table, row.key.clone());
         match self.judge_one(tracked, row, queue) {
-            // Between the writes something of the table's was evaluated, and took too long.
+            // It was not a write that took too long, but something else of the table's that was evaluated, such as an
+            // index.
             Err(Stop::Error(Error::Sqlite { source, .. })) if limits::took_too_long(&source) => {
                 Err(Stop::RolledBack((table, key, Act::Overrun)))
             }
@@ -80,7 +82,7 @@ impl Materializer<'_> {
         Ok(documents::get(self.tx, row.table, row.key.as_bytes())?.map(|stored| stored.body))
     }
 
-    /// Brings up to the row's state what is listed of it beside its table.
+    /// Brings what is listed of the row beside its table up to date: conflicts, claims, bases.
     fn renew_lists(&mut self, row: Wanted<'_>) -> Result<()> {
         let table = row.tracked.id;
         if self.has_conflicts || row.state.is_in_conflict() {
@@ -97,8 +99,8 @@ impl Materializer<'_> {
         Ok(())
     }
 
-    /// Brings a row to its state, where the first two stages admit that. Returns what it took, for a row that is in its table
-    /// then; the inner error says why not.
+    /// Brings the table to the row's state if the first two stages admit that. Returns what was written, or `None` if
+    /// the row is deleted; the inner error says why the row is parked.
     fn bring_about(
         &mut self,
         row: Wanted<'_>,
@@ -121,7 +123,8 @@ impl Materializer<'_> {
 
     fn bring_about_delete(&mut self, row: Wanted<'_>) -> Step<std::result::Result<(), Reason>> {
         if let Err(error) = self.tx.prepare_cached(&row.tracked.delete) {
-            // It needs something that only the application has; it is tried again when the schema has changed.
+            // The DELETE needs something that only the application has. It is tried again when the schema has
+            // changed.
             return Ok(Err(by_itself(error.to_string(), None)));
         }
         self.take_out(row.tracked, row.key)?;
@@ -129,7 +132,7 @@ impl Materializer<'_> {
         Ok(Ok(()))
     }
 
-    /// Has the rows judged that wait for this one to change.
+    /// Adds to `queue` the rows of this table that wait for this one to change.
     fn push_who_waits(&self, tracked: &Tracked, key: &RowKey, queue: &mut Queue) -> Step<()> {
         if !self.has_parked || tracked.table.unique.is_empty() {
             return Ok(());
@@ -142,7 +145,8 @@ impl Materializer<'_> {
         Ok(())
     }
 
-    /// A row is where the first two stages want it. `wrote`: what that took, for one that is in its table.
+    /// Called when a row is where the first two stages want it. `wrote`: what was written, if the row is in its
+    /// table.
     fn admitted(&mut self, tracked: &Tracked, key: &RowKey, wrote: Option<Wrote>) -> Step<()> {
         let mut waited = None;
         if self.has_parked {
@@ -153,7 +157,7 @@ impl Materializer<'_> {
         if wrote.effect == Effect::Came
             && let Some(orphan) = self.still_lacks(tracked, key, waited.as_ref())?
         {
-            // It waits on as it did, so what is hopeless stays so.
+            // The row goes on waiting for what it waited for, so the rows that were known to stay parked still are.
             let (changed, hopeless) = (self.changed.len(), std::mem::take(&mut self.hopeless));
             self.expel(orphan)?;
             self.changed.truncate(changed);
@@ -186,7 +190,7 @@ impl Materializer<'_> {
         texts::fill(self.tx, tracked.id, key.as_bytes(), state, guess)
     }
 
-    /// A row to be judged (again) after the one at hand.
+    /// Adds a row to be judged, perhaps again, after the current one.
     pub(super) fn push(&self, tracked: &Tracked, key: &[u8], queue: &mut Queue) -> Result<()> {
         let key = RowKey::from_bytes(key)
             .map_err(|error| Error::Damaged { table: "_driftless_parked", what: error.to_string() })?;
@@ -208,7 +212,7 @@ impl Materializer<'_> {
         {
             return Ok(Err(reason));
         }
-        // Each time at least one row makes way, and in each index at most one can be in the way.
+        // Each round takes at least one row out of the way, and each index has at most one row in the way.
         for _ in 0..=row.tracked.table.unique.len() + 1 {
             match self.try_to_write(row)? {
                 Ok(wrote) => return Ok(Ok(wrote)),
@@ -240,8 +244,9 @@ impl Materializer<'_> {
             }
             Err(error) => error,
         };
-        // What a trigger would write here has come with the row, as a row of its own, and is in its way. What a trigger
-        // refuses it refuses again, and RAISE(FAIL) leaves the row, so that it would be found to be there.
+        // What a trigger would write here has come from the author as a row of its own, and that row is in the
+        // trigger's way. If a trigger refuses the row, it would refuse it again; and RAISE(FAIL) leaves the row in
+        // the table, where it would look as if it had been written.
         if row.tracked.meddles
             && !is_raised(&error)
             && let Ok(wrote) = write::write(self.tx, row, ignore)
@@ -255,11 +260,11 @@ impl Materializer<'_> {
         Ok(Err(refused(row.tracked, error)?))
     }
 
-    /// Notes what a write of the user's, which was in the table already, took from those who refer to the row: with
-    /// enforcement off, SQLite let it.
+    /// Notes the values that other rows refer to and that a write of the user's has taken away. That write is in the
+    /// table already: SQLite allowed it because foreign keys were not enforced.
     fn note_local(&mut self, row: Wanted<'_>, before: Option<&[u8]>) -> Result<()> {
         let Wanted { tracked, key_values, state, .. } = row;
-        // Texts aside: nobody refers to those.
+        // The texts are not filled in: no row refers to them.
         let Some(before) = before.map(|before| tracked.view(before)).transpose()? else { return Ok(()) };
         let before = before.state;
         let value_in = |state: &RowState<'_>, place: usize| {

@@ -1,12 +1,13 @@
 //! Row documents → user tables, as far as the tables' own constraints allow.
 //!
 //! A row that is alive in its document becomes a row of its table, or is *parked*: kept out, and listed with the reason.
-//! Which rows are parked is a function of the documents and the schema, whatever came when. There are three stages,
-//! each judged only on what the one before admitted:
+//! Which rows are parked depends on the documents and the schema alone, not on the order in which things came. There
+//! are three stages, and each judges only the rows that the stage before admitted:
 //!
 //! 1. *by itself*: NOT NULL, CHECK, STRICT types, a trigger that raises;
-//! 2. *UNIQUE*: in ascending order of the keys; a row whose value one with a smaller key holds is parked;
-//! 3. *references*: what has no parent is parked, until nothing changes; see [`references`].
+//! 2. *UNIQUE*: rows are judged in ascending order of their keys; a row is parked if one with a smaller key holds its
+//!    value (`unique.rs`, `make_way`);
+//! 3. *references*: rows without a parent are parked, until no more rows lose their parents; see [`references`].
 //!
 //! Only what may have changed is judged: the rows that were touched, those that waited for one of them, and those whose
 //! values or parents they took. All work is done in the tables themselves, in the engine's transaction: SQLite's own
@@ -50,7 +51,7 @@ use shadow::Shadows;
 pub(crate) use write::wanted;
 use write::{Effect, Wrote};
 
-/// A row whose trigger rolled the whole transaction back, and when.
+/// A row for which SQLite rolled the whole transaction back, and what was being done to it.
 pub(crate) type RolledBack = (i64, RowKey, Act);
 
 /// What is done to a row.
@@ -58,7 +59,7 @@ pub(crate) type RolledBack = (i64, RowKey, Act);
 pub(crate) enum Act {
     Write,
     TakeOut,
-    /// To write it takes longer than a row may take.
+    /// A write that took longer than one row may take.
     Overrun,
 }
 
@@ -70,7 +71,7 @@ pub(crate) enum Stop {
     /// A trigger of the user's rolled the transaction back while this row was written; the turn must begin again
     /// without it.
     RolledBack(RolledBack),
-    /// More rows lose their places than one turn takes out: these, and what refers to them.
+    /// More rows would leave their tables than one turn may take out: these rows, and the rows that refer to them.
     TooMany(Vec<Orphan>),
 }
 
@@ -90,10 +91,10 @@ type Queue = BTreeMap<RowKey, Touched>;
 pub(crate) struct Materializer<'a> {
     tx: &'a Transaction<'a>,
     catalog: &'a Catalog,
-    /// Rows to be parked unseen.
+    /// Rows that are parked without trying to write them.
     shunned: &'a HashSet<RolledBack>,
     row_time: Duration,
-    /// What ends the turn early.
+    /// Asked before each row whether the turn is to end early for an app.
     pub(crate) way: Option<&'a GiveWay<'a>>,
     has_conflicts: bool,
     has_parked: bool,
@@ -101,21 +102,21 @@ pub(crate) struct Materializer<'a> {
     has_bases: bool,
     shadows: Shadows,
     pending: Pending,
-    /// How much is judged at the end.
+    /// How many rows are put back or taken out at the end of the turn.
     limit: Limit,
-    /// Whether rows are taken out of which it is known who refers to them.
+    /// Whether rows are being taken out whose children are known, so that nobody needs to look for them.
     expelling: bool,
-    /// Rows that are known not to come, as long as no other row comes or begins to wait.
+    /// Parked rows that are known to stay parked. Forgotten whenever a row is written or parked.
     hopeless: HashSet<(i64, RowKey)>,
     /// Rows that are looked at again in a later turn, whatever becomes of them in this one.
     again: BTreeSet<(i64, RowKey)>,
     /// Whether rows of rebuilt tables are kept in this turn, to undo what triggers do to them: see [`kept`].
     keeps_rows: bool,
-    /// Rows that are parked ahead of those that they refer to.
+    /// Rows of a cascade that are parked before the rows that they refer to go.
     pub(crate) ahead: Option<&'a HashSet<(i64, RowKey)>>,
-    /// Whether parked rows fit now that were left for a later turn.
+    /// Whether parked rows that fit now were left for a later turn.
     pub(crate) left_some: bool,
-    /// Rows that are now other than they were.
+    /// Rows that changed in their tables.
     pub(crate) changed: Vec<ChangedRow>,
     /// Whether the space's definitions of tables changed.
     pub(crate) definitions: bool,
@@ -158,7 +159,7 @@ impl<'a> Materializer<'a> {
         self.catalog
     }
 
-    /// Judges and writes rows, which must ascend by table and key, each once: the first two stages.
+    /// Judges and writes rows: the first two stages. The rows must be sorted by table and key, each only once.
     pub(crate) fn rows(&mut self, touched: Vec<Touched>) -> Step<()> {
         if touched.is_empty() {
             return Ok(());
@@ -168,7 +169,8 @@ impl<'a> Materializer<'a> {
         while let Some(first) = touched.peek() {
             let table = first.table;
             let of_table = std::iter::from_fn(|| touched.next_if(|row| row.table == table));
-            // Of one that is in the making all documents are shown when it is compared with them.
+            // Nothing is written into a table in the making: all its documents are shown when it is compared with
+            // them.
             let Some(tracked) = self.catalog.get(table).filter(|tracked| !tracked.settling) else {
                 of_table.for_each(drop);
                 continue;
@@ -214,8 +216,8 @@ impl<'a> Materializer<'a> {
         Ok(())
     }
 
-    /// How long a write to a row of this table may take: less after each one that took too long, since each has the turn
-    /// begin again.
+    /// How long a write to a row of this table may take. The time is halved after each write that took too long,
+    /// because each of those makes the turn begin again.
     fn row_time(&self, table: i64) -> Duration {
         if self.shunned.is_empty() {
             return self.row_time;

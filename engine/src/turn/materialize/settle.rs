@@ -239,8 +239,9 @@ impl Materializer<'_> {
         Ok(None)
     }
 
-    /// A row goes that parked rows wait for: it had come, and they were not looked at yet. Were they to wait on, and the row
-    /// for one that waits for them, all of a ring would wait that could be there.
+    /// Called before a row is taken out for which parked rows still wait: it had come, but they had not been looked
+    /// at yet. If they went on waiting for it, and it then waited for one of them, a whole ring of rows that could be
+    /// in their tables would wait for ever. So these rows are looked at again in a later turn.
     pub(super) fn release(&mut self, orphan: &Orphan) -> Result<()> {
         let Some(tracked) = self.catalog.get(orphan.table).filter(|_| self.has_parked) else { return Ok(()) };
         for end in references::ends_waiting(self.tx, self.catalog, tracked, &orphan.key)? {

@@ -1,4 +1,4 @@
-//! The second stage: of rows with one UNIQUE value the one with the smallest key keeps it.
+//! The second stage: if several rows have the same UNIQUE value, the one with the smallest key keeps it.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use crate::store::parked::{self, Reason, Stage};
 use crate::store::{Bind, claims, documents, quote};
 
 impl Materializer<'_> {
-    /// Takes the rows out of the table that stand in a row's way, if it comes before all of them; they are judged again
-    /// in their turn. Otherwise the reason why the row is parked.
+    /// If a row comes before all the rows that stand in its way, takes those out of the table and adds them to
+    /// `queue`, to be judged again. Otherwise returns the reason why the row is parked.
     pub(super) fn make_way(&mut self, row: Wanted<'_>, queue: &mut Queue) -> Step<Option<Reason>> {
         let tracked = row.tracked;
         let held = match self.unique_values(row)? {
@@ -49,14 +49,14 @@ impl Materializer<'_> {
         Ok(None)
     }
 
-    /// What the row would hold in each UNIQUE index. The inner error is SQLite's, when the row is refused by itself.
+    /// What the row would hold in each UNIQUE index. The inner error is SQLite's: it refuses the row by itself.
     fn unique_values(&mut self, row: Wanted<'_>) -> Result<rusqlite::Result<UniqueValues>> {
         let _bounds = Bounds::begin(self.tx, self.row_time(row.tracked.id)).doing("judging a row")?;
         self.shadows.unique_values(self.tx, row.tracked, row.key_values, row.state)
     }
 
-    /// Finds the rows of the table that hold a row's values of one UNIQUE index. Returns whether all of them can make way:
-    /// what cannot travel stays.
+    /// Finds the rows of the table that hold a row's values of one UNIQUE index. Returns whether all of them can make
+    /// way: a row that cannot travel stays.
     fn add_holders(
         &self,
         row: Wanted<'_>,
@@ -83,8 +83,9 @@ impl Materializer<'_> {
         Ok(true)
     }
 
-    /// Whether a parked row that waits for its parent holds one of the row's values. One with a smaller key keeps it;
-    /// one with a greater is judged again.
+    /// Looks for rows that are parked for lack of a parent and hold one of the row's values. If one with a smaller
+    /// key does, it keeps the value, and the reason is returned why this row is parked. Those with greater keys are
+    /// judged again.
     pub(super) fn claimed(&mut self, row: Wanted<'_>, queue: &mut Queue) -> Step<Option<Reason>> {
         let tracked = row.tracked;
         let held = match self.unique_values(row)? {
@@ -92,7 +93,7 @@ impl Materializer<'_> {
             Err(source) if limits::took_too_long(&source) => {
                 return Err(Error::Sqlite { doing: "judging a row", source }.into());
             }
-            // What is refused by itself, SQLite will say.
+            // The row is refused by itself: SQLite will say so when the row is written.
             Err(_) => return Ok(None),
         };
         for (unique, values) in tracked.table.unique.iter().zip(&held) {
@@ -114,7 +115,7 @@ impl Materializer<'_> {
     }
 }
 
-/// The rows that hold a UNIQUE value of another, each with the rule by which it does.
+/// The rows that hold a UNIQUE value which another row wants, each with the rule that makes it unique.
 type InTheWay = BTreeMap<RowKey, String>;
 
 /// Selects the keys of the rows that hold values of a UNIQUE index.
@@ -129,7 +130,7 @@ fn select_holders(tracked: &Tracked, unique: &Unique) -> String {
     )
 }
 
-/// The reason why a row is parked whose value one holds that never leaves this file.
+/// The reason for parking a row whose UNIQUE value is held by a row that never leaves this file.
 fn stays_here(unique: &Unique) -> Reason {
     let rule = &unique.rule;
     Reason {
