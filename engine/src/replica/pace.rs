@@ -27,6 +27,9 @@ pub(super) struct Pace {
     partial_turns: u32,
 }
 
+/// How many turns in a row may leave a transaction half captured before turns beside other writers get longer.
+const BEHIND: u32 = 25;
+
 /// What a turn took on and how long that took.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
@@ -61,6 +64,12 @@ impl Pace {
         self.partial_turns = if drained { 0 } else { self.partial_turns + 1 };
     }
 
+    /// How long a turn aims to hold the lock while somebody else writes. The longer capture stays behind, the longer: beside an
+    /// app that writes as fast as short turns capture it would never catch up, and nothing of others' would be applied.
+    fn beside_others(&self, config: &Config) -> Duration {
+        (config.contended_turn_time * (1 + self.partial_turns / BEHIND)).min(config.turn_time)
+    }
+
     /// Fits the next turn's size to how long this one took: large while nobody else writes, short while somebody
     /// does. Then leaves the lock alone for a while, if it was held for long: SQLite's waiters look now and then, and
     /// turn upon turn they would find it taken each time.
@@ -69,7 +78,7 @@ impl Pace {
             return;
         }
         let begun = Instant::now().checked_sub(load.took).unwrap_or(self.released);
-        let aim = if load.contended { config.contended_turn_time } else { config.turn_time };
+        let aim = if load.contended { self.beside_others(config) } else { config.turn_time };
         let factor = (aim.as_secs_f64() / load.took.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
         if load.marks > 0 {
             let most = config.turn_rows.max(1);
@@ -85,5 +94,39 @@ impl Pace {
             self.held = Duration::ZERO;
         }
         self.released = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand rows take `took`, and turns are fitted to that.
+    fn rows_after(turns: u32, drained: bool, took: Duration) -> usize {
+        let config = Config { turn_gap: Duration::ZERO, ..Config::default() };
+        let mut pace = Pace::new(&config);
+        for _ in 0..turns {
+            pace.committed(drained);
+            let load =
+                Load { took: took * pace.rows as u32 / 1000, marks: pace.rows, bytes: 0, contended: true };
+            pace.follow(load, &config);
+        }
+        pace.rows
+    }
+
+    #[test]
+    fn turns_beside_others_get_longer_while_capture_stays_behind_and_only_then() {
+        let a_thousand_rows = Duration::from_millis(10);
+        let close = |rows: usize, expected: usize| rows.abs_diff(expected) <= expected / 10;
+        assert!(close(rows_after(200, true, a_thousand_rows), 500), "5 ms");
+        assert!(
+            close(rows_after(20, false, a_thousand_rows), 500),
+            "5 ms: a large transaction is no reason yet"
+        );
+        assert!(close(rows_after(60, false, a_thousand_rows), 1500), "15 ms");
+        assert!(
+            close(rows_after(800, false, a_thousand_rows), 10_000),
+            "100 ms, as while nobody else writes"
+        );
     }
 }

@@ -22,7 +22,7 @@ use crate::store::tables::Unjudged;
 use crate::store::{backlog, bases, columns, tables};
 use crate::turn::capture::{self, Author, Limits};
 use crate::turn::changes::{ChangedRow, Changes, Origin};
-use crate::turn::give_way::{GiveWay, gave_way};
+use crate::turn::give_way::{GiveWay, gave_way, meets_transaction};
 use crate::turn::materialize::{Limit, Materializer, Orphan, RolledBack};
 use crate::turn::merge::{Flow, Incoming, Merge};
 
@@ -250,7 +250,7 @@ impl Replica {
         if wrote && !renewed {
             way.clear_for_commit()?;
         }
-        let met_another = self.beside_app && driftless_wal::has_external_transaction(&tx).unwrap_or(false);
+        let met_another = self.beside_app && meets_transaction(&tx);
         tx.commit().doing("committing a turn")?;
         let goes_on = left_some || matches!(progress, Progress::Parked(..) | Progress::Checked(_));
         let left = Left { mark, schema_version, renewed, pragmas, captured_all: captured.drained };

@@ -58,7 +58,7 @@ pub(crate) fn gave_way(error: &Error) -> bool {
 }
 
 /// Whether another process has a transaction open, and for longer than a query takes.
-fn meets_transaction(tx: &Transaction<'_>) -> bool {
+pub(crate) fn meets_transaction(tx: &Transaction<'_>) -> bool {
     let begun = Instant::now();
     while driftless_wal::has_external_transaction(tx).unwrap_or(false) {
         if begun.elapsed() >= QUERY {

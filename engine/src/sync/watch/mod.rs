@@ -38,10 +38,12 @@ fn look_until_seen(mut look: impl FnMut() -> u64, mut wait: impl FnMut(Duration)
 
 /// Watches a database until the worker is gone.
 pub(crate) fn start(path: &Path, poll: Duration, worker: Worker) -> Result<JoinHandle<()>> {
-    let name = path.file_name().map(OsString::from).unwrap_or_default();
+    // Where the file itself is, by whatever link it was named.
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = file.file_name().map(OsString::from).unwrap_or_default();
     let mut wal = name.clone();
     wal.push("-wal");
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Those of the engine's own writes too: a commit of somebody else's may hide among them.
     let events = Events::of(folder, vec![name, wal]);
     if let Err(error) = &events {
