@@ -217,14 +217,15 @@ pub(crate) fn oldest(connection: &Connection) -> Result<Option<i64>> {
 
 /// Forgets all marks up to `id`.
 pub(crate) fn forget(tx: &Transaction<'_>, id: i64) -> Result<()> {
-    sql::exec(tx, "draining the dirty log", "DELETE FROM _driftless_dirty WHERE id <= ?1", [id])?;
-    Ok(())
-}
-
-/// Forgets all marks. Without a condition SQLite need not look at each
-/// (<https://sqlite.org/lang_delete.html#the_truncate_optimization>).
-pub(crate) fn forget_all(tx: &Transaction<'_>) -> Result<()> {
-    sql::exec(tx, "draining the dirty log", "DELETE FROM _driftless_dirty", [])?;
+    let doing = "draining the dirty log";
+    // Later ones may have been made in this very transaction.
+    if sql::exists(tx, doing, "SELECT 1 FROM _driftless_dirty WHERE id > ?1", [id])? {
+        sql::exec(tx, doing, "DELETE FROM _driftless_dirty WHERE id <= ?1", [id])?;
+    } else {
+        // Without a condition SQLite need not look at each mark:
+        // <https://sqlite.org/lang_delete.html#the_truncate_optimization>.
+        sql::exec(tx, doing, "DELETE FROM _driftless_dirty", [])?;
+    }
     Ok(())
 }
 
@@ -268,6 +269,20 @@ mod tests {
         let marks = read_rows(&connection, 10).expect("read").marks;
         let times: Vec<(i64, i64, i64)> = marks.iter().map(|mark| (mark.id, mark.table, mark.at)).collect();
         assert_eq!(times, [(1, 1, 9), (2, 1, 3), (4, 2, 1), (5, 1, 8), (7, 1, 4), (9, 1, 6)]);
+    }
+
+    #[test]
+    fn marks_that_come_after_those_that_are_forgotten_stay() {
+        let mut connection = Connection::open_in_memory().expect("it opens");
+        let log = "CREATE TABLE _driftless_dirty (id INTEGER PRIMARY KEY, tbl, at, k0);
+            INSERT INTO _driftless_dirty (tbl, at, k0) VALUES (1, 1, 'a'), (1, 2, 'b'), (1, 3, 'c')";
+        connection.execute_batch(log).expect("made");
+        let tx = connection.transaction().expect("begun");
+        let left = || read(&tx, 10).expect("read").iter().map(|mark| mark.id).collect::<Vec<_>>();
+        forget(&tx, 2).expect("forgotten");
+        assert_eq!(left(), [3]);
+        forget(&tx, 3).expect("forgotten");
+        assert!(left().is_empty());
     }
 
     /// Beside an app that writes the same rows again and again, a limit of marks made one turn into many, each of which captured

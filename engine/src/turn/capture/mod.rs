@@ -142,7 +142,7 @@ impl Capture<'_> {
             self.captured.written = marks.iter().map(|mark| mark.table.abs()).collect();
             let bodies = self.capture(Marked::new(marks, Kind::Written))?;
             self.limits.way.check()?;
-            if drained { dirty::forget_all(self.tx) } else { dirty::forget(self.tx, last) }?;
+            dirty::forget(self.tx, last)?;
             seal(self.tx, self.author, bodies, drained, self.now)?;
         } else if identity::group_open(self.tx)? {
             seal(self.tx, self.author, Vec::new(), true, self.now)?;
