@@ -153,10 +153,14 @@ impl Model {
                 let (Some(value), old) = (after.get(column), before.and_then(|row| row.get(column))) else {
                     continue;
                 };
-                if old == Some(value) {
+                let cell = self.cells.entry((row.clone(), column.clone())).or_default();
+                // What was recorded as optional may not have been captured before this: with this value, or the one before.
+                let ops = &self.ops;
+                let is_own = |write: &Write| ops[write.op].ids.iter().any(|(replica, _)| *replica == id.0);
+                let was_open = cell.iter().any(|write| write.optional && is_own(write));
+                if old == Some(value) && !was_open {
                     continue;
                 }
-                let cell = self.cells.entry((row.clone(), column.clone())).or_default();
                 // A row that comes back says nothing of columns that are as they were.
                 let comes_back = old.is_none() || known.behind.may_lack(&row);
                 let known_before =
@@ -165,7 +169,11 @@ impl Model {
                 cell.push(Write {
                     op,
                     value: value.clone(),
-                    optional: !whole || comes_back && known_before || put_back || is_twin,
+                    optional: !whole
+                        || comes_back && known_before
+                        || put_back
+                        || is_twin
+                        || old == Some(value),
                     blind,
                     time,
                 });
