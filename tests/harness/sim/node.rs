@@ -134,7 +134,11 @@ impl Node {
     pub(super) fn restore_by_backup(&mut self) -> rusqlite::Result<()> {
         let (Some(saved), Some(app)) = (&self.saved, &mut self.app) else { return Ok(()) };
         let from = Connection::open(saved)?;
+        // It waits for the disk, as a migration does: a migration that was under way is over, and a loss of power that undid this
+        // would leave a table half made for good.
+        app.pragma_update(None, "synchronous", "FULL")?;
         Backup::new(&from, app)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+        self.set_durability();
         self.changed = self.saved_changed;
         Ok(())
     }
