@@ -256,9 +256,15 @@ fn the_command_says_that_a_file_is_busy_and_since_when_and_goes_on() {
     let url = format!("ws://127.0.0.1:{port}/busy");
     sql_new(&file);
     commands.succeed(["track", &text(&file), "--all"]);
+    commands.succeed(["sync", &text(&file), &url, "--once"]);
+    let other = folder.path().join("b.db");
+    commands.succeed(["clone", &url, &text(&other)]);
     let sidecar = commands.sync(&file, &url);
     let app = connect(&file);
-    app.execute_batch("UPDATE notes SET n = 1; BEGIN IMMEDIATE; UPDATE notes SET n = 2").expect("it writes");
+    app.execute_batch("BEGIN IMMEDIATE; UPDATE notes SET n = 2 WHERE id = 'two'").expect("it writes");
+    // The sidecar has something to apply then.
+    sql(&other, "UPDATE notes SET n = 1 WHERE id = 'one'");
+    commands.succeed(["sync", &text(&other), &url, "--once"]);
     sidecar.wait_for("is busy: another program has held its write lock for 5");
     app.execute_batch("COMMIT").expect("it commits");
     sidecar.wait_for("is no longer busy");
