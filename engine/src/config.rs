@@ -13,7 +13,7 @@ pub struct Config {
     /// How long a turn aims to hold the write lock while nobody else writes. Default: 100 milliseconds.
     pub turn_time: Duration,
     /// The same while somebody else does, whose writes wait for ours, and fail if their transactions have read before. Default:
-    /// 5 milliseconds.
+    /// 5 milliseconds. While capture stays behind such a writer, turns get longer, up to `turn_time`.
     pub contended_turn_time: Duration,
     /// How long the lock is left alone after it was held for `turn_time`, so that a writer who waits gets it:
     /// SQLite's busy timeout looks every 25 milliseconds by then. Default: 30 milliseconds.

@@ -359,9 +359,9 @@ fn go_on(flow: Flow, schema_version: i64) -> std::result::Result<(), Undone> {
     }
 }
 
-/// Once everything is captured and shown: forgets which columns had just appeared, and what tables showed when they
-/// were given up, and lets renamed columns join what others wrote under their new names. Returns whether there were
-/// any such columns.
+/// Does three things when everything is captured and shown: forgets which columns had just appeared, forgets what tables
+/// showed when they were given up, and lets renamed columns join what others wrote under their new names. Returns
+/// whether there were any such columns.
 fn forget_what_is_shown(tx: &Transaction<'_>, captured_all: bool) -> Result<bool> {
     if !captured_all || !backlog::refresh_is_empty(tx)? {
         return Ok(false);

@@ -147,7 +147,7 @@ pub(crate) fn read_rows(connection: &Connection, rows: usize) -> Result<Oldest> 
                 mark.at = mark.at.max(at);
             }
             _ if different == rows => return Ok(oldest),
-            // Of two rows with one hash the second is listed as often as it is marked, which does no harm.
+            // If two rows have one hash, the second is listed once for each of its marks, which does no harm.
             _ => oldest.marks.push(read_mark(row, &keys).doing(doing)?),
         }
         (oldest.last, oldest.count) = (id, oldest.count + 1);

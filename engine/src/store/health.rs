@@ -125,7 +125,7 @@ pub(crate) fn has_rows(connection: &Connection, table: &str) -> Result<bool> {
     sql::exists(connection, "looking at the side tables", &format!("SELECT 1 FROM {}", quote(table)), [])
 }
 
-/// Of each table whether it has any row.
+/// Whether each of these tables has any row.
 pub(crate) fn have_rows<const N: usize>(connection: &Connection, tables: [&str; N]) -> Result<[bool; N]> {
     let each = tables.map(|table| format!("EXISTS (SELECT 1 FROM {})", quote(table)));
     let query = format!("SELECT {}", each.join(", "));

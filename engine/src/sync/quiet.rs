@@ -62,8 +62,8 @@ pub(crate) enum Due {
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Take a turn. If it `gives_way`, it is to give the lock back if another process has a transaction open when it is taken, or begins
-    /// one before the turn commits.
+    /// Take a turn. If it `gives_way`, it gives the lock back when another process has a transaction open, from the moment when
+    /// it has the lock until it commits.
     Go { gives_way: bool },
     /// Look again after this.
     Wait(Duration),
@@ -165,6 +165,7 @@ impl Quiet {
         }
     }
 
+    /// How far apart turns are beside an app of which each of them breaks transactions.
     fn rarely(&self) -> Duration {
         (self.held * RARELY).clamp(RARELY_AT_LEAST, RARELY_AT_MOST)
     }

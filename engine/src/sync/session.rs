@@ -342,7 +342,7 @@ impl Session {
     }
 
     fn settle(&mut self) -> Vec<Action> {
-        // What was captured here is in the tables here, although it is never reported as applied.
+        // Changesets that were captured here are in the tables here, although they are never reported as applied.
         if let Some(own) = Seq::new(self.captured) {
             self.held.raise(self.replica, own);
         }
@@ -448,8 +448,8 @@ mod tests {
         assert!(matches!(session.on_message(heads)[..], [Action::Confirmed(_), Action::Settled(3)]));
     }
 
-    /// What had waited in the file, and was applied by one of the file's own turns, was never counted. So whoever had
-    /// asked was told nothing until something else came.
+    /// Changesets that had waited in the file, and were applied by one of the file's own turns, were never counted. So a
+    /// caller that had asked was told nothing until something else came.
     #[test]
     fn a_question_is_settled_by_what_the_file_applies_by_itself() {
         let mut session = session(&[]);

@@ -189,10 +189,13 @@ fn text(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::document::text::{TextDocError, content, seed, write};
     use crate::error::Error;
     use crate::store::migrations;
+    use crate::turn::give_way::gave_way;
     use driftless_protocol::changeset::BodyBuilder;
     use driftless_protocol::{
         Changeset, ChangesetHeader, Collation, Part, ReplicaId, Seq, StateVector, Value, WriterId,
@@ -256,6 +259,32 @@ mod tests {
         let error = apply(&tx, &texts_body(&[("2", "body", &[1, 2, 3])])).expect_err("is refused");
         assert!(matches!(error, Error::TextDoc(TextDocError::Invalid(_))) && error.blames_input(), "{error}");
         assert_eq!(content(&stored(&tx, "2", "body").parts()).expect("reads"), "three");
+    }
+
+    thread_local! {
+        static CHECKS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// A transaction that began while many rows were applied failed before the turn looked again.
+    #[test]
+    fn a_turn_that_gives_way_looks_after_each_row() {
+        let mut connection = Connection::open_in_memory().expect("opens");
+        let tx = connection.transaction().expect("begins");
+        migrations::run(&tx, Path::new("Cargo.toml")).expect("creates the tables");
+        let texts: Vec<(String, Vec<u8>)> = (0..5)
+            .map(|n| n.to_string())
+            .map(|id| (id.clone(), seed("notes", &key(&id), "body", "text").1))
+            .collect();
+        let updates: Vec<(&str, &str, &[u8])> =
+            texts.iter().map(|(id, text)| (id.as_str(), "body", &text[..])).collect();
+        // An app begins while the third row is written.
+        let way = GiveWay::when(&tx, |_| CHECKS.replace(CHECKS.get() + 1) == 3);
+        let mut touched = TouchedRows::default();
+        let error =
+            super::body(&tx, &mut TableNumbers::default(), &texts_body(&updates), &mut touched, Some(&way))
+                .expect_err("it gives way");
+        assert!(gave_way(&error) && !error.blames_input(), "{error}");
+        assert_eq!(touched.take().len(), 3);
     }
 
     #[test]

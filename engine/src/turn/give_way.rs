@@ -9,22 +9,29 @@ use rusqlite::{Transaction, ffi};
 
 use crate::error::{Doing, Error, Result};
 
-/// Whoever has had a transaction open for less than that may only be asking something. An app that asks often would be met
-/// again and again, and whoever only reads is not harmed by a commit.
+/// A transaction that has been open for less than this may be a single query. An app that queries often would be met again
+/// and again, and a commit does not harm an app that only reads.
 const QUERY: Duration = Duration::from_micros(60);
 
 const DOING: &str = "leaving the write lock to an app";
 
-/// What a turn asks as it goes.
+/// Asked by a turn, after each row, whether it is to end.
 #[derive(Debug)]
 pub(crate) struct GiveWay<'a> {
     tx: &'a Transaction<'a>,
     gives_way: Cell<bool>,
+    meets: fn(&Transaction<'_>) -> bool,
 }
 
 impl<'a> GiveWay<'a> {
     pub(crate) fn new(tx: &'a Transaction<'a>, gives_way: bool) -> Self {
-        Self { tx, gives_way: Cell::new(gives_way) }
+        Self { tx, gives_way: Cell::new(gives_way), meets: meets_transaction }
+    }
+
+    /// One that gives way whenever `meets` says so.
+    #[cfg(test)]
+    pub(crate) fn when(tx: &'a Transaction<'a>, meets: fn(&Transaction<'_>) -> bool) -> Self {
+        Self { tx, gives_way: Cell::new(true), meets }
     }
 
     /// From here on the turn does what is not done twice.
@@ -34,14 +41,15 @@ impl<'a> GiveWay<'a> {
 
     /// Fails where another process has a transaction open and the turn gives way; see [`gave_way`].
     pub(crate) fn check(&self) -> Result<()> {
-        if self.gives_way.get() && meets_transaction(self.tx) {
+        if self.gives_way.get() && (self.meets)(self.tx) {
             let busy = ffi::Error::new(ffi::SQLITE_BUSY);
             return Err(Error::Sqlite { doing: DOING, source: rusqlite::Error::SqliteFailure(busy, None) });
         }
         Ok(())
     }
 
-    /// The last check before a commit. Of the commit it leaves little to be done, so that hardly anybody begins meanwhile.
+    /// The last check before a commit. It leaves so little of the commit to be done that hardly any transaction begins
+    /// meanwhile.
     pub(crate) fn clear_for_commit(&self) -> Result<()> {
         if self.gives_way.get() {
             self.check()?;

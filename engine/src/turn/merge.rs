@@ -178,8 +178,8 @@ impl Merge<'_> {
     fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<Result<()>> {
         let doing = "applying changesets";
         self.tx.execute_batch("SAVEPOINT _driftless_apply").doing(doing)?;
-        // What was touched before is put aside: if `work` is undone, that is kept, and what `work` touched is
-        // dropped.
+        // The rows touched before are put aside: if `work` is undone they are kept, and only those that `work` touched
+        // are dropped.
         let touched = std::mem::take(&mut self.touched);
         let result = work(self);
         match result {

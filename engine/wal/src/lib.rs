@@ -49,21 +49,8 @@ pub fn has_external_transaction(connection: &Connection) -> rusqlite::Result<boo
 /// succeeds: Linux says once that a write failed, and takes the page for clean from then on. A checkpoint that empties the log
 /// makes it durable.
 pub fn sync(connection: &Connection) -> rusqlite::Result<()> {
-    let mut log: *mut ffi::sqlite3_file = ptr::null_mut();
-    // SAFETY: the handle and the name are as above. This operation writes one pointer, to the connection's own log or journal,
-    // which is null or lives as long as the connection, or until a statement closes the log; none runs before it is used below.
-    let code = unsafe {
-        ffi::sqlite3_file_control(
-            connection.handle(),
-            ptr::null(),
-            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
-            ptr::from_mut(&mut log).cast(),
-        )
-    };
-    check(code)?;
-    // SAFETY: see above. A file that is not open has no methods.
-    let methods = unsafe { log.as_ref().and_then(|log| log.pMethods.as_ref()) };
-    let Some(sync) = methods.and_then(|methods| methods.xSync) else { return Ok(()) };
+    let Some((log, methods)) = file(connection, ffi::SQLITE_FCNTL_JOURNAL_POINTER)? else { return Ok(()) };
+    let Some(sync) = methods.xSync else { return Ok(()) };
     // SAFETY: the file is open, and nobody else uses it: the connection is borrowed and not Sync.
     check(unsafe { sync(log, ffi::SQLITE_SYNC_NORMAL) })
 }
@@ -72,28 +59,15 @@ pub fn sync(connection: &Connection) -> rusqlite::Result<()> {
 /// (<https://sqlite.org/fileformat.html#file_format_version_numbers>). `PRAGMA journal_mode` would tell too, but reads the whole
 /// schema first.
 ///
-/// `false` for a file that is empty, and for a database without a file. Read through the descriptor that SQLite has: another one
-/// would, when closed, drop all locks that this process has on the file.
+/// `false` for a file that is empty, and for a database without a file. The header is read through the descriptor that SQLite has:
+/// another one would, when closed, drop all locks that this process has on the file.
 ///
 /// Fails if the file cannot be read.
 pub fn keeps_log(connection: &Connection) -> rusqlite::Result<bool> {
     const VERSIONS_AT: ffi::sqlite3_int64 = 18;
     const LOG: u8 = 2;
-    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    // SAFETY: the handle and the name are as above. This operation writes one pointer, to the connection's own file, which lives
-    // as long as the connection.
-    let code = unsafe {
-        ffi::sqlite3_file_control(
-            connection.handle(),
-            ptr::null(),
-            ffi::SQLITE_FCNTL_FILE_POINTER,
-            ptr::from_mut(&mut file).cast(),
-        )
-    };
-    check(code)?;
-    // SAFETY: see above. A file that is not open has no methods.
-    let methods = unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()) };
-    let Some(read) = methods.and_then(|methods| methods.xRead) else { return Ok(false) };
+    let Some((file, methods)) = file(connection, ffi::SQLITE_FCNTL_FILE_POINTER)? else { return Ok(false) };
+    let Some(read) = methods.xRead else { return Ok(false) };
     let mut versions = [0u8; 2];
     // SAFETY: the file is open, and nobody else uses it: the connection is borrowed and not Sync. The buffer is as long as is
     // said.
@@ -102,6 +76,26 @@ pub fn keeps_log(connection: &Connection) -> rusqlite::Result<bool> {
         ffi::SQLITE_IOERR_SHORT_READ => Ok(false),
         code => check(code).map(|()| versions == [LOG; 2]),
     }
+}
+
+/// One of a connection's open files, and how SQLite works on it. `None` if it is not open. `which`:
+/// `SQLITE_FCNTL_FILE_POINTER`, the database, or `SQLITE_FCNTL_JOURNAL_POINTER`, its log or journal. The file is open until the
+/// next statement runs; the database's as long as the connection.
+fn file(
+    connection: &Connection,
+    which: c_int,
+) -> rusqlite::Result<Option<(*mut ffi::sqlite3_file, &ffi::sqlite3_io_methods)>> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle belongs to an open connection, which is borrowed until the call returns and, as it is not Sync, is used
+    // by this thread alone. The name is null: the main database. These operations write one pointer, which is null or points to
+    // a file of the connection's.
+    let code = unsafe {
+        ffi::sqlite3_file_control(connection.handle(), ptr::null(), which, ptr::from_mut(&mut file).cast())
+    };
+    check(code)?;
+    // SAFETY: see above. A file that is not open has no methods; they are never freed while the connection is open.
+    let methods = unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()) };
+    Ok(methods.map(|methods| (file, methods)))
 }
 
 fn check(code: c_int) -> rusqlite::Result<()> {

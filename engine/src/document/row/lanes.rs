@@ -162,8 +162,8 @@ impl<'a> Lanes<'a> {
     }
 
     /// The same lanes, for a table with columns that may be other columns under new names: (column, the other one).
-    /// What is written in such a column names as seen what the other one had when the name was new, so that it
-    /// replaces that once somebody says that the two are one.
+    /// A write in such a column names as seen the cells that the other column had when the name was new. So it
+    /// replaces them once somebody says that the two are one column.
     pub(crate) fn asking(mut self, asked: &[(String, String)]) -> Self {
         self.asked = asked.to_vec();
         self

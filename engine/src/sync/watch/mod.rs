@@ -1,6 +1,7 @@
-//! "The file changed": file events from the folder, where another process's writes to `-wal` are seen, and a poll for
-//! file systems that tell nothing. Both only nudge the engine's thread, which asks SQLite's `data_version` whether
-//! anything was committed.
+//! "The file changed": events of the file and its `-wal`, which tell of another process's writes, and a poll for file systems
+//! that tell nothing. Both only nudge the engine's thread, which asks SQLite's `data_version` whether anything was committed.
+//!
+//! On Linux events come from `unread.rs`, elsewhere from `told.rs`.
 
 #[cfg_attr(target_os = "linux", path = "unread.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "told.rs")]
@@ -20,8 +21,8 @@ use crate::error::{Error, Result};
 /// `synchronous=FULL`, later yet on a slow disk.
 const LOOKS: [u64; 9] = [1, 1, 2, 2, 4, 8, 16, 32, 64];
 
-/// Calls `look` now and again after each of [`LOOKS`], until it has found a commit. What happens meanwhile begins the looks
-/// anew. `look` answers how many commits were found so far; `wait` waits for an event, for so long at most, and answers
+/// Calls `look` now and again after each of [`LOOKS`], until it has found a commit. An event in between begins the looks
+/// anew. `look` returns how many commits were found so far. `wait` waits for an event, for the given time at most, and returns
 /// whether there was one.
 fn look_until_seen(mut look: impl FnMut() -> u64, mut wait: impl FnMut(Duration) -> bool) {
     let mut before = look();

@@ -103,7 +103,7 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         let document = document::row::merge(self.document.as_deref(), &written.update)?;
-        // What the user writes next is an edit of this until the row is shown, which may be some turns later: the
+        // The user's next write is an edit of this until the row is shown, which may be some turns later: the
         // user has not seen what others wrote meanwhile.
         self.base = Some(written.document);
         self.add(Written { document, update: written.update });

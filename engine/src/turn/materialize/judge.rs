@@ -244,7 +244,7 @@ impl Materializer<'_> {
             }
             Err(error) => error,
         };
-        // What a trigger would write here has come from the author as a row of its own, and that row is in the
+        // The row that a trigger would write here has come from the author as a row of its own, and that row is in the
         // trigger's way. If a trigger refuses the row, it would refuse it again; and RAISE(FAIL) leaves the row in
         // the table, where it would look as if it had been written.
         if row.tracked.meddles

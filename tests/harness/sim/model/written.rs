@@ -154,7 +154,8 @@ impl Model {
                     continue;
                 };
                 let cell = self.cells.entry((row.clone(), column.clone())).or_default();
-                // What was recorded as optional may not have been captured before this: with this value, or the one before.
+                // A write that was recorded as optional may be captured only now. Then it has this op's time, and a value that
+                // returns to the one before is a write of its own.
                 let ops = &self.ops;
                 let is_own = |write: &Write| ops[write.op].ids.iter().any(|(replica, _)| *replica == id.0);
                 let was_open = cell.iter().any(|write| write.optional && is_own(write));
